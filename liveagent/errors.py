@@ -1,0 +1,37 @@
+"""Errors, typed by who can mend them.
+
+    LiveAgentError
+    ├── ConfigError     whoever wrote the agent, a tool, a phrase or a setting; raised before anything runs
+    ├── DeviceError     whoever owns the machine: a microphone, a library, a file that is missing or broken
+    ├── LinkError       nobody: the way there is down; try again later
+    ├── ProtocolError   the peer: it sent what the protocol does not allow
+    └── ToolError       the model: its call was wrong or its tool failed; the text is what the model reads
+
+None of them ends anybody else's session. A message says what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class LiveAgentError(Exception):
+    """Whatever liveagent raises on purpose."""
+
+
+class ConfigError(LiveAgentError):
+    """The agent, a tool, a phrase or a setting is written in a way that cannot work."""
+
+
+class DeviceError(LiveAgentError):
+    """A device, a library or a file of this machine is missing, busy or broken."""
+
+
+class LinkError(LiveAgentError):
+    """A link to elsewhere is down; the same thing may work on another try."""
+
+
+class ProtocolError(LiveAgentError):
+    """The peer sent something that the protocol does not allow."""
+
+
+class ToolError(LiveAgentError):
+    """A tool call was wrong or its tool failed. The text goes to the model; raise it in a tool to say what failed."""

@@ -1,0 +1,1 @@
+"""Devices, files and networks: root + one device, network or library package per file; never torch."""
