@@ -1,0 +1,45 @@
+"""liveagent: a runtime that hears, remembers, speaks and acts. Importing it loads no torch and opens nothing."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+# Bound here, not lazily: the submodule of the same name would otherwise take the attribute when it is first imported.
+from liveagent.tool import tool as tool
+
+if TYPE_CHECKING:
+    from liveagent.errors import (
+        ConfigError as ConfigError,
+        DeviceError as DeviceError,
+        LinkError as LinkError,
+        LiveAgentError as LiveAgentError,
+        ProtocolError as ProtocolError,
+        ToolError as ToolError,
+    )
+    from liveagent.tool import Tool as Tool
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ConfigError": "errors",
+    "DeviceError": "errors",
+    "LinkError": "errors",
+    "LiveAgentError": "errors",
+    "ProtocolError": "errors",
+    "Tool": "tool",
+    "ToolError": "errors",
+}
+__all__ = ["tool", "__version__", *_HOME]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'liveagent' has no attribute {name!r}")
+    value = getattr(import_module(f"liveagent.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
