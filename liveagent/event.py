@@ -1,0 +1,360 @@
+"""What happened: the only things that enter a session, and the only things it tells its viewers and its journal.
+
+An event is past tense, frozen, and carries `t_ns`: the capture time of what it is about (of its *first* sample where
+it spans several), on the clock of the session's microphone. Nothing here reads a clock. Sample counts are at 16 kHz:
+of the microphone where a field is called `start_sample`, of one utterance of the voice where an `utterance` stands
+beside it.
+
+Two groups, told apart by `INBOX`: what comes *into* a session from the world (journalled with the tick it fell into,
+and fed again on replay), and what the session *notes* about its own decisions (journalled too, and compared by
+`replay --check`). Raw audio is no event: the journal keeps it beside `AudioHeard` under the same tick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from liveagent.jsonform import Json, JsonForm
+
+WordSource: TypeAlias = Literal["ear", "recogniser", "typed"]
+DecidedBy: TypeAlias = Literal["grammar", "model"]
+TurnReason: TypeAlias = Literal["silence", "sentence", "typed", "released", "too_long"]
+
+
+@dataclass(frozen=True, slots=True)
+class WordMark:
+    """Which samples of an utterance are its `index`-th word: from `start_samples` up to `end_samples`."""
+
+    index: int
+    start_samples: int
+    end_samples: int
+
+
+# ---- what comes in ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted:
+    """The session exists. `source` is what it listens to ("mic", "clip", "none" …)."""
+
+    t_ns: int
+    source: str = "mic"
+
+
+@dataclass(frozen=True, slots=True)
+class AudioHeard:
+    """`samples` microphone samples from `start_sample` on were consumed; the journal keeps them."""
+
+    t_ns: int
+    start_sample: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class GapMarked:
+    """`samples` microphone samples from `start_sample` on never came, and silence stands for them."""
+
+    t_ns: int
+    start_sample: int
+    samples: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TextTyped:
+    t_ns: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TalkPressed:
+    """Push to talk: the key went down."""
+
+    t_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class TalkReleased:
+    t_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Voiced:
+    """The voice made `samples` more samples of an utterance; `marks` are words it now knows the place of.
+
+    `final` says that the utterance is complete. Marks come in order, each once.
+    """
+
+    t_ns: int
+    utterance: int
+    samples: int
+    marks: tuple[WordMark, ...] = ()
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceFailed:
+    t_ns: int
+    utterance: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SamplesPlayed:
+    """The loudspeaker has played `samples` of an utterance *in all*; the last of them sounded at `t_ns`."""
+
+    t_ns: int
+    utterance: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToolReturned:
+    t_ns: int
+    call_id: str
+    result: Json
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFailed:
+    """The call came to nothing: `reason` is a short code ("deadline", "refused", "error", "lost"), for the model."""
+
+    t_ns: int
+    call_id: str
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLost:
+    t_ns: int
+    device: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceBack:
+    t_ns: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shed:
+    """Work was given up to keep up: `what` ("video", "echo", "scratch" …), how often. Never audio."""
+
+    t_ns: int
+    what: str
+    count: int = 1
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LagNoted:
+    """Tick `tick` was done `lag_ms` after its last sample was captured."""
+
+    t_ns: int
+    tick: int
+    lag_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    t_ns: int
+    reason: str = "closed"
+
+
+# ---- what the session notes ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TickHeard:
+    """One tick (80 ms) of the microphone went through: its level, and how likely the VAD thinks it is speech."""
+
+    t_ns: int
+    tick: int
+    level_dbfs: float
+    speech: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    t_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechEnded:
+    """A candidate for the end of a turn: `t_ns` is the end of the last speech frame. Speech may start again."""
+
+    t_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class WordsHeard:
+    """All words of the turn so far. `final` words will not change; `in_grammar`: they are one of its sentences."""
+
+    t_ns: int
+    words: tuple[str, ...]
+    source: WordSource
+    final: bool = False
+    in_grammar: bool = False
+    confidence: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class WakeHeard:
+    t_ns: int
+    phrase: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopHeard:
+    """The stop word's own path fired. `source` is who heard it ("recogniser", "ear", "typed")."""
+
+    t_ns: int
+    source: str
+    score: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class EndGuessed:
+    """The scratch branch answered "has the user finished?" with this probability."""
+
+    t_ns: int
+    finished: float
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnded:
+    """The user's turn is over: decided at `t_ns`, after speech that ended at `speech_end_ns`."""
+
+    t_ns: int
+    speech_end_ns: int
+    reason: TurnReason = "silence"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyStarted:
+    t_ns: int
+    utterance: int
+    branch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyEnded:
+    """Everything of the utterance that will ever be played was played. `complete` is False after an interruption."""
+
+    t_ns: int
+    utterance: int
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class WordPlayed:
+    """The last sample of the utterance's `index`-th word has sounded."""
+
+    t_ns: int
+    utterance: int
+    index: int
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ducked:
+    """Perhaps somebody speaks into the reply: it is quieter, or held (`frozen`), until that is known."""
+
+    t_ns: int
+    utterance: int
+    frozen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """It was nothing (`reason`: "noise", "backchannel"): the reply goes on."""
+
+    t_ns: int
+    utterance: int
+    reason: str = "noise"
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The reply was taken back. `cut` is the word that was sounding; it counts as unheard (LAW 4)."""
+
+    t_ns: int
+    utterance: int
+    heard: tuple[str, ...]
+    unheard: tuple[str, ...]
+    cut: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCalled:
+    t_ns: int
+    call_id: str
+    name: str
+    args: dict[str, Json] = field(default_factory=dict)
+    by: DecidedBy = "model"
+    branch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CacheChanged:
+    """What the cache holds now, in tokens by kind of span, and the age of the oldest span that is not pinned."""
+
+    t_ns: int
+    used_tokens: int
+    capacity_tokens: int
+    by_kind: dict[str, int] = field(default_factory=dict)
+    evicted_tokens: int = 0
+    oldest_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnTimed:
+    """One turn's latency ledger, in ms from the last spoken sample; None where a step did not happen."""
+
+    t_ns: int
+    durations_ms: dict[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something a viewer should read, as a code and plain words; never the user's own words."""
+
+    t_ns: int
+    code: str
+    message: str = ""
+
+
+Inbox: TypeAlias = (
+    SessionStarted | AudioHeard | GapMarked | TextTyped | TalkPressed | TalkReleased | Voiced | VoiceFailed
+    | SamplesPlayed | ToolReturned | ToolFailed | DeviceLost | DeviceBack | Shed | LagNoted | SessionEnded
+)  # fmt: skip
+Notice: TypeAlias = (
+    TickHeard | SpeechStarted | SpeechEnded | WordsHeard | WakeHeard | StopHeard | EndGuessed | TurnEnded
+    | ReplyStarted | ReplyEnded | WordPlayed | Ducked | Resumed | Interrupted | ToolCalled | CacheChanged | TurnTimed
+    | Noted
+)  # fmt: skip
+Event: TypeAlias = Inbox | Notice
+
+INBOX: tuple[type[Inbox], ...] = (
+    SessionStarted, AudioHeard, GapMarked, TextTyped, TalkPressed, TalkReleased, Voiced, VoiceFailed, SamplesPlayed,
+    ToolReturned, ToolFailed, DeviceLost, DeviceBack, Shed, LagNoted, SessionEnded,
+)  # fmt: skip
+NOTICES: tuple[type[Notice], ...] = (
+    TickHeard, SpeechStarted, SpeechEnded, WordsHeard, WakeHeard, StopHeard, EndGuessed, TurnEnded, ReplyStarted,
+    ReplyEnded, WordPlayed, Ducked, Resumed, Interrupted, ToolCalled, CacheChanged, TurnTimed, Noted,
+)  # fmt: skip
+
+_FORM: JsonForm[Event] = JsonForm((*INBOX, *NOTICES))
+
+
+def to_json(event: Event) -> str:
+    """One line of ASCII JSON, `{"type": "TextTyped", "t_ns": …}`. `ProtocolError` for a non-finite number."""
+    return _FORM.encode(event)
+
+
+def from_json(text: str | bytes) -> Event:
+    """The event that `to_json` wrote. `ProtocolError` for anything else, unknown fields included."""
+    return _FORM.decode(text)
