@@ -6,18 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 # Bound here, not lazily: the submodule of the same name would otherwise take the attribute when it is first imported.
-from liveagent.tool import tool as tool
+from liveagent.tool import tool
 
 if TYPE_CHECKING:
-    from liveagent.errors import (
-        ConfigError as ConfigError,
-        DeviceError as DeviceError,
-        LinkError as LinkError,
-        LiveAgentError as LiveAgentError,
-        ProtocolError as ProtocolError,
-        ToolError as ToolError,
-    )
-    from liveagent.tool import Tool as Tool
+    from liveagent.errors import ConfigError, DeviceError, LinkError, LiveAgentError, ProtocolError, ToolError
+    from liveagent.tool import Tool
 
 __version__ = "0.1.0"
 
@@ -30,7 +23,17 @@ _HOME = {
     "Tool": "tool",
     "ToolError": "errors",
 }
-__all__ = ["tool", "__version__", *_HOME]  # noqa: PLE0604
+__all__ = [
+    "ConfigError",
+    "DeviceError",
+    "LinkError",
+    "LiveAgentError",
+    "ProtocolError",
+    "Tool",
+    "ToolError",
+    "__version__",
+    "tool",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -73,7 +73,7 @@ class Argument:
             info.description or "", enum_type,
         )  # fmt: skip
         if kind != "text" and not argument.slots:
-            raise ConfigError(f"tool {owner!r}, argument {name!r}: no value is left that could be said; widen its range")
+            raise ConfigError(f"tool {owner!r}, argument {name!r}: none of its values can be said; widen its range")
         if len({say for say in map(argument.say, choices)}) < len(choices):
             raise ConfigError(f"tool {owner!r}, argument {name!r}: two of its values are said alike; rename one")
         return argument

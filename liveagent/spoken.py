@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from functools import cache
 
 _ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen"
-).split()
-_TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+_TENS = ("zero", "ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _ORDINALS = {"one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
              "twelve": "twelfth"}  # fmt: skip
 MAX_INT = 9999
@@ -31,8 +31,8 @@ _SYMBOLS = {"%": " percent ", "&": " and ", "+": " plus ", "@": " at ", "=": " e
 
 _MONEY = re.compile(r"([$€£])\s*(\d+(?:[.,]\d+)*)")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
-_MEASURE = re.compile(r"(?<![a-z\d.])(\d+(?:\.\d+)?)\s*(°[cf]\b|°|[$€£]|(?:" +
-                      "|".join(sorted((u for u in _UNITS if u.isalpha()), key=len, reverse=True)) + r")\b)")  # fmt: skip
+_LETTERS = "|".join(sorted((unit for unit in _UNITS if unit.isalpha()), key=len, reverse=True))
+_MEASURE = re.compile(rf"(?<![a-z\d.])(\d+(?:\.\d+)?)\s*(°[cf]\b|°|[$€£]|(?:{_LETTERS})\b)")
 _ORDINAL = re.compile(r"(?<!\d)(\d{1,4})(?:st|nd|rd|th)\b")
 _MINUS = re.compile(r"(?:(?<=\s)|^)[-−](?=\d)")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -143,8 +143,5 @@ def _number(digits: str) -> str:
 
 def _ordinal(number: int) -> str:
     *front, last = int_to_words(number).split()
-    if last in _ORDINALS:
-        last = _ORDINALS[last]
-    else:
-        last = last[:-1] + "ieth" if last.endswith("y") else last + "th"
-    return " ".join([*front, last])
+    regular = last[:-1] + "ieth" if last.endswith("y") else last + "th"
+    return " ".join([*front, _ORDINALS.get(last, regular)])

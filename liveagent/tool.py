@@ -165,7 +165,8 @@ def _signature(function: Callable[..., Any], title: str) -> tuple[tuple[Argument
             raise ConfigError(f"tool {title!r}: {parameter.name!r} is positional only; take the / out of the signature")
         if parameter.annotation is parameter.empty:
             raise ConfigError(f"tool {title!r}: say what {parameter.name!r} is, as in `{parameter.name}: int`")
-        fields[parameter.name] = (parameter.annotation, ... if parameter.default is parameter.empty else parameter.default)
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (parameter.annotation, default)
     # pydantic keeps some names for itself; under an alias of our own every argument name is free to use.
     inner = {f"a{at}_": value for at, value in enumerate(fields.values())}
     outer = dict(zip(inner, fields, strict=True))
@@ -181,7 +182,7 @@ def _signature(function: Callable[..., Any], title: str) -> tuple[tuple[Argument
     for prop in schema.get("properties", {}).values():
         prop.pop("title", None)
     for argument in arguments:
-        if not argument.required and argument.default is not None:
+        if not argument.required and argument.default is not None and argument.kind != "text":
             try:
                 argument.read(argument.default, title)
             except ToolError as error:
