@@ -9,25 +9,30 @@ from typing import TYPE_CHECKING, Any
 from liveagent.tool import tool
 
 if TYPE_CHECKING:
+    from liveagent.agent import Agent, Plan
     from liveagent.errors import ConfigError, DeviceError, LinkError, LiveAgentError, ProtocolError, ToolError
     from liveagent.tool import Tool
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "Agent": "agent",
     "ConfigError": "errors",
     "DeviceError": "errors",
     "LinkError": "errors",
     "LiveAgentError": "errors",
+    "Plan": "agent",
     "ProtocolError": "errors",
     "Tool": "tool",
     "ToolError": "errors",
 }
 __all__ = [
+    "Agent",
     "ConfigError",
     "DeviceError",
     "LinkError",
     "LiveAgentError",
+    "Plan",
     "ProtocolError",
     "Tool",
     "ToolError",

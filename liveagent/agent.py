@@ -1,0 +1,129 @@
+"""`Agent`: the frozen specification of one agent. It holds no weights and opens nothing; a session is made from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from liveagent.automaton import Automaton
+from liveagent.errors import ConfigError
+from liveagent.spoken import spoken
+from liveagent.tool import Tool, check_tools
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an agent will listen for and load, known without loading it."""
+
+    model: str
+    weights: Path | None  # None: the weights that come with the package, or ones that are not there yet
+    weights_bytes: int
+    tools: tuple[str, ...]
+    sentences: int  # that can be heard within the grammar
+    words: int
+    states: int
+    typed_only: tuple[str, ...]  # phrases with free text: matched on words, never searched in sound
+
+
+@dataclass(frozen=True, eq=False)
+class Agent:
+    """Everything that makes one agent: `Agent("nano", instructions="Be brief.", tools=[light])`.
+
+    `model` is a name or the path of a weights folder. `questions` are phrases (no arguments) that the model answers
+    in words. `wake`: act only on what follows this phrase; None listens always. `voice` is a name or a voice file's
+    path, None for silence. `device` is
+    torch's name of where the model runs. `say`: how words that no dictionary has are said, in words that have ("zigbee": "zig bee").
+    Raises ConfigError for anything that could not work, before anything is opened.
+    """
+
+    model: str = "nano"
+    instructions: str = "Be brief."
+    tools: Sequence[Tool] = ()
+    questions: Sequence[str] = ()
+    wake: str | None = None
+    voice: str | None = "espeak"
+    seed: int = 0
+    device: str = "cpu"
+    say: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, str) or not self.model:
+            raise ConfigError(f"model={self.model!r}: give a name such as 'nano', or the path of a weights folder")
+        if not isinstance(self.instructions, str):
+            raise ConfigError("instructions= wants a text")
+        for name in ("tools", "questions"):
+            value = getattr(self, name)
+            if isinstance(value, str | Tool) or not isinstance(value, Sequence):
+                raise ConfigError(f"{name}= wants a list: {name}=[...]")
+            object.__setattr__(self, name, tuple(value))
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed={self.seed!r}: give a whole number from 0")
+        if self.wake is not None:
+            object.__setattr__(self, "wake", spoken(self.wake))
+            if not self.wake:
+                raise ConfigError("wake= has no word in it: give what one says to wake the agent, or None")
+        if self.voice is not None and not (isinstance(self.voice, str) and self.voice):
+            raise ConfigError(f"voice={self.voice!r}: give a name, a path, or None for silence")
+        if not re.fullmatch(r"(cpu|cuda|mps)(:\d+)?", self.device):
+            raise ConfigError(f"device={self.device!r}: give cpu, cuda, cuda:0, ... or mps")
+        object.__setattr__(self, "say", {spoken(word): spoken(how) for word, how in self.say.items()})
+        check_tools(self.tools, self.questions)
+        _ = self.automaton  # its limits are errors of the one who wrote the agent, so they come now
+
+    @cached_property
+    def automaton(self) -> Automaton:
+        """Everything that may be said to this agent."""
+        return Automaton.of(self.tools, self.questions)
+
+    @cached_property
+    def pronounced(self) -> Mapping[str, str]:
+        """`say` of the agent and of all its tools; the agent's own has the last word."""
+        said = {word: how for tool in self.tools for word, how in tool.say.items()}
+        return {**said, **self.say}
+
+    def tool(self, name: str) -> Tool:
+        """The tool of that name; KeyError when there is none."""
+        for tool in self.tools:
+            if tool.name == name:
+                return tool
+        raise KeyError(name)
+
+    def replace(self, **changes: Any) -> Agent:
+        """Another agent, with these fields changed. Raises ConfigError."""
+        names = [each.name for each in dataclasses.fields(self)]
+        for name in changes:
+            if name not in names:
+                raise ConfigError(f"an agent has no {name!r}; it has {', '.join(names)}")
+        return dataclasses.replace(self, **changes)
+
+    def plan(self) -> Plan:
+        """What it will listen for, and how much weight it will load."""
+        path = Path(self.model)
+        weights = path if path.exists() else None
+        files = [path] if path.is_file() else sorted(path.rglob("*")) if weights else []
+        return Plan(
+            model=self.model,
+            weights=weights,
+            weights_bytes=sum(each.stat().st_size for each in files if each.is_file()),
+            tools=tuple(tool.name for tool in self.tools),
+            sentences=self.automaton.sentences,
+            words=len(self.automaton.words),
+            states=self.automaton.states,
+            typed_only=tuple(
+                phrase.text
+                for tool in self.tools
+                for phrase in tool.phrases
+                if any(tool.argument(name).kind == "text" for name in phrase.names)
+            ),
+        )
+
+    def talk(self, source: str = "mic") -> None:
+        """Talk with it in this terminal until Ctrl-C. `source`: "mic", or a file or URL played as if it were one."""
+        from liveagent.runtime.talk import talk
+
+        talk(self, source)
