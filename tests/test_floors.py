@@ -84,7 +84,8 @@ MAKES_VALUES = {
     "Path", "typer.Typer", "typer.Option", "typer.Argument",
 }  # fmt: skip
 VALUE_METHODS = {"split", "join", "items", "keys", "values", "strip", "lower", "upper", "format", "union", "replace"}
-VALUE_METHODS |= {"resolve", "splitlines", "with_name", "get", "bit_length", "isalpha", "isdigit", "removeprefix", "removesuffix"}
+VALUE_METHODS |= {"resolve", "splitlines", "with_name", "get", "bit_length", "removeprefix", "removesuffix"}
+VALUE_METHODS |= {"isalpha", "isdigit"}
 
 
 @dataclass(frozen=True)
@@ -159,10 +160,14 @@ def import_faults(tree: ast.Module, path: str, floor: str) -> Iterator[tuple[int
         yield 1, f"{floor} uses more than one outside package: {', '.join(sorted(outside))}"
 
 
+def is_script_part(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test).startswith("__name__")
+
+
 def at_import(body: list[ast.stmt]) -> Iterator[ast.AST]:
     """All that runs when a module is imported: not the insides of functions, nor a script's `if __name__` part."""
     for statement in body:
-        if isinstance(statement, ast.If) and ast.unparse(statement.test).startswith(("__name__", "TYPE_CHECKING")):
+        if is_script_part(statement):
             continue
         todo: list[ast.AST] = [statement]
         while todo:
@@ -201,7 +206,10 @@ def clock_faults(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def print_faults(tree: ast.Module, floor: str) -> Iterator[tuple[int, str]]:
+    script = {id(inside) for node in tree.body if is_script_part(node) for inside in ast.walk(node)}
     for node in ast.walk(tree):
+        if id(node) in script:
+            continue
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "sys.stdout.write", "sys.stderr.write"):
             yield node.lineno, f"{floor} prints"
 
@@ -257,7 +265,7 @@ CLEAN = {
     "liveagent/nn/ear.py": "import torch\nfrom torch import nn\nfrom liveagent.audio import AudioChunk\n",
     "liveagent/ports/mic.py": "import sounddevice\nimport numpy as np\nimport asyncio\n",
     "liveagent/runtime/engine.py": "import torch\nimport llguidance\nfrom ..nn import ear\nfrom ..ports import mic\n",
-    "liveagent/train/fit.py": "import torch\nfrom liveagent.nn import ear\n",
+    "liveagent/train/fit.py": "import torch\nfrom ..nn import ear\nif __name__ == '__main__':\n    print(1)\n",
     "liveagent/cli.py": (
         "import typer\napp = typer.Typer()\n"
         "def main():\n    import torch\n    from liveagent.train import fit\n    print('hello')\n"
