@@ -65,7 +65,8 @@ def newest_cpu_build(listing: str) -> str | None:
     """The newest version in torch's range with a CPU label, out of what `pip index versions torch` prints."""
     low, high = torch_range()
     found: list[tuple[tuple[int, ...], str]] = []
-    for text in re.findall(r"[\d.]+\+cpu\b", listing):
+    available = re.search(r"^Available versions:(.*)$", listing, re.MULTILINE)  # another line tells what is installed
+    for text in re.findall(r"[\d.]+\+cpu\b", available[1] if available else ""):
         number = tuple(int(part) for part in text.split("+")[0].split("."))
         if low <= number[:2] < high:
             found.append((number, text))
