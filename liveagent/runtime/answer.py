@@ -1,0 +1,174 @@
+"""The agent's side of a turn: from words that are in the cache to a call or to something said.
+
+The order of a turn in the cache is the model's template: `<user> … <end> <agent>` then `<call> … <end>` or
+`<say> … <end>`. Words that match a phrase whole are a call read off the parse and need no decoder (`by="grammar"`);
+the same tokens are written into the cache, so that what the decoder reads later does not depend on who decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from liveagent.action import Action, CallTool, Say
+from liveagent.agent import Agent
+from liveagent.automaton import Parse
+from liveagent.errors import ToolError
+from liveagent.event import DecidedBy, Event, Noted, ReplyStarted, ToolCalled
+from liveagent.jsonform import check_json
+from liveagent.ledger import Span
+from liveagent.runtime.context import Context
+from liveagent.runtime.reply import Reply
+
+if TYPE_CHECKING:
+    from liveagent.nn.nano import Nano
+
+CALL_TOKENS = 64
+REPLY_TOKENS = 120
+YES = frozenset({"yes", "yes please", "yeah", "okay", "do it", "sure", "go ahead"})
+
+
+@dataclass(slots=True)
+class Pending:
+    """A call that was sent and has not come back."""
+
+    call_id: str
+    name: str
+    span: Span
+
+
+@dataclass(slots=True)
+class Out:
+    """What one tick gave: actions to obey in order, events for viewers and journal, tokens that the decoder chose."""
+
+    actions: list[Action] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+
+
+class Answer:
+    """Decides and decodes for one session. `out` is the open tick's; the session sets it."""
+
+    def __init__(self, agent: Agent, model: Nano, context: Context, use_grammar: bool = True) -> None:
+        self.agent, self.model, self.context, self.use_grammar = agent, model, context, use_grammar
+        self.reply: Reply | None = None
+        self.pending: dict[str, Pending] = {}
+        self.out = Out()
+        self.first_token_steps: list[int] = []
+        self._asked: Parse | None = None  # a call that waits for the user's yes
+        self._calls = 0
+        self._utterances = 0
+
+    async def decide(self, words: str, steps: int, logp: Sequence[float], t_ns: int) -> None:
+        """The user's turn has just been closed by `<end> <agent>`; `logp` are those of `<call>` and `<say>` there.
+
+        `steps` is how many decoder steps the closing took: what a user waits for before the first token is known.
+        """
+        self.first_token_steps.append(steps)
+        asked, self._asked = self._asked, None
+        if asked is not None and words in YES:
+            await self._force_call(asked, t_ns)
+            return
+        parse = self.agent.automaton.parse(words) if self.use_grammar else None
+        if isinstance(parse, Parse):
+            if parse.tool.confirm:
+                self._asked = parse
+                await self.say(f"Shall I? Say yes or no: {parse.tool.description.rstrip('.').lower()}.", t_ns)
+            else:
+                await self._force_call(parse, t_ns)
+            return
+        template = self.model.template
+        if self.agent.tools and logp[0] > logp[1]:
+            await self._decode_call(t_ns)
+        else:
+            await self._open_reply(template.say, t_ns)
+
+    async def say(self, text: str, t_ns: int) -> None:
+        """Say these words, not the decoder's; they enter the cache like its own. The cache must end in `<agent>`."""
+        template = self.model.template
+        await self.context.add("reply", [template.say], t_ns)
+        reply = self._start(t_ns)
+        ids = self.model.pieces.encode(text)
+        await self.context.add("reply", [*ids, template.end], t_ns, grow=True)
+        self._say(reply.more(self.model.pieces, ids, True))
+
+    async def decode_more(self, max_tokens: int, t_ns: int) -> None:
+        """Go on with the open reply for at most `max_tokens` tokens."""
+        reply, template = self.reply, self.model.template
+        if reply is None or reply.ended:
+            return
+        left = REPLY_TOKENS - len(reply.ids)
+        done = await self.context.decode(
+            "reply", t_ns, max_tokens=min(max_tokens, max(1, left)), stop=(template.end,), grow=True
+        )
+        self.out.tokens += done.ids
+        ids = [i for i in done.ids if i != template.end]
+        ended = done.ended or len(done.ids) >= left
+        if ended and not done.ended:
+            await self.context.add("reply", [template.end], t_ns, grow=True)
+        self._say(reply.more(self.model.pieces, ids, ended))
+
+    async def returned(self, call_id: str, text: str, failed: bool, t_ns: int) -> None:
+        """A call came back: its result enters the cache, and the decoder speaks of it."""
+        pending = self.pending.pop(call_id, None)
+        if pending is None:
+            return
+        template = self.model.template
+        depends = [pending.span.id] if any(s.id == pending.span.id for s in self.context.ledger.spans) else []
+        await self.context.add(
+            "result", [*template.result_turn(text, failed), template.agent], t_ns, depends_on=depends
+        )
+        await self._open_reply(template.say, t_ns)
+
+    async def _open_reply(self, say: int, t_ns: int) -> None:
+        await self.context.add("reply", [say], t_ns)
+        self._start(t_ns)
+
+    def _start(self, t_ns: int) -> Reply:
+        self._utterances += 1
+        self.reply = Reply.open(self._utterances, self.context.end)
+        self.out.events.append(ReplyStarted(t_ns, self._utterances))
+        return self.reply
+
+    def _say(self, say: Say | None) -> None:
+        if say is not None:
+            self.out.actions.append(say)
+
+    async def _force_call(self, parse: Parse, t_ns: int) -> None:
+        words = {name: parse.tool.argument(name).say(value) for name, value in parse.args.items()}
+        ids = self.model.template.call_turn(parse.tool, words)[1:]  # `<agent>` stands already
+        await self.context.add("call", ids, t_ns)
+        self._send(parse.tool.name, dict(parse.args), "grammar", t_ns)
+
+    async def _decode_call(self, t_ns: int) -> None:
+        template = self.model.template
+        await self.context.add("call", [template.call], t_ns)
+        done = await self.context.decode(
+            "call", t_ns, max_tokens=CALL_TOKENS, stop=(template.end,), call=True, grow=True
+        )
+        self.out.tokens += (template.call, *done.ids)
+        name, args = self.model.parse_call([template.call, *done.ids], self.agent.tools)
+        tool = self.agent.tool(name)
+        try:
+            tool.validate(args)
+        except ToolError as error:
+            self.out.events.append(Noted(t_ns, "call_refused", str(error)))
+            await self.context.add("result", [*template.result_turn(str(error), True), template.agent], t_ns)
+            await self._open_reply(template.say, t_ns)
+            return
+        if tool.confirm:
+            self._asked = Parse(tool, args)
+            await self.context.rewind(self.context.ledger.spans[-1].start)
+            await self.say(f"Shall I? Say yes or no: {tool.description.rstrip('.').lower()}.", t_ns)
+            return
+        self._send(name, args, "model", t_ns)
+
+    def _send(self, name: str, args: dict[str, Any], by: DecidedBy, t_ns: int) -> None:
+        self._calls += 1
+        call_id = f"call_{self._calls}"
+        plain = {key: check_json(value, name) for key, value in args.items()}
+        self.pending[call_id] = Pending(call_id, name, self.context.ledger.spans[-1])
+        deadline_ms = int(self.agent.tool(name).timeout_s * 1000)
+        self.out.actions.append(CallTool(call_id, name, plain, deadline_ms, by=by))
+        self.out.events.append(ToolCalled(t_ns, call_id, name, plain, by))

@@ -1,0 +1,155 @@
+"""One conversation's cache and its ledger, kept in step.
+
+Everything that enters a lane's cache goes through `add`, everything that leaves it through `rewind`, `take_back` and
+`trim`; so the ledger always says what each slot is, and the ids of all slots are at hand to be read again. Slots count
+up for ever (the ledger's places); the lane's own slot is `place - ledger.first`.
+
+Eviction here reads what survives again from its kept ids: exact by construction, and it costs a prefill, so it is done
+between turns. Moving the survivors' keys instead is the rolling cache's work, behind the same `CachePlan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from liveagent.event import CacheChanged
+from liveagent.ledger import Kind, Ledger, Span, SpanWord
+from liveagent.runtime.engine import Append, Decode, Done, Lane, Probe, Reset, Rewind
+from liveagent.tool import Tool
+from liveagent.window import Budget, plan
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a take-back removed and may be read again: a span and the ids of its slots."""
+
+    span: Span
+    ids: tuple[int, ...]
+
+
+class Context:
+    """The cache of one lane, with its ledger. Not for two tasks at once."""
+
+    def __init__(self, lane: Lane, budget: Budget) -> None:
+        self.lane, self.budget = lane, budget
+        self.ledger = Ledger()
+        self.evicted_tokens = 0
+        self.tokens_read = 0
+        self._ids: list[int] = []  # of the places ledger.first … ledger.end
+
+    @property
+    def end(self) -> int:
+        """The place that the next token gets."""
+        return self.ledger.end
+
+    async def open(self, tools: tuple[Tool, ...]) -> None:
+        """Empty the lane; `tools` are those whose calls may be decoded."""
+        await self.lane.do(Reset(tools))
+        self.ledger, self._ids = Ledger(), []
+
+    async def add(
+        self,
+        kind: Kind,
+        ids: Sequence[int],
+        t_ns: int,
+        *,
+        words: Sequence[SpanWord] = (),
+        depends_on: Sequence[int] = (),
+        want: Sequence[int] = (),
+        grow: bool = False,
+    ) -> Done:
+        """Read tokens into the cache as a span of `kind`, or as more of the last span (`grow`)."""
+        done = await self.lane.do(Append(tuple(ids), tuple(want)))
+        self.tokens_read += len(ids)
+        self._note(kind, ids, t_ns, words, depends_on, grow)
+        return done
+
+    async def decode(
+        self,
+        kind: Kind,
+        t_ns: int,
+        *,
+        max_tokens: int,
+        stop: Sequence[int],
+        allowed: Sequence[int] = (),
+        call: bool = False,
+        grow: bool = False,
+    ) -> Done:
+        """Let the decoder choose tokens; they become a span of `kind`, or more of the last span."""
+        done = await self.lane.do(Decode(max_tokens, tuple(stop), tuple(allowed), call))
+        self._note(kind, done.ids, t_ns, (), (), grow)
+        return done
+
+    async def probe(self, ids: Sequence[int], want: Sequence[int]) -> tuple[float, ...]:
+        """Log-probabilities of `want` after `ids` on the scratch branch, which is dropped again."""
+        return (await self.lane.do(Probe(tuple(ids), tuple(want)))).logp
+
+    async def rewind(self, place: int) -> list[Kept]:
+        """Take back everything from `place` on; returns what went, in order."""
+        ids = self._ids[place - self.ledger.first :]
+        gone = self.ledger.truncate(place)
+        del self._ids[place - self.ledger.first :]
+        await self.lane.do(Rewind(place - self.ledger.first))
+        return [Kept(span, tuple(ids[span.start - place : span.end - place])) for span in gone]
+
+    async def take_back(self, place: int, later: int, mark: Sequence[int], t_ns: int) -> None:
+        """Unhear (LAW 4): drop places `place` … `later`, put `mark` there, and read again what came in after `later`.
+
+        The result equals the same log of appends without the dropped tokens.
+        """
+        kept = await self.rewind(later)
+        await self.rewind(place)
+        if mark:
+            await self.add("mark", mark, t_ns)
+        for each in kept:
+            await self.add(each.span.kind, each.ids, each.span.t_ns, words=each.span.words)
+
+    async def trim(self) -> int:
+        """Evict whole oldest turns when the window is over its high mark. Returns how many tokens went."""
+        todo = plan(self.ledger, self.budget)
+        if not todo:
+            return 0
+        first, hole = self.ledger.first, todo.holes[0].start
+        survivors: list[int] = []
+        at = hole
+        for each in todo.holes:
+            survivors += self._ids[at - first : each.start - first]
+            at = each.end
+        survivors += self._ids[at - first :]
+        await self.lane.do(Rewind(hole - first))
+        self.ledger.apply(todo)
+        self._ids = self._ids[: hole - first] + survivors
+        await self.lane.do(Append(tuple(survivors)))
+        self.evicted_tokens += todo.evicted_tokens
+        return todo.evicted_tokens
+
+    def state(self, t_ns: int) -> CacheChanged:
+        """What the cache holds, for the screen."""
+        use = self.ledger.use()
+        ages = [span.t_ns for span in self.ledger.spans if not span.pinned]
+        return CacheChanged(
+            t_ns,
+            self.ledger.used_tokens,
+            self.budget.capacity_tokens,
+            {each.kind: each.tokens for each in use},
+            self.evicted_tokens,
+            min(ages) if ages else None,
+        )
+
+    def _note(
+        self,
+        kind: Kind,
+        ids: Sequence[int],
+        t_ns: int,
+        words: Sequence[SpanWord],
+        depends_on: Sequence[int],
+        grow: bool,
+    ) -> None:
+        if not ids:
+            return
+        self._ids += ids
+        if grow:
+            self.ledger.grow(len(ids), words)
+        else:
+            self.ledger.append(kind, len(ids), t_ns, words=words, depends_on=depends_on)

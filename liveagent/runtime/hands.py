@@ -1,0 +1,87 @@
+"""The hands: tools are called here, each call once, each with a deadline (LAW 6).
+
+A call arrives as `CallTool` and comes back as `ToolReturned` or `ToolFailed`, through the session's inbox like a sound.
+A second `CallTool` with an id that was seen does nothing. Whatever a tool raises becomes `ToolFailed`; it never ends the
+session. Plain functions run in a worker thread, so that a slow one does not stop the clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from liveagent.action import CallTool, CancelCall
+from liveagent.errors import ToolError
+from liveagent.event import ToolFailed, ToolReturned
+from liveagent.jsonform import check_json
+from liveagent.tool import Tool
+
+REMEMBERED_CALLS = 4096
+CALLS_IN_FLIGHT = 8
+
+
+class Hands:
+    """Runs one session's tool calls. `put(event)` receives what came of each; `now_ns()` stamps it."""
+
+    def __init__(
+        self, tools: Sequence[Tool], put: Callable[[ToolReturned | ToolFailed], None], now_ns: Callable[[], int]
+    ) -> None:
+        self._tools = {tool.name: tool for tool in tools}
+        self._put, self._now_ns = put, now_ns
+        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def obey(self, action: CallTool | CancelCall) -> None:
+        """Start or cancel a call. Returns at once."""
+        if isinstance(action, CancelCall):
+            task = self._tasks.get(action.call_id)
+            if task is not None:
+                task.cancel()
+            return
+        if action.call_id in self._seen:
+            return
+        self._seen[action.call_id] = None
+        while len(self._seen) > REMEMBERED_CALLS:
+            self._seen.popitem(last=False)
+        if len(self._tasks) >= CALLS_IN_FLIGHT:
+            self._fail(action.call_id, "refused", f"{CALLS_IN_FLIGHT} calls are still running")
+            return
+        task = asyncio.get_running_loop().create_task(self._call(action), name=f"tool {action.name}")
+        self._tasks[action.call_id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(action.call_id, None))
+
+    async def _call(self, action: CallTool) -> None:
+        tool = self._tools.get(action.name)
+        if tool is None:
+            self._fail(action.call_id, "refused", f"there is no tool named {action.name}")
+            return
+        try:
+            args = tool.validate(action.args)
+            async with asyncio.timeout(action.deadline_ms / 1000):
+                result = check_json(await self._do(tool, args), action.name)
+        except TimeoutError:
+            self._fail(action.call_id, "deadline", f"no answer within {action.deadline_ms} ms")
+        except asyncio.CancelledError:
+            self._fail(action.call_id, "cancelled", "the call was cancelled")
+        except ToolError as error:
+            self._fail(action.call_id, "refused", str(error))
+        except Exception as error:  # a user's tool may raise anything; it concerns this call alone
+            self._fail(action.call_id, "error", f"{type(error).__name__}: {error}")
+        else:
+            self._put(ToolReturned(self._now_ns(), action.call_id, result))
+
+    @staticmethod
+    async def _do(tool: Tool, args: dict[str, Any]) -> Any:
+        return await tool(**args) if tool.is_async else await asyncio.to_thread(tool, **args)
+
+    def _fail(self, call_id: str, reason: str, message: str) -> None:
+        self._put(ToolFailed(self._now_ns(), call_id, reason, message))
+
+    async def close(self) -> None:
+        """Cancel what still runs and wait for it."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

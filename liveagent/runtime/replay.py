@@ -1,0 +1,177 @@
+"""A recording, run again: the same ticks through the same session, and what it decided then beside what it decides now.
+
+Replay opens no device, calls no tool and waits for nothing: what came from the world is in the recording.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from liveagent.action import Action
+from liveagent.agent import Agent
+from liveagent.audio import Samples, Tick
+from liveagent.errors import ConfigError, ProtocolError
+from liveagent.event import Event, Inbox
+from liveagent.journal import Header, Recording, read
+from liveagent.runtime.answer import Out
+from liveagent.runtime.record import header_of
+from liveagent.runtime.session import SILENT_SAMPLES, Session, SessionConfig
+from liveagent.turns import TurnsConfig
+
+if TYPE_CHECKING:
+    from liveagent.nn.nano import Nano
+
+
+@dataclass(slots=True)
+class RecordedTick:
+    """One tick as it was: the input, and what the session made of it."""
+
+    tick: Tick
+    reference: Samples = field(default_factory=lambda: SILENT_SAMPLES)
+    inbox: list[Inbox] = field(default_factory=list)
+    out: Out = field(default_factory=Out)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The first thing that came out otherwise."""
+
+    tick: int
+    was: str
+    now: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a replay gave. `events` and `actions` are those of now, with their ticks."""
+
+    header: Header
+    ticks: int
+    trouble: str
+    warnings: tuple[str, ...]
+    tokens: int
+    difference: Difference | None
+    events: tuple[tuple[int, Event], ...]
+    actions: tuple[tuple[int, Action], ...]
+
+    @property
+    def equal(self) -> bool:
+        return self.difference is None
+
+
+def ticks_of(recording: Recording) -> Iterator[RecordedTick]:
+    """The recording, tick by tick. A last tick that is not whole is left out. ProtocolError for damaged records."""
+    at, sounds, inbox, out = -1, list[Samples](), list[Inbox](), Out()
+    for record in recording.records:
+        if record.tick != at:
+            at, sounds, inbox, out = record.tick, [], [], Out()
+        if record.kind == "audio":
+            sounds.append(record.samples)
+        elif record.kind == "event":
+            inbox.append(record.event)  # type: ignore[arg-type]  # only the inbox is recorded
+        elif record.kind == "action":
+            out.actions.append(record.action)
+        elif record.kind == "tokens":
+            out.tokens += record.tokens
+        elif record.kind == "json":  # closes a tick
+            value = record.json
+            if not sounds or not isinstance(value, dict):
+                raise ProtocolError(f"recording: tick {at} has no sound")
+            t_ns, gap = value.get("t_ns"), value.get("gap")
+            if not isinstance(t_ns, int) or not isinstance(gap, int):
+                raise ProtocolError(f"recording: tick {at} has no time")
+            tick = Tick(at, sounds[0], t_ns, gap)
+            yield RecordedTick(tick, sounds[1] if len(sounds) > 1 else SILENT_SAMPLES, inbox, out)
+
+
+def config_of(header: Header) -> SessionConfig:
+    """The settings that the recorded session had."""
+    return SessionConfig(
+        voice=bool(header.more.get("voice", True)),
+        grammar=bool(header.more.get("grammar", True)),
+        turns=TurnsConfig(half_duplex=bool(header.more.get("half_duplex", False))),
+    )
+
+
+def load(path: Path) -> Recording:
+    """Read a recording. ConfigError when there is none, or it cannot be read."""
+    try:
+        return read(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+
+
+async def run(session: Session, recording: Recording) -> Report:
+    """Feed a recording's ticks to an open session and compare."""
+    difference: Difference | None = None
+    events: list[tuple[int, Event]] = []
+    actions: list[tuple[int, Action]] = []
+    tokens = count = 0
+    for each in ticks_of(recording):
+        out = await session.tick(each.tick, each.inbox, each.reference)
+        count += 1
+        tokens += len(out.tokens)
+        events += ((each.tick.index, event) for event in (*each.inbox, *out.events))
+        actions += ((each.tick.index, action) for action in out.actions)
+        if difference is None and (out.actions, out.tokens) != (each.out.actions, each.out.tokens):
+            difference = _difference(each, out)
+    return Report(
+        recording.header, count, recording.trouble, (), tokens, difference, tuple(events), tuple(actions)
+    )
+
+
+def _difference(each: RecordedTick, out: Out) -> Difference:
+    for was, now in zip(each.out.actions, out.actions, strict=False):
+        if was != now:
+            return Difference(each.tick.index, type(was).__name__, type(now).__name__)
+    if len(each.out.actions) != len(out.actions):
+        return Difference(each.tick.index, f"{len(each.out.actions)} actions", f"{len(out.actions)} actions")
+    return Difference(each.tick.index, f"tokens {each.out.tokens}", f"tokens {out.tokens}")
+
+
+def replay(path: Path, check: bool = False, agent: Agent | None = None, model: Nano | None = None) -> Report:
+    """Replay a file. With `check`, a recording from another build, agent or weights raises ConfigError: its numbers
+    cannot be expected to be the same; without, the differences in the header come back as warnings.
+    """
+    from liveagent.load import load_agent
+    from liveagent.runtime.engine import Core, Engine, Lane
+    from liveagent.runtime.listener import Listener
+    from liveagent.runtime.talk import load_model
+
+    recording = load(path)
+    header = recording.header
+    agent = agent or load_agent(str(header.more.get("origin", "voice")))
+    model = model or load_model(agent)
+    config = config_of(header)
+    listener = Listener.of(agent, model, use_recogniser=bool(header.more.get("recogniser", False)))
+    now = header_of(agent, model, header.lanes, config, "", listener.has_recogniser)
+    warnings = tuple(
+        f"recorded with {name} {getattr(header, name)}, here it is {getattr(now, name)}"
+        for name in ("liveagent", "torch", "instruction_set", "agent", "weights")
+        if getattr(header, name) != getattr(now, name)
+    )
+    if bool(header.more.get("recogniser")) != listener.has_recogniser:
+        warnings += ("recorded with PocketSphinx, which is missing here",)
+    if check and warnings:
+        raise ConfigError("this recording cannot be checked here: " + "; ".join(warnings))
+
+    async def go() -> Report:
+        engine = Engine(Core(model, header.lanes, config.slots))
+        try:
+            session = Session(agent, model, Lane(engine, engine.open()), listener, config)
+            await session.open()
+            return await run(session, recording)
+        finally:
+            engine.close()
+
+    try:
+        report = asyncio.run(go())
+    except ProtocolError as error:
+        raise ConfigError(f"{path} is damaged inside: {error}") from error
+    return Report(
+        header, report.ticks, report.trouble, warnings, report.tokens, report.difference, report.events, report.actions
+    )

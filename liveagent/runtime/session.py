@@ -1,0 +1,499 @@
+"""One conversation: a fold over ticks.
+
+`tick` takes 80 ms of sound and what else came into the inbox, and gives actions and events. It reads no clock and asks
+nobody but its lane of the engine, so the same ticks and the same inbox give the same tokens and actions at any speed
+(LAW 2); a recording is exactly that input, and `replay` is exactly this code.
+
+Way of a tick: inbox → echo gate → VAD and ear (engine) → words (listener) → turns → cache and decoder (answer).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from liveagent.action import Duck, Freeze, Halt, Note, Resume, StopPlayback
+from liveagent.agent import Agent
+from liveagent.audio import SAMPLE_NS, TICK_NS, Samples, Tick
+from liveagent.echo import EchoGate
+from liveagent.event import (
+    DeviceBack,
+    DeviceLost,
+    EndGuessed,
+    Event,
+    Inbox,
+    Interrupted,
+    Noted,
+    ReplyEnded,
+    Resumed,
+    SamplesPlayed,
+    SpeechEnded,
+    SpeechStarted,
+    StopHeard,
+    TalkPressed,
+    TalkReleased,
+    TextTyped,
+    TickHeard,
+    ToolFailed,
+    ToolReturned,
+    TurnEnded,
+    TurnTimed,
+    Voiced,
+    VoiceFailed,
+    WordsHeard,
+)
+from liveagent.event import Ducked as DuckedEvent
+from liveagent.ledger import Kind
+from liveagent.latency import TurnLatency
+from liveagent.level import dbfs
+from liveagent.runtime.answer import Answer, Out
+from liveagent.runtime.context import Context
+from liveagent.runtime.engine import VAD_FRAME_SAMPLES, Lane
+from liveagent.runtime.listener import Listener, Understood
+from liveagent.spoken import spoken
+from liveagent.stop import Stop
+from liveagent.turns import Frame, Sense, Turns, TurnsConfig
+from liveagent.window import Budget
+
+if TYPE_CHECKING:
+    from liveagent.nn.nano import Nano
+
+T = TypeVar("T")
+
+SILENT_SAMPLES: Samples = np.zeros(0, np.float32)
+DECODE_TOKENS_PER_TICK = 24
+PREROLL_TICKS = 6
+STOP_WAIT_TICKS = 4
+MIN_PROBE_NS = 60_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """What a session may be told beside its agent.
+
+    voice: whether something speaks the replies and reports what was played; without it a reply counts as read.
+    grammar: read whole-matching phrases off the parse (`by="grammar"`).
+    """
+
+    slots: int = 1024
+    high_tokens: int = 832
+    low_tokens: int = 704
+    voice: bool = True
+    grammar: bool = True
+    turns: TurnsConfig = field(default_factory=TurnsConfig)
+
+
+@dataclass(slots=True)
+class _UserTurn:
+    """The open turn of the user: what of it is in the cache already."""
+
+    start: int
+    kind: Kind
+    ids: list[int]  # from `<user>` on
+
+
+class Session:
+    """One conversation on one lane. Feed it ticks in order; never two at once."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        model: Nano,
+        lane: Lane,
+        listener: Listener,
+        config: SessionConfig | None = None,
+    ) -> None:
+        self.agent, self.model, self.lane, self.listener = agent, model, lane, listener
+        self.config = config or SessionConfig()
+        budget = Budget(self.config.slots, self.config.high_tokens, self.config.low_tokens)
+        self.context = Context(lane, budget)
+        self.answer = Answer(agent, model, self.context, self.config.grammar)
+        self.turns = Turns(self.config.turns)
+        self.stop = Stop()
+        self.echo = EchoGate()
+        self._user: _UserTurn | None = None
+        self._latency: TurnLatency | None = None
+        self._frames = 0  # VAD frames so far
+        self._origin_ns: int | None = None
+        self._heard: tuple[str, ...] = ()
+        self._stable: tuple[str, ...] = ()
+        self._sense: Sense | None = None
+        self._quiet = True
+        self._out = Out()
+        self._now_ns = 0
+
+    async def open(self) -> None:
+        """Read the agent's instructions and tools into the lane."""
+        await self.context.open(tuple(self.agent.tools))
+        prompt = self.model.template.prompt(self.agent.instructions, self.agent.tools)
+        await self.context.add("system", prompt, 0)
+
+    async def close(self) -> None:
+        self.lane.close()
+        self.listener.close()
+
+    async def tick(self, tick: Tick, inbox: Sequence[Inbox] = (), reference: Samples = SILENT_SAMPLES) -> Out:
+        """One step. `reference`: what the loudspeaker played during this tick, for the echo gate; empty when silent."""
+        self._out = self.answer.out = Out()
+        if self._origin_ns is None:
+            self._origin_ns = tick.t_ns
+        self._now_ns = tick.t_ns + TICK_NS
+        for event in inbox:
+            await self._take(event)
+        await self._listen(tick, reference)
+        await self._prefill()
+        await self._speak()
+        if self._user is None and self.turns.phase == "idle" and await self.context.trim():
+            self._note(Noted(self._now_ns, "evicted", "older turns left the cache"))
+        self._note(self.context.state(self._now_ns))
+        return self._out
+
+    # --- what came in
+
+    async def _take(self, event: Inbox) -> None:
+        if isinstance(event, TextTyped):
+            await self._typed(event)
+        elif isinstance(event, Voiced | SamplesPlayed):
+            await self._played(event)
+        elif isinstance(event, VoiceFailed):
+            self._note(Noted(event.t_ns, "mute", event.message))
+            await self._end_reply(complete=True)
+        elif isinstance(event, ToolReturned):
+            await self._returned(event.call_id, str(event.result), False)
+        elif isinstance(event, ToolFailed):
+            await self._returned(event.call_id, event.message or event.reason, True)
+        elif isinstance(event, TalkPressed | TalkReleased):
+            await self._obey(self.turns.feed(event))
+        elif isinstance(event, DeviceLost | DeviceBack):
+            self._note(Noted(event.t_ns, type(event).__name__, getattr(event, "message", "") or event.device))
+
+    async def _typed(self, event: TextTyped) -> None:
+        words = spoken(event.text)
+        if not words:
+            self._note(Noted(event.t_ns, "empty", "nothing to read in that"))
+            return
+        if words in self.turns.config.stop_words:
+            await self._stop(StopHeard(event.t_ns, "typed"))
+            return
+        self.stop.release()
+        heard = WordsHeard(event.t_ns, tuple(words.split()), "typed", True, self.agent.automaton.accepts(words))
+        self._note(heard)
+        await self._settle_stopping(now=True)
+        self.turns.feed(event)
+        self.listener.cancel()
+        self._heard = self._stable = ()
+        await self._drop_user()
+        self._latency = TurnLatency()
+        self._latency.stamp("decided", self._now_ns)
+        await self._answer(words, "text")
+
+    async def _returned(self, call_id: str, text: str, failed: bool) -> None:
+        """A result goes before the words of a user who has begun to speak meanwhile, and is then not spoken of."""
+        user = self._user
+        if user is not None:
+            await self.context.rewind(user.start)
+        await self._finish_decoding()
+        before = self.answer.reply
+        await self.answer.returned(call_id, text, failed, self._now_ns)
+        if user is not None:
+            if self.answer.reply is not before and self.answer.reply is not None:
+                await self._finish_decoding()
+            user.start = self.context.end
+            await self.context.add("audio", user.ids, self._now_ns)
+
+    # --- listening
+
+    async def _listen(self, tick: Tick, reference: Samples) -> None:
+        gate = self.echo.feed(tick.samples, reference)
+        heard = await self.lane.hear(gate.clean)
+        level = dbfs(gate.clean)
+        speech = max(heard.vad, default=0.0)
+        self._note(TickHeard(tick.t_ns, tick.index, level, speech))
+        if heard.kind is not None:
+            self._sense = _sense(heard.kind)
+        for name, score in self.listener.stop_scores(gate.clean, heard):
+            stopped = self.stop.feed(self._now_ns, name, score, own_voice=self._own_stop())
+            if stopped is not None:
+                await self._stop(stopped)
+        self.listener.feed(gate.clean, heard)
+        for probability in heard.vad:
+            self._quiet = probability < self.turns.config.keep_speech
+            assert self._origin_ns is not None
+            t_ns = self._origin_ns + self._frames * VAD_FRAME_SAMPLES * SAMPLE_NS
+            self._frames += 1
+            frame = Frame(t_ns, probability, level, gate.near_end, self._sense)
+            await self._obey(self.turns.feed(frame))
+        if self.turns.phase != "idle":
+            await self._hear_words()
+            await self._guess_end()
+
+    async def _hear_words(self) -> None:
+        partial = self.listener.partial()
+        if partial is None or partial.words == self._heard:
+            return
+        self._stable = _common(self._heard, partial.words)
+        self._heard = partial.words
+        heard = WordsHeard(
+            self._now_ns, partial.words, partial.source, False, partial.in_grammar, partial.confidence, partial.closed
+        )
+        self._note(heard)
+        await self._obey(self.turns.feed(heard))
+
+    async def _guess_end(self) -> None:
+        """Ask the decoder on the scratch branch, in the silence after words, whether the user has finished."""
+        if self._user is None or self.turns.phase != "turn" or not self._heard or not self._quiet:
+            return
+        template = self.model.template
+        whole = [template.user, *self.model.pieces.encode(" ".join(self._heard))]
+        rest = whole[len(self._user.ids) :] if whole[: len(self._user.ids)] == self._user.ids else None
+        if rest is None:  # the words changed under what is in the cache: put that right first
+            await self._align(whole)
+            rest = []
+        yes, no = await self.context.probe([*rest, template.eou], (template.yes, template.no))
+        guess = EndGuessed(self._now_ns, float(1.0 / (1.0 + np.exp(np.clip(no - yes, -30.0, 30.0)))))
+        self._note(guess)
+        await self._obey(self.turns.feed(guess))
+
+    async def _obey(self, decisions: Sequence[Event | Duck | Freeze | Resume | StopPlayback]) -> None:
+        for each in decisions:
+            if isinstance(each, SpeechStarted):
+                self._note(each)
+                if not self.listener.open:
+                    self.listener.begin()
+                    self._heard = self._stable = ()
+            elif isinstance(each, SpeechEnded):
+                self._note(each)
+            elif isinstance(each, TurnEnded):
+                self._note(each)
+                await self._end_turn(each)
+            elif isinstance(each, Duck | Freeze):
+                self._act(each)
+                self._note(DuckedEvent(self._now_ns, each.utterance, isinstance(each, Freeze)))
+            elif isinstance(each, Resume):
+                self._act(each)
+                self._note(Resumed(self._now_ns, each.utterance, each.reason))
+                self.listener.cancel()
+                self._heard = self._stable = ()
+                await self._drop_user()
+            elif isinstance(each, StopPlayback):
+                await self._stop_playback(each)
+
+    # --- the user's turn
+
+    async def _prefill(self) -> None:
+        """Read words that stand into the cache while the user still speaks."""
+        if self.turns.phase == "idle" or not self.listener.open or not self._stable:
+            return
+        if self.answer.reply is not None and not self.answer.reply.ended:
+            return
+        whole = [self.model.template.user, *self.model.pieces.encode(" ".join(self._stable))]
+        if self._user is None:
+            self.context.ledger.begin_turn()
+            self._user = _UserTurn(self.context.end, "audio", [])
+        if whole[: len(self._user.ids)] != self._user.ids and self._user.ids[: len(whole)] == whole:
+            return
+        await self._align(whole)
+
+    async def _align(self, whole: Sequence[int]) -> int:
+        """Make the cache hold exactly `whole` as the open turn; what agrees stays. Returns the decoder steps it took."""
+        assert self._user is not None
+        user = self._user
+        same = len(_common(tuple(user.ids), tuple(whole)))
+        if same < len(user.ids):
+            await self.context.rewind(user.start + same)
+        user.ids = list(whole)
+        rest = whole[same:]
+        if not rest:
+            return 0
+        done = await self.context.add(user.kind, rest, self._now_ns, grow=same > 0)
+        return done.steps
+
+    async def _drop_user(self) -> None:
+        if self._user is not None:
+            await self.context.rewind(self._user.start)
+            self._user = None
+
+    async def _end_turn(self, ended: TurnEnded) -> None:
+        final = self.listener.end()
+        self._heard = self._stable = ()
+        if final is None or not final.words:
+            await self._drop_user()
+            self._note(Noted(self._now_ns, "no_words", "heard a voice, but no words"))
+            return
+        self.stop.release()
+        self._latency = TurnLatency()
+        self._latency.stamp("spoken", ended.speech_end_ns)
+        self._latency.stamp("decided", self._now_ns)
+        self._note(
+            WordsHeard(
+                self._now_ns, final.words, final.source, True, final.in_grammar, final.confidence, final.closed
+            )
+        )
+        await self._settle_stopping(now=True)
+        await self._answer(" ".join(final.words), "audio", final)
+
+    async def _answer(self, words: str, kind: Kind, understood: Understood | None = None) -> None:
+        await self._finish_decoding()
+        if (reply := self.answer.reply) is not None:  # a new turn is answered: nothing of the old answer sounds on
+            await self._stop_playback(StopPlayback(reply.utterance, "typed" if kind == "text" else "barge_in"), True)
+        template = self.model.template
+        whole = [*template.user_turn(words), template.agent]
+        if self._user is None:
+            self.context.ledger.begin_turn()
+            self._user = _UserTurn(self.context.end, kind, [])
+        same = len(_common(tuple(self._user.ids), tuple(whole)))
+        if same < len(self._user.ids):
+            await self.context.rewind(self._user.start + same)
+        done = await self.context.add(
+            kind, whole[same:], self._now_ns, want=(template.call, template.say), grow=same > 0
+        )
+        self._user = None
+        if self._latency is not None:
+            self._latency.stamp("words", self._now_ns)
+            self._latency.stamp("token", self._now_ns)
+        if understood is not None and understood.unsure:
+            await self.answer.say("Say that again, please.", self._now_ns)
+        else:
+            await self.answer.decide(words, done.steps, done.logp, self._now_ns)
+        if self._latency is not None and self.answer.pending:
+            self._latency.stamp("call", self._now_ns)
+
+    # --- the reply
+
+    async def _speak(self) -> None:
+        await self._settle_stopping()
+        reply = self.answer.reply
+        if reply is not None and not reply.stopping and not reply.playback.played_samples and self._speaking_words:
+            # The user went on before the answer could be heard: it was an answer to half of what they wanted to say.
+            await self._stop_playback(StopPlayback(reply.utterance), at_once=True)
+        if self.turns.phase != "contest":
+            await self.answer.decode_more(DECODE_TOKENS_PER_TICK, self._now_ns)
+        reply = self.answer.reply
+        if reply is not None and reply.ended and not self.config.voice:
+            await self._end_reply(complete=True)
+
+    async def _finish_decoding(self) -> None:
+        """Nothing may enter the cache behind a reply that is still being written: close it first."""
+        reply = self.answer.reply
+        while reply is not None and not reply.ended:
+            await self.answer.decode_more(DECODE_TOKENS_PER_TICK, self._now_ns)
+        if reply is not None and not self.config.voice:
+            await self._end_reply(complete=True)
+
+    async def _played(self, event: Voiced | SamplesPlayed) -> None:
+        reply = self.answer.reply
+        if reply is None or reply.utterance != event.utterance:
+            return
+        for word in reply.playback.feed(event):
+            self._note(word)
+        cut = reply.playback.cut()
+        if cut.keep_tokens:
+            self.context.ledger.mark_heard(reply.start + cut.keep_tokens)
+        if isinstance(event, Voiced):
+            if self._latency is not None and event.samples:
+                self._latency.stamp("voiced", event.t_ns)
+        elif event.samples:
+            if self._latency is not None and "played" not in self._latency.t_ns:
+                self._latency.stamp("played", event.t_ns - (event.samples - 1) * SAMPLE_NS)
+                self._note(TurnTimed(self._now_ns, self._latency.durations_ms))
+            if reply.stopping:
+                await self._take_back()
+                return
+            if self.turns.playing is None and not reply.playback.done:
+                await self._obey(self.turns.sounding(reply.utterance, event.t_ns))
+        if reply.playback.done:
+            await self._end_reply(complete=True)
+
+    async def _end_reply(self, complete: bool) -> None:
+        reply, self.answer.reply = self.answer.reply, None
+        if reply is None:
+            return
+        if complete:
+            for span in reversed(self.context.ledger.spans):
+                if span.heard is False:
+                    self.context.ledger.mark_heard(span.end)
+                    break
+        await self._obey(self.turns.sounding(None, self._now_ns))
+        self._note(ReplyEnded(self._now_ns, reply.utterance, complete))
+
+    async def _stop_playback(self, action: StopPlayback, at_once: bool = False) -> None:
+        """Stop the loudspeaker; what was heard is known when it has answered, at the latest a few ticks on."""
+        self._act(action)
+        reply = self.answer.reply
+        if reply is None or reply.utterance != action.utterance:
+            return
+        reply.playback.obey(action)
+        reply.stopping = 1
+        if at_once:
+            await self._take_back()
+
+    async def _settle_stopping(self, now: bool = False) -> None:
+        reply = self.answer.reply
+        if reply is None or not reply.stopping:
+            return
+        reply.stopping += 1
+        if now or reply.stopping > STOP_WAIT_TICKS:
+            await self._take_back()
+
+    async def _take_back(self) -> None:
+        """LAW 4: the cache keeps the words that were heard, a mark, and what came in meanwhile."""
+        reply = self.answer.reply
+        assert reply is not None
+        cut = reply.playback.cut()
+        keep = reply.start + cut.keep_tokens
+        later = self._user.start if self._user is not None else self.context.end
+        self.context.ledger.mark_heard(keep)
+        await self.context.take_back(keep, later, [self.model.template.cut], self._now_ns)
+        if self._user is not None:
+            self._user.start = self.context.end - len(self._user.ids)
+        self._note(Interrupted(self._now_ns, reply.utterance, cut.heard_words, cut.unheard_words, cut.cut_word))
+        await self._end_reply(complete=False)
+
+    # --- the stop word
+
+    async def _stop(self, heard: StopHeard) -> None:
+        self._note(heard)
+        self._act(Halt())
+        for each in self.turns.feed(heard):
+            if isinstance(each, StopPlayback):
+                await self._stop_playback(each)
+
+    @property
+    def _speaking_words(self) -> bool:
+        return self.turns.phase == "turn" and bool(self._heard)
+
+    def _own_stop(self) -> bool:
+        """Whether the loudspeaker itself is just saying the stop word."""
+        reply = self.answer.reply
+        if reply is None or (at := reply.playback.sounding) is None:
+            return False
+        near = reply.playback.words[max(0, at - 1) : at + 1]
+        return any(spoken(word) in self.turns.config.stop_words for word in near)
+
+    # --- out
+
+    def _act(self, action: Duck | Freeze | Resume | StopPlayback | Halt | Note) -> None:
+        self._out.actions.append(action)
+        reply = self.answer.reply
+        if reply is not None and isinstance(action, Duck | Freeze | Resume) and action.utterance == reply.utterance:
+            reply.playback.obey(action)
+
+    def _note(self, event: Event) -> None:
+        self._out.events.append(event)
+
+
+def _common(one: tuple[T, ...], other: tuple[T, ...]) -> tuple[T, ...]:
+    at = 0
+    while at < len(one) and at < len(other) and one[at] == other[at]:
+        at += 1
+    return one[:at]
+
+
+def _sense(kind: np.ndarray) -> Sense:
+    speech, silence, music, noise = kind.mean(axis=0)
+    if speech >= max(silence, music + noise):
+        return "speech"
+    return "silence" if silence >= music + noise else "noise"
