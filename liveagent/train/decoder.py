@@ -1,0 +1,287 @@
+"""Trains the decoder on text: `python -m liveagent.train.decoder --pieces pieces.json --out DIR --until 09:50`.
+
+One process, one core, seeded; resumable (`DIR/last.pt`), ending at a wall time, because on a shared machine time is
+what there is. Matrices learn by Muon (Jordan et al. 2024; `torch.optim.Muon`), everything else by AdamW; the weights
+that are evaluated and exported are an exponential average.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections import defaultdict
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from liveagent.nn.decoder import Decoder, DecoderConfig
+from liveagent.nn.pieces import Pieces
+from liveagent.train.dialogues import Dialogues, Row
+
+BATCH_TOKENS = 8192
+PROBE_WEIGHT = 0.7
+
+
+class Batch:
+    """Rows as tensors: trunks padded to one length T, then P leaves. Padding hides behind causal order."""
+
+    def __init__(self, rows: list[Row], pieces: Pieces) -> None:
+        lanes, trunk, leaf = len(rows), max(len(row.ids) for row in rows), max(len(row.leaves) for row in rows)
+        self.rows, self.trunk = rows, trunk
+        self.ids = torch.full((lanes, trunk + leaf), pieces.id("<pad>"), dtype=torch.long)
+        self.targets = torch.full((lanes, trunk + leaf), -1, dtype=torch.long)
+        self.weights = torch.zeros(lanes, trunk + leaf)
+        self.ids[:, trunk:] = pieces.id("<eou>")
+        positions = torch.zeros(lanes, leaf, dtype=torch.long)
+        mask = torch.zeros(lanes, leaf, trunk + leaf, dtype=torch.bool)
+        mask[:, :, trunk:] = torch.eye(leaf, dtype=torch.bool)
+        self.mixes: list[tuple[int, int, int, float]] = []
+        for b, row in enumerate(rows):
+            n = len(row.ids)
+            self.ids[b, :n] = torch.tensor(row.ids)
+            self.targets[b, :n] = torch.tensor(row.targets)
+            self.weights[b, :n] = torch.tensor(row.weights)
+            for p, (after, answer) in enumerate(row.leaves):
+                positions[b, p] = after + 1
+                mask[b, p, : after + 1] = True
+                self.targets[b, trunk + p], self.weights[b, trunk + p] = answer, PROBE_WEIGHT
+            self.mixes += [(b, i, other, share) for i, other, share in row.mixes]
+        self.leaves = (positions, mask) if leaf else None
+
+    def hidden(self, net: Decoder) -> Tensor:
+        """The decoder's hidden rows `[B, T + P, D]`, soft pieces mixed in."""
+        rows = net.embed(self.ids)
+        if self.mixes:
+            b, i, other, share = zip(*self.mixes, strict=True)
+            at = (torch.tensor(b), torch.tensor(i))
+            part = torch.tensor(share)[:, None]
+            mixed = rows[at] * (1 - part) + net.embed(torch.tensor(other)) * part
+            rows = rows.index_put(at, mixed)
+        return net.hidden(rows=rows, leaves=self.leaves)
+
+
+def loss_of(net: Decoder, batch: Batch) -> Tensor:
+    """Weighted cross-entropy in nats; only weighted places reach the output layer."""
+    hidden = batch.hidden(net)
+    at = batch.weights > 0
+    weights = batch.weights[at]
+    loss = F.cross_entropy(net.logits(hidden[at]).float(), batch.targets[at], reduction="none")
+    return (loss * weights).sum() / weights.sum()
+
+
+@torch.inference_mode()
+def evaluate(net: Decoder, rows: list[Row], pieces: Pieces) -> dict[str, float]:
+    """Share of the agent's turns whose every token is the likeliest (which is greedy decoding's exactness), by group;
+    `false_accept`: share of turns to be rejected that would start with a call; `eou`: probes answered right."""
+    call = pieces.id("<call>")
+    good: dict[str, list[bool]] = defaultdict(list)
+    for start in range(0, len(rows), 8):
+        batch = Batch(rows[start : start + 8], pieces)
+        guess = net.logits(batch.hidden(net)).argmax(-1)
+        right = guess == batch.targets
+        for b, row in enumerate(batch.rows):
+            for group, first, end in row.spans:
+                good[group].append(bool(right[b, first:end].all()))
+                if group == "reject":
+                    good["false_accept"].append(int(guess[b, first]) == call)
+                elif group.startswith("call"):
+                    good["false_reject"].append(int(guess[b, first]) != call)
+            good["eou"] += right[b, batch.trunk : batch.trunk + len(row.leaves)].tolist()
+    return {group: sum(hits) / len(hits) for group, hits in sorted(good.items())}
+
+
+class Average:
+    """Exponential moving average of a network's weights."""
+
+    def __init__(self, net: Decoder) -> None:
+        self.weights = {name: p.detach().clone() for name, p in net.named_parameters()}
+        self.steps = 0
+
+    @torch.no_grad()
+    def update(self, net: Decoder) -> None:
+        self.steps += 1
+        keep = min(0.998, self.steps / (self.steps + 20))
+        for name, p in net.named_parameters():
+            self.weights[name].lerp_(p.detach(), 1 - keep)
+
+
+def optimizers(net: Decoder, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the layers' matrices, AdamW for embeddings and gains. `hear` has nothing to learn from text."""
+    matrices = [p for name, p in net.named_parameters() if p.ndim == 2 and name.startswith("layers.")]
+    rest = [p for name, p in net.named_parameters() if not (p.ndim == 2 and name.startswith("layers."))]
+    rest = [p for p in rest if p is not net.hear.weight]
+    return [
+        torch.optim.Muon(matrices, lr=rate, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+
+def pace(done: float, warm: float) -> float:
+    """Learning rate as a share of its peak: a short rise, then a cosine to 2 %."""
+    return min(1.0, warm) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+def export(weights: dict[str, Tensor], config: DecoderConfig, pieces: Pieces, path: Path, notes: dict[str, Any]) -> None:
+    """Write float16 safetensors with everything needed to load them: version, sizes, tokenizer's hash, notes."""
+    from safetensors.torch import save_file
+
+    from liveagent.nn.nano import DECODER_VERSION
+
+    meta = {
+        "format": "liveagent-decoder",
+        "version": str(DECODER_VERSION),
+        "config": json.dumps(config.as_dict()),
+        "pieces": pieces.hash,
+        "notes": json.dumps(notes),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: p.detach().half().contiguous() for name, p in weights.items()}, path, metadata=meta)
+
+
+class Training:
+    """Everything that changes while training, and how it is saved."""
+
+    def __init__(self, pieces: Pieces, config: DecoderConfig, out: Path, rate: float, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.pieces, self.config, self.out, self.rate, self.seed = pieces, config, out, rate, seed
+        self.net = Decoder(config)
+        self.average = Average(self.net)
+        self.optimizers = optimizers(self.net, rate)
+        self.step, self.tokens, self.done_s = 0, 0, 0.0
+
+    def save(self) -> None:
+        self.out.mkdir(parents=True, exist_ok=True)
+        state = {
+            "config": self.config.as_dict(), "net": self.net.state_dict(), "average": self.average.weights,
+            "average_steps": self.average.steps, "optimizers": [o.state_dict() for o in self.optimizers],
+            "step": self.step, "tokens": self.tokens, "done_s": self.done_s,
+        }  # fmt: skip
+        torch.save(state, self.out / "last.tmp")
+        (self.out / "last.tmp").replace(self.out / "last.pt")
+
+    def resume(self, path: Path) -> None:
+        state = torch.load(path, weights_only=True)
+        self.net.load_state_dict(state["net"])
+        self.average.weights, self.average.steps = state["average"], state["average_steps"]
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.step, self.tokens, self.done_s = state["step"], state["tokens"], state["done_s"]
+
+    def averaged(self) -> Decoder:
+        net = Decoder(self.config)
+        net.load_state_dict(self.average.weights)
+        return net.eval()
+
+    def batches(self) -> Any:
+        """Endless batches of about BATCH_TOKENS, of rows of like length."""
+        source = Dialogues(self.pieces, seed=self.seed * 1_000_003 + self.step)
+        while True:
+            pool = sorted((source.next() for _ in range(96)), key=lambda row: len(row.ids))
+            groups: list[list[Row]] = [[]]
+            for row in pool:
+                if groups[-1] and len(row.ids) * (len(groups[-1]) + 1) > BATCH_TOKENS:
+                    groups.append([])
+                groups[-1].append(row)
+            source.rng.shuffle(groups)
+            for group in groups:
+                yield Batch(group, self.pieces)
+
+    def run(self, until: float, eval_s: float, bf16: bool) -> None:
+        """Train up to the wall time `until` (seconds since 1970)."""
+        unseen = Dialogues(self.pieces, seed=77, held_out=True)
+        rows = [unseen.next() for _ in range(64)]
+        begun = last = time.time()
+        before_s = self.done_s
+        loss_sum, loss_count, next_eval = 0.0, 0, begun + eval_s / 3
+        for batch in self.batches():
+            now = time.time()
+            if now >= until:
+                break
+            self.done_s = before_s + now - begun
+            share = (now - begun) / (until - begun)
+            rate = self.rate * pace(share, (self.step + 1) / 60)
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                loss = loss_of(self.net, batch)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+            for optimizer in self.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            self.average.update(self.net)
+            self.step += 1
+            self.tokens += batch.ids.numel()
+            loss_sum, loss_count = loss_sum + float(loss.detach()), loss_count + 1
+            if self.step % 20 == 0:
+                took = time.time() - last
+                last = time.time()
+                print(f"step {self.step} loss {loss_sum / loss_count:.4f} rate {rate:.2e} s/step {took / 20:.2f} "
+                      f"tokens {self.tokens / 1e6:.2f}M", flush=True)  # fmt: skip
+                loss_sum, loss_count = 0.0, 0
+            if time.time() > next_eval:
+                self.report(rows)
+                self.save()
+                next_eval = last = time.time()
+                next_eval += eval_s
+        self.report(rows)
+        self.save()
+
+    def report(self, rows: list[Row]) -> None:
+        scores = evaluate(self.averaged(), rows, self.pieces)
+        line = {"step": self.step, "time": datetime.now(UTC).isoformat(timespec="seconds")} | {
+            k: round(v, 4) for k, v in scores.items()
+        }
+        print("EVAL " + json.dumps(line), flush=True)
+        self.out.mkdir(parents=True, exist_ok=True)
+        with (self.out / "eval.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def wall_time(text: str) -> float:
+    """`09:50` (UTC, the next one to come) or minutes from now (`30m`), as seconds since 1970."""
+    now = datetime.now(UTC)
+    if text.endswith("m"):
+        return (now + timedelta(minutes=float(text[:-1]))).timestamp()
+    hour, minute = map(int, text.split(":"))
+    then = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    return (then if then > now else then + timedelta(days=1)).timestamp()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pieces", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--until", default="30m", help="UTC time (09:50) or minutes (30m)")
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--layers", type=int, default=5)
+    parser.add_argument("--eval-s", type=float, default=300)
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--resume", type=Path, help="a last.pt; the learning rate starts anew")
+    parser.add_argument("--export", type=Path, help="write the averaged weights of --out/last.pt here and stop")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    pieces = Pieces.load(args.pieces)
+    config = replace(DecoderConfig(pieces.vocab_size), layers=args.layers)
+    training = Training(pieces, config, args.out, args.rate, args.seed)
+    if args.export:
+        training.resume(args.out / "last.pt")
+        notes = {"steps": training.step, "tokens": training.tokens, "seconds": round(training.done_s)}
+        export(training.average.weights, config, pieces, args.export, notes)
+        print(f"{args.export}: {args.export.stat().st_size / 1e6:.1f} MB, {notes}")
+        return
+    if args.resume:
+        training.resume(args.resume)
+    training.run(wall_time(args.until), args.eval_s, args.bf16)
+
+
+if __name__ == "__main__":
+    main()
