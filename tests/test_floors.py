@@ -183,9 +183,9 @@ def at_import(body: list[ast.stmt]) -> Iterator[ast.AST]:
 
 def call_faults(tree: ast.Module) -> Iterator[tuple[int, str]]:
     own = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
-    for node in tree.body:  # a noun of the pure root can do nothing but be a value
-        if isinstance(node, ast.ImportFrom) and floor_of_import(node.module or "") == "root":
-            own |= {alias.name for alias in node.names if alias.name[0].isupper()}
+    for each in tree.body:  # a noun of the pure root can do nothing but be a value
+        if isinstance(each, ast.ImportFrom) and floor_of_import(each.module or "") == "root":
+            own |= {alias.name for alias in each.names if alias.name[0].isupper()}
     for node in at_import(tree.body):
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
