@@ -191,7 +191,8 @@ class SpeechEnded:
 
 @dataclass(frozen=True, slots=True)
 class WordsHeard:
-    """All words of the turn so far. `final` words will not change; `in_grammar`: they are one of its sentences."""
+    """All words of the turn so far. `final` words will not change; `in_grammar`: they are one of its sentences,
+    and `closed`: no longer sentence of it begins with them. `t_ns`: up to where sound went into these words."""
 
     t_ns: int
     words: tuple[str, ...]
@@ -199,6 +200,7 @@ class WordsHeard:
     final: bool = False
     in_grammar: bool = False
     confidence: float = 1.0
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
