@@ -29,7 +29,7 @@ help:
 	@echo 'make unit    the fast tests'
 	@echo 'make rest    the slow tests and those with a sound server'
 	@echo 'make bench   every figure as JSON; NAME=ear for one'
-	@echo 'make tree    what the tree in README.md lacks'
+	@echo 'make tree    write the tree in README.md anew, from the disk and its docstrings'
 	@echo 'make clean   remove .venv and everything built'
 	@echo
 	@echo 'PYTHON=python3.12 names another Python. TORCH=cpu or TORCH=cuda overrides what set-up finds out by itself;'

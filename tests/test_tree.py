@@ -1,6 +1,6 @@
 """README.md against the disk: the annotated tree, the two commands, and what each dependency is for.
 
-`make tree` prints what the tree lacks, as lines to paste.
+`make tree` writes the tree anew: comments stay, files that are gone go, new ones get their docstring's first words.
 """
 
 from __future__ import annotations
@@ -122,5 +122,8 @@ def test_each_dependency_has_its_reason_in_the_readme() -> None:
 
 
 if __name__ == "__main__":
+    readme = REPO / "README.md"
+    block = re.compile(r"(<!-- tree -->\s*```text\n).*?(```)", re.DOTALL)
+    whole = skeleton(REPO)
+    readme.write_text(block.sub(lambda found: f"{found[1]}{whole}\n{found[2]}", readme.read_text()))
     print("\n".join(faults(REPO)) or "the tree in README.md is the tree on disk")
-    print(f"\nThe whole tree, to paste into README.md; comments it lacked are docstrings:\n\n{skeleton(REPO)}")
