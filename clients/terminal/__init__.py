@@ -1,0 +1,131 @@
+"""`Terminal`: a session seen and driven from a terminal. Fed events and actions, it draws; what is typed it hands on.
+
+Where standard output is no terminal (a pipe, a file, TERM=dumb) it writes one line for each thing that is finished.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.live import Live
+from rich.text import Text
+
+from liveagent.action import Action
+from liveagent.clients.terminal.entry import Entry
+from liveagent.clients.terminal.keys import Line, typed_lines
+from liveagent.clients.terminal.screen import ASCII, Screen, Signs, entry_line, entry_row
+from liveagent.clients.terminal.view import View
+from liveagent.event import Event
+from liveagent.tool import Tool
+
+__all__ = ["Terminal", "View", "typed_lines"]
+
+REFRESH_HZ = 10
+ROWS_BELOW = 12  # about what the status takes; entries get the rest
+
+
+class Terminal:
+    """`feed` it everything; between `with terminal.live():` it draws ten times a second. Safe to feed from any thread.
+
+    `hints` are shown at the foot. `view` is what is drawn; `line` what is being typed.
+    """
+
+    def __init__(self, agent_name: str, tools: Sequence[Tool] = (), console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        self.plain = not self.console.is_terminal or self.console.is_dumb_terminal
+        self.view = View()
+        self.line = Line()
+        self.hints: list[str] = ["type and press Enter", "Ctrl-C ends"]
+        self.title = f"{agent_name}, {len(tools)} tools" if tools else agent_name
+        self.signs = Signs() if "utf" in self.console.encoding.lower() else ASCII
+        self._lock = threading.Lock()  # between whoever feeds and whoever draws
+        self._live: Live | None = None
+
+    def feed(self, item: Event | Action) -> None:
+        """Take in one event or action; what is finished and has no room any more is written above, for good."""
+        with self._lock:
+            self.view.feed(item)
+            done = self._finished()
+        self._write(done)
+
+    def render(self) -> RenderableType:
+        """What is to be seen now."""
+        return _Locked(Screen(self.view, self.line, self.title, self.hints, self.signs), self._lock)
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """Draw until the block ends; then what is left of the conversation stays, and the rest is taken away."""
+        if self.plain:
+            try:
+                yield
+            finally:
+                self._write_rest()
+            return
+        live = Live(
+            get_renderable=self.render,
+            console=self.console,
+            refresh_per_second=REFRESH_HZ,
+            transient=True,
+            vertical_overflow="crop",
+        )
+        with live:
+            self._live = live
+            try:
+                yield
+            finally:
+                self._live = None
+                self.line.put_back()
+        self._write_rest()
+
+    def note(self, message: str) -> None:
+        """One line above, for good; also before and after `live`."""
+        self.console.print(Text(message), soft_wrap=self.plain)
+
+    def typed_lines(
+        self, pressed: Callable[[str], None] | None = None, stdin: TextIO | None = None
+    ) -> AsyncGenerator[str, None]:
+        """Every line typed (see `keys.typed_lines`), while the line being typed is drawn. `pressed`: tab, escape."""
+        return typed_lines(self.line, self._redraw, pressed, stdin)
+
+    def _redraw(self) -> None:
+        live = self._live
+        if live is not None:
+            live.refresh()
+
+    def _finished(self) -> list[Entry]:
+        if not self.plain:
+            keep = max(3, (self.console.size.height - ROWS_BELOW) // 2)
+            return self.view.take(keep)
+        done = [entry for entry in self.view.entries if entry.settled and not entry.shown]
+        for entry in done:
+            entry.shown = True
+        return done
+
+    def _write_rest(self) -> None:
+        with self._lock:
+            rest = [entry for entry in self.view.entries if not entry.shown]
+            self.view.entries.clear()
+        self._write(rest)
+
+    def _write(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if self.plain:
+                self.console.print(Text(entry_line(entry, self.signs)), soft_wrap=True)
+            else:
+                self.console.print(entry_row(entry, self.signs))
+
+
+class _Locked:
+    """Draws the screen while nobody feeds it."""
+
+    def __init__(self, screen: Screen, lock: threading.Lock) -> None:
+        self.screen, self.lock = screen, lock
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        with self.lock:
+            drawn = list(self.screen.__rich_console__(console, options))
+        yield from drawn
