@@ -18,7 +18,7 @@ class SpokenWord(NamedTuple):
     """One word of the text, `text[char_start:char_end]`, and its samples in the utterance, end exclusive.
 
     `sample_end - 1` is the last sample that belongs to the word: the pause after it does not. A word without a sound
-    of its own (a lone dash) has none, and stands where the word before it ended.
+    of its own (a lone dash) has none, and stands where the word before it ended. Words do not overlap.
     """
 
     char_start: int

@@ -23,7 +23,7 @@ def test_the_meter() -> None:
     sine = np.sin(2 * np.pi * np.arange(RATE_HZ) * 100 / RATE_HZ).astype(np.float32)
     assert dbfs(square) == pytest.approx(0)
     assert dbfs(sine) == pytest.approx(-3.01, abs=0.01)
-    assert dbfs(sine / 10) == pytest.approx(-23.01, abs=0.01)
+    assert dbfs(sine / np.float32(10)) == pytest.approx(-23.01, abs=0.01)
     assert dbfs(np.zeros(10, np.float32)) == dbfs(np.zeros(0, np.float32)) == SILENCE_DBFS
     assert dbfs(np.array([np.nan, np.inf, 1], np.float32)) == pytest.approx(0)
 

@@ -84,11 +84,24 @@ class WordClock:
     def _close(self, before: int, sample: int) -> list[SpokenWord]:
         end = max(self._end, sample if self._pause is None else min(sample, self._pause))
         start = self._start if self._open is not None else self._end
+        spans = list(enumerate(self._spans))[self._next : before]
+        sounding = [
+            i
+            for i, (a, b) in spans
+            if i == self._open or (self._open is not None and any(c.isalnum() for c in self._text[a:b]))
+        ]
         words = []
-        for i in range(self._next, before):
-            a, b = self._spans[i]
-            sounds = i == self._open or (self._open is not None and any(c.isalnum() for c in self._text[a:b]))
-            words.append(SpokenWord(a, b, start if sounds else end, end))
+        for i, (a, b) in spans:
+            later = len([j for j in sounding if j > i])
+            if i in sounding:
+                # Where one sound ends for several words is all that is known: the last samples are shared out, so that
+                # marks do not overlap and none counts as heard much before the sound has ended.
+                until = max(start, end - later)
+                words.append(SpokenWord(a, b, start, until))
+                start = until
+            else:
+                at = start if later else end
+                words.append(SpokenWord(a, b, at, at))
         self._next, self._end = max(self._next, before), end
         return words
 
