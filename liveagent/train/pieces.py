@@ -15,7 +15,7 @@ from pathlib import Path
 
 from liveagent.nn.pieces import Pieces
 from liveagent.train.sentences import TALK, Sentences
-from liveagent.train.speech import TOOLS
+from liveagent.train.speech import tool_files
 
 SPECIALS = (
     "<pad> <sys> <tool> <go> <user> <agent> <end> <call> <result> <say> <cut> <eou> <yes> <no> <audio> <image> <event>"
@@ -95,7 +95,7 @@ def reply_lines(source: Sentences, rng: random.Random) -> list[str]:
 
 def train(seed: int = 1) -> Pieces:
     """Make the tokenizer; equal seeds give an equal one."""
-    source = Sentences(TOOLS, seed)
+    source = Sentences(tool_files(), seed)
     spoken = [source.next() for _ in range(12000)] + source.words * 8 + TALK * 8
     letters = sorted(SPOKEN)
     first = merge(count_words(spoken, []), 300 - len(letters), "spoken", LONGEST)

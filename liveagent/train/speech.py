@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +23,23 @@ import numpy as np
 from liveagent.train.sentences import Sentences
 from liveagent.train.voices import HELD_OUT, NATURAL, Espeak, Utterance, speak
 
-TOOLS = [Path(__file__).parents[2] / "tools" / name for name in ("home.py", "robot.py")]
 SHARE = {"espeak": 1200, "flite/awb": 600, "flite/kal16": 500, "festival/kal_diphone": 400, "festival/ked_diphone": 500}
+
+
+def top() -> Path:
+    """Where `tools/` and `pipelines/` lie: beside this package in the repository, inside it when installed."""
+    here = Path(__file__).resolve().parents
+    return here[1] if (here[1] / "tools").is_dir() else here[2]
+
+
+def tool_files() -> list[Path]:
+    """The tool files whose phrases are commands to train on."""
+    return [top() / "tools" / name for name in ("home.py", "robot.py")]
+
+
+def pieces_file() -> Path:
+    """The shipped tokenizer."""
+    return top() / "pipelines" / "nano" / "weights" / "pieces.json"
 
 
 def _write(data: Path, name: str, made: list[Utterance]) -> None:
@@ -37,7 +53,7 @@ def _write(data: Path, name: str, made: list[Utterance]) -> None:
     os.replace(data / f"{name}.part", data / f"{name}.jsonl")
 
 
-def make(data: Path, rounds: int, first: int = 0) -> None:
+def make(data: Path, rounds: int, first: int = 0, report: Callable[[str], object] = str) -> None:
     """Write `rounds` training rounds, each some 3200 utterances over all training voices; skips what is there."""
     data.mkdir(parents=True, exist_ok=True)
     espeak = Espeak()
@@ -46,9 +62,9 @@ def make(data: Path, rounds: int, first: int = 0) -> None:
             name = f"train-{n:03d}-{voice.replace('/', '-')}"
             if (data / f"{name}.jsonl").exists():
                 continue
-            source = Sentences(TOOLS, seed=hash_seed(name))
+            source = Sentences(tool_files(), seed=hash_seed(name))
             _write(data, name, speak(voice, [source.next() for _ in range(count)], n, espeak))
-        print(f"round {n} is written", flush=True)
+        report(f"round {n} is written")
 
 
 def test(data: Path, per_voice: int = 36) -> None:
@@ -56,7 +72,7 @@ def test(data: Path, per_voice: int = 36) -> None:
     data.mkdir(parents=True, exist_ok=True)
     espeak = Espeak()
     for voice in ("espeak", *NATURAL, *HELD_OUT):
-        source = Sentences(TOOLS, seed=hash_seed("test " + voice))
+        source = Sentences(tool_files(), seed=hash_seed("test " + voice))
         talk = [source.command() for _ in range(per_voice * 2 // 3)]
         free = [source.salad() if i % 2 else source.ordinary() for i in range(per_voice // 3)]
         _write(data, f"test-{voice.replace('/', '-')}", speak(voice, talk + free, 9999, espeak))
@@ -117,6 +133,6 @@ if __name__ == "__main__":
     parser.add_argument("--first", type=int, default=0)
     options = parser.parse_args()
     if options.what == "make":
-        make(options.data, options.rounds, options.first)
+        make(options.data, options.rounds, options.first, print)
     else:
         test(options.data)

@@ -1,0 +1,39 @@
+"""Lanes of a state: what resets, copies and guards one row of every tensor in a state dataclass.
+
+Every state here is a dataclass of tensors whose first dimension is B, the lanes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def tensors(state: Any) -> list[Tensor]:
+    """The tensors of a state, nested states included, in field order."""
+    found: list[Tensor] = []
+    for field in dataclasses.fields(state):
+        value = getattr(state, field.name)
+        found += [value] if isinstance(value, Tensor) else tensors(value)
+    return found
+
+
+def reset(state: Any, lane: int) -> None:
+    """Zero one lane: the state of a lane that has heard nothing."""
+    for tensor in tensors(state):
+        tensor[lane].zero_()
+
+
+def copy_lane(src_state: Any, src: int, dst_state: Any, dst: int) -> None:
+    """Make lane `dst` of one state equal lane `src` of another (or of the same one)."""
+    for source, target in zip(tensors(src_state), tensors(dst_state), strict=True):
+        target[dst].copy_(source[src].clone())
+
+
+def keep(old: Tensor, new: Tensor, active: Tensor) -> None:
+    """Write `new` into `old` where `active` [B]; other rows keep their bits, whatever `new` holds there."""
+    mask = active.view(-1, *(1 for _ in range(old.dim() - 1)))
+    old.copy_(torch.where(mask, new, old))

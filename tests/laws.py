@@ -1,0 +1,61 @@
+"""The streaming networks and how each is fed: `LAWS`, what `test_laws.py` runs over.
+
+A new streaming network adds one `Law` here. `make` gives the network (small, seeded), `feed` seeded input [B, blocks *
+block, ...] along dimension 1, and `whole` the output for whole clips, in the form that `step` gives for one block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from liveagent.nn.ear import Ear, EarConfig
+from liveagent.nn.mel import Mel
+
+
+@dataclass(frozen=True)
+class Law:
+    """One streaming network under the laws.
+
+    `exact`: the whole is bit-equal to the stream; otherwise within 1e-5. `chunks`: how many blocks one step may take.
+    """
+
+    name: str
+    make: Callable[[], Any]
+    feed: Callable[[int, int], Tensor]  # (lanes, blocks) -> input
+    block: int  # length of a block along dimension 1
+    whole: Callable[[Any, Tensor], Any]
+    chunks: tuple[int, ...] = (1,)
+    exact: bool = False
+
+
+def outputs(value: Any) -> list[Tensor]:
+    """The tensors of an output, each [B, T, ...]."""
+    if isinstance(value, Tensor):
+        return [value]
+    assert isinstance(value, Iterable)
+    return [t for part in value for t in outputs(part)]
+
+
+def sound(lanes: int, blocks: int, block: int) -> Tensor:
+    """Seeded sound: noise that swells, with a tone."""
+    torch.manual_seed(lanes * 1000 + blocks)
+    t = torch.arange(blocks * block) / 16_000
+    tone = torch.sin(6.28 * (200 + 300 * torch.rand(lanes, 1)) * t)
+    return 0.3 * torch.rand(lanes, 1) * tone + 0.1 * torch.randn(lanes, blocks * block) * (1 + torch.sin(5 * t))
+
+
+def small_ear() -> Ear:
+    """An ear of the shipped shape, narrow, with random weights."""
+    torch.manual_seed(3)
+    return Ear(EarConfig(pieces=31, width=32, layers=3, heads=2, stem=4, left=12, kernel=5)).eval()
+
+
+LAWS: list[Law] = [
+    Law("mel", Mel, lambda b, n: sound(b, n, 160), 160, lambda net, x: net(x), (1, 2, 3, 7, 16), exact=True),
+    Law("ear", small_ear, lambda b, n: sound(b, n, 2560), 2560, lambda net, x: net(x)),
+]
