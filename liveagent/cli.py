@@ -133,9 +133,19 @@ def talk(
         terminal = Terminal(Path(agent).stem, made.tools)
         from liveagent.runtime.talk import talk as run  # torch from here on
 
-        status = asyncio.run(
-            run(made, source=source, text_only=text, record=record, terminal=terminal, check=not no_check, fast=fast)
-        )
+        with terminal.live():
+            status = asyncio.run(
+                run(
+                    made,
+                    source=source,
+                    text_only=text,
+                    record=record,
+                    terminal=terminal,
+                    check=not no_check,
+                    fast=fast,
+                    origin=agent,
+                )
+            )
     raise typer.Exit(status)
 
 
@@ -186,6 +196,9 @@ def doctor(as_json: AsJson = False) -> None:
             from rich.text import Text
 
             table = Table.grid(padding=(0, 2, 0, 0))
+            table.add_column()
+            table.add_column()
+            table.add_column(overflow="fold")
             for each in findings:
                 sign, color = ("ok", "green") if each.ok else ("MEND", "red") if each.needed else ("none", "yellow")
                 said = Text.assemble(each.what, (f"\n{each.fix}", "yellow") if each.fix else "")

@@ -152,7 +152,7 @@ def test_a_call_waits_fails_and_says_why() -> None:
 def test_what_is_wrong_is_said_until_it_is_mended() -> None:
     made = feed(terminal(), [ev.DeviceLost(0, "microphone", "unplugged"), ev.LagNoted(0, 3, 400.0)])
     assert "microphone is gone: unplugged" in seen(made) and "400 ms behind" in seen(made)
-    feed(made, [ev.DeviceBack(0, "microphone"), ev.GapMarked(0, 0, 8000), ev.LagNoted(0, 4, 20.0)])
+    feed(made, [ev.DeviceBack(0, "microphone"), ev.GapMarked(3 * S, 0, 8000)])
     text = seen(made)
     assert "is gone" not in text and "microphone is back" in text
     assert "500 ms of sound never came" in text and "behind" not in text

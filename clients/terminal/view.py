@@ -11,6 +11,7 @@ from liveagent.clients.terminal.entry import Call, Entry, Heard, Remark, Reply, 
 MAX_ENTRIES = 200
 MAX_NOTES = 6
 MAX_TIMES = 200
+LAG_SHOWN_NS = 2_000_000_000
 
 
 class View:
@@ -28,7 +29,7 @@ class View:
         self.played_ms: deque[float] = deque(maxlen=MAX_TIMES)
         self.gap_samples = 0
         self.shed = 0
-        self.lag_ms = 0.0
+        self._lag: ev.LagNoted | None = None
         self.talking = False
         self.ended = False
         self._heard: Heard | None = None  # the turn that the user is at
@@ -41,6 +42,12 @@ class View:
         if self.cache is None or self.cache.oldest_ns is None:
             return None
         return max(0.0, (self.now_ns - self.cache.oldest_ns) / 1e9)
+
+    @property
+    def lag_ms(self) -> float:
+        """How far behind the microphone it was a moment ago; lateness is only told while it lasts."""
+        recent = self._lag is not None and self.now_ns - self._lag.t_ns < LAG_SHOWN_NS
+        return self._lag.lag_ms if recent and self._lag is not None else 0.0
 
     def take(self, keep: int) -> list[Entry]:
         """The oldest entries that are settled, taken out of the view, so that at most about `keep` are left in it."""
@@ -243,4 +250,4 @@ class View:
             case ev.Shed():
                 self.shed += item.count
             case ev.LagNoted():
-                self.lag_ms = item.lag_ms
+                self._lag = item
