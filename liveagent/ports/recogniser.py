@@ -1,0 +1,214 @@
+"""`Recogniser`: words from PocketSphinx, whose acoustic model was trained on people, within one automaton.
+
+It finds the nearest sentence of the grammar, so it must also say when none was near. For that every senone is scored
+in every frame (`compallsen`): a path's score is then how far it lies under the best sounds of any kind, in nats per
+frame, whatever the size of the grammar. `REJECT_NATS` cuts there; the README says what that keeps and rejects.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from liveagent.automaton import Automaton
+from liveagent.errors import ConfigError, DeviceError
+from liveagent.pronounce import PHONES, phones_of_letters
+
+if TYPE_CHECKING:
+    import pocketsphinx
+
+Floats = npt.NDArray[np.float32]
+RATE_HZ = 16_000
+REJECT_NATS = -5.5  # mean score of the words, per frame of 10 ms, below which speech counts as outside the grammar
+_SLOPE_NATS = 0.3
+_PAD_SAMPLES = 4_000  # quiet before and after: the models of silence need some frames to stand in
+_MAX_SAMPLES = 20 * RATE_HZ  # nobody says one command for longer, and the search keeps its whole history
+# A steady noise lies far from all sounds alike, so any short word is as near as the best; but speech swings, it does not.
+_MIN_SWING_DB = 6.0
+# Digital silence has log energy -inf and spoils the running mean of the cepstra, so a whisper of fixed noise is added.
+_FLOOR = np.random.default_rng(16_000).standard_normal(RATE_HZ).astype(np.float32) * np.float32(1e-4)
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """What was heard in one utterance. `score` is the words' mean in nats per frame (0 is best), `confidence` maps it
+    to 0…1 with ½ at the threshold. `in_grammar` is False when no whole sentence was found, it was not near, or the
+    sound is as steady as noise."""
+
+    words: tuple[str, ...] = ()
+    score: float = -math.inf
+    confidence: float = 0.0
+    in_grammar: bool = False
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+
+class Recogniser:
+    """One lane's recogniser. `feed` it while somebody speaks, then `end`; the next `feed` begins a new utterance.
+
+    `say` tells how words outside the dictionary are said, in words inside it; `pronounce` gives phones for the rest
+    (default: guessed from the letters). Raises DeviceError when pocketsphinx is not installed, ConfigError for a
+    word that nobody can guess and for an automaton without sentences.
+    """
+
+    def __init__(
+        self,
+        automaton: Automaton,
+        say: Mapping[str, str] | None = None,
+        pronounce: Callable[[str], Sequence[str]] = phones_of_letters,
+        reject_nats: float = REJECT_NATS,
+    ) -> None:
+        if not automaton.arcs:
+            raise ConfigError("there is nothing to recognise: no tool has a closed phrase, and there are no questions")
+        self.automaton = automaton
+        self.reject_nats = reject_nats
+        self._decoder = _decoder()
+        self.guessed = _teach(self._decoder, automaton.words, say or {}, pronounce)
+        transitions = [(start, end, 1.0, word) for start, end, word in automaton.arcs]
+        self._decoder.add_fsg("said", self._decoder.create_fsg("said", 0, automaton.final, transitions))
+        self._decoder.activate_search("said")
+        self._samples = -1  # fed to this utterance; -1: none begun
+        self._levels_db: list[float] = []  # of its 10 ms pieces
+
+    def feed(self, samples: Floats) -> None:
+        """16 kHz mono float32 in [-1, 1], any length. Past 20 s an utterance takes nothing more in."""
+        if self._samples < 0:
+            self._decoder.start_utt()
+            self._samples = 0
+            self._levels_db.clear()
+            self._process(np.zeros(_PAD_SAMPLES, np.float32))
+        if self._samples < _MAX_SAMPLES:
+            self._process(samples)
+            pieces = np.nan_to_num(samples[: len(samples) // 160 * 160].astype(np.float64)).reshape(-1, 160)
+            self._levels_db.extend(10 * np.log10((pieces**2).mean(1) + 1e-10))
+
+    def partial(self) -> tuple[str, ...]:
+        """The words of the best path so far; a later call may take some back."""
+        hypothesis = self._decoder.hyp() if self._samples > 0 else None
+        return tuple(hypothesis.hypstr.split()) if hypothesis else ()
+
+    def end(self) -> Recognised:
+        """Close the utterance. Without anything fed: an empty result."""
+        if self._samples < 0:
+            return Recognised()
+        self._process(np.zeros(_PAD_SAMPLES, np.float32))
+        self._decoder.end_utt()
+        cut = self._samples >= _MAX_SAMPLES
+        self._samples = -1
+        words: list[str] = []
+        nats, frames = 0.0, 0
+        for segment in self._decoder.seg() or ():
+            if segment.word[0] not in "<[+":  # silence, noise
+                words.append(segment.word.partition("(")[0])  # "the(2)" is the second way to say it
+                nats += math.log(max(segment.ascore, 1e-300))
+                frames += segment.end_frame - segment.start_frame + 1
+        if not words:
+            return Recognised()
+        score = nats / frames
+        low, high = np.percentile(self._levels_db, [10, 90]) if self._levels_db else (0.0, 0.0)
+        whole = self.automaton.accepts(words) and not cut and high - low >= _MIN_SWING_DB
+        confidence = 1 / (1 + math.exp(min(50.0, (self.reject_nats - score) / _SLOPE_NATS))) if whole else 0.0
+        return Recognised(tuple(words), score, confidence, whole and score >= self.reject_nats)
+
+    def reset(self) -> None:
+        """Forget the utterance that was begun; what was learnt of the microphone stays."""
+        if self._samples >= 0:
+            self._decoder.end_utt()
+            self._samples = -1
+
+    def _process(self, samples: Floats) -> None:
+        self._decoder.process_raw(_pcm(samples, self._samples), False, False)
+        self._samples += len(samples)
+
+
+class KeyPhrase:
+    """Waits for one phrase of two or more words (a wake phrase) on raw samples, all the time, beside everything else.
+
+    `feed` returns True once for each time it was said. `threshold`: smaller hears more, and more that was not said.
+    A single short word is better left to `StopWord`, which knows what else might have been said.
+    """
+
+    def __init__(
+        self,
+        phrase: str,
+        threshold: float = 1e-5,
+        say: Mapping[str, str] | None = None,
+        pronounce: Callable[[str], Sequence[str]] = phones_of_letters,
+    ) -> None:
+        self.phrase = phrase
+        self._decoder = _decoder(compallsen=False, kws_threshold=threshold)
+        _teach(self._decoder, phrase.split(), say or {}, pronounce)
+        self._decoder.add_keyphrase("key", phrase)
+        self._decoder.activate_search("key")
+        self._decoder.start_utt()
+        self._samples = 0
+
+    def feed(self, samples: Floats) -> bool:
+        """16 kHz mono float32, any length."""
+        self._decoder.process_raw(_pcm(samples, self._samples), False, False)
+        self._samples += len(samples)
+        heard = self._decoder.hyp() is not None
+        if heard or self._samples > _MAX_SAMPLES:  # a new utterance: its history stays short
+            self.reset()
+        return heard
+
+    def reset(self) -> None:
+        """Forget what was heard so far."""
+        self._decoder.end_utt()
+        self._decoder.start_utt()
+        self._samples = 0
+
+
+def _decoder(compallsen: bool = True, **options: Any) -> pocketsphinx.Decoder:
+    try:
+        import pocketsphinx
+    except ImportError as error:
+        raise DeviceError(
+            "pocketsphinx is not installed, so only the ear hears: pip install 'pocketsphinx==5.1.1'"
+        ) from error
+    return pocketsphinx.Decoder(lm=None, loglevel="FATAL", compallsen=compallsen, **options)
+
+
+def _pcm(samples: Floats, at: int) -> bytes:
+    """16 bit, over the fixed whisper of noise at this place of the utterance; what is no number counts as silence."""
+    clean = np.nan_to_num(np.asarray(samples, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    floor = np.resize(np.roll(_FLOOR, -(at % RATE_HZ)), len(clean))
+    pcm: bytes = (np.clip(clean + floor, -1, 1) * 32767).astype("<i2").tobytes()
+    return pcm
+
+
+def _teach(
+    decoder: pocketsphinx.Decoder,
+    words: Sequence[str],
+    say: Mapping[str, str],
+    pronounce: Callable[[str], Sequence[str]],
+) -> tuple[str, ...]:
+    """Give the decoder every word it lacks; returns those whose sound was guessed."""
+    guessed: list[str] = []
+    for word in words:
+        if word not in say and decoder.lookup_word(word) is not None:
+            continue
+        phones: list[str] = []
+        for part in say.get(word, word).split():
+            known = decoder.lookup_word(part)
+            if known is None:
+                guess = [phone for phone in pronounce(part) if phone in PHONES]
+                if not guess:
+                    raise ConfigError(
+                        f"nobody can guess how the word {part!r} in a phrase is said: add "
+                        f'say={{"{word}": "words that sound like it"}} to its tool or to the agent'
+                    )
+                guessed.append(word)
+                phones.extend(guess)
+            else:
+                phones.extend(known.split())
+        spelling = word if decoder.lookup_word(word) is None else f"{word}(said)"
+        decoder.add_word(spelling, " ".join(phones), True)
+    return tuple(guessed)
