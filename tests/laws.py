@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from liveagent.nn.decoder import Decoder, DecoderConfig, DecoderState
 from liveagent.nn.ear import Ear, EarConfig
 from liveagent.nn.mel import Mel
 
@@ -55,7 +56,37 @@ def small_ear() -> Ear:
     return Ear(EarConfig(pieces=31, width=32, layers=3, heads=2, stem=4, left=12, kernel=5)).eval()
 
 
+class TokenByToken:
+    """The decoder in the suite's form: input rows in, logits of every token out, a whole block or nothing per lane."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(4)
+        self.net = Decoder(DecoderConfig(50, width=32, layers=2, heads=2, hidden=48)).eval()
+
+    def init_state(self, lanes: int) -> DecoderState:
+        return self.net.init_state(lanes, 128)
+
+    def step(self, x: Tensor, state: DecoderState, active: Tensor) -> Tensor:
+        return self.net.logits(self.net.read(x, active.long() * x.shape[1], state))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.net(rows=x)
+
+    def reset(self, state: DecoderState, lane: int) -> None:
+        self.net.reset(state, lane)
+
+    def copy_lane(self, src_state: DecoderState, src: int, dst_state: DecoderState, dst: int) -> None:
+        self.net.copy_lane(src_state, src, dst_state, dst)
+
+
+def token_rows(lanes: int, tokens: int) -> Tensor:
+    """Seeded input rows of the decoder."""
+    torch.manual_seed(lanes * 1000 + tokens)
+    return torch.randn(lanes, tokens, 32)
+
+
 LAWS: list[Law] = [
     Law("mel", Mel, lambda b, n: sound(b, n, 160), 160, lambda net, x: net(x), (1, 2, 3, 7, 16), exact=True),
     Law("ear", small_ear, lambda b, n: sound(b, n, 2560), 2560, lambda net, x: net(x)),
+    Law("decoder", TokenByToken, token_rows, 1, lambda net, x: net(x), (1, 2, 8)),
 ]

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from liveagent.errors import ConfigError
 from liveagent.nn.cache import KVCache
+
+
+FORMAT, VERSION = "liveagent.decoder", 1
 
 
 @dataclass(frozen=True)
@@ -21,10 +28,10 @@ class DecoderConfig:
 
     vocab_size: int
     width: int = 256
-    layers: int = 5
+    layers: int = 4
     heads: int = 4
     hidden: int = 640
-    hear_width: int = 192
+    hear_width: int = 160
     rope_base: float = 10_000.0
     norm_eps: float = 1e-5
 
@@ -36,6 +43,7 @@ class DecoderConfig:
         return asdict(self)
 
 
+@dataclass
 class DecoderState(KVCache):
     """The decoder's memory for all lanes: row b of every buffer is lane b. The cache is all there is."""
 
@@ -88,6 +96,9 @@ class Layer(nn.Module):
 class Decoder(nn.Module):
     """Causal decoder with tied embeddings. B lanes, T time, D width, V pieces.
 
+    Each token's input also holds a map of the input before it. So a single attention layer can find "what came after
+    this piece last time", which is what copying words into arguments needs; learning it from scratch is slow.
+
     Live, all B rows are stepped always, and a row's numbers depend on that row alone: the linear parts run over the
     full `[B, T]`, attention runs row by row over exactly that row's slots, with no padding behind a mask.
     """
@@ -101,10 +112,12 @@ class Decoder(nn.Module):
             raise ConfigError(f"width {config.width} does not split into {config.heads} heads of even width")
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.width)
+        self.before = nn.Linear(config.width, config.width, bias=False)
         self.hear = nn.Linear(config.hear_width, config.width, bias=False)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.norm = nn.RMSNorm(config.width, eps=config.norm_eps)
         nn.init.normal_(self.embedding.weight, std=0.02)
+        nn.init.orthogonal_(self.before.weight, gain=0.7)
         nn.init.zeros_(self.hear.weight)
         for name, weight in self.named_parameters():
             if weight.ndim == 2 and name.startswith("layers."):
@@ -153,6 +166,11 @@ class Decoder(nn.Module):
             rows = self.embed(ids)
         time = rows.shape[1]
         trunk = time - (leaves[0].shape[1] if leaves else 0)
+        before = F.pad(rows[:, : trunk - 1], (0, 0, 1, 0))
+        if leaves is not None:
+            at = (leaves[0] - 1).clamp_min(0)[..., None].expand(-1, -1, self.config.width)
+            before = torch.cat([before, rows.gather(1, at)], dim=1)
+        rows = rows + self.before(before)
         table = self._table(trunk + 1)
         if leaves is None:
             table = table[:time]
@@ -184,7 +202,7 @@ class Decoder(nn.Module):
 
     def init_state(self, lanes: int, slots: int = 1024) -> DecoderState:
         """An empty cache for `lanes` lanes of `slots` tokens each, float32."""
-        return DecoderState(self.config.layers, lanes, self.config.heads, slots, self.config.head_width)
+        return DecoderState.empty(self.config.layers, lanes, self.config.heads, slots, self.config.head_width)
 
     def step(self, x: Tensor, count: Tensor | Sequence[int], state: DecoderState) -> Tensor:
         """Append `count[b]` tokens to lane b and return the logits `[B, V]` after each lane's last one.
@@ -192,6 +210,22 @@ class Decoder(nn.Module):
         `x` `[B, T, D]` holds input rows, valid ones first; `count` `[B]`, 0 for a lane that is not asked (its state
         stays bit-unchanged, its logits are zero). ConfigError when a lane would overflow; no lane is changed then.
         """
+        counts, hidden = self._read(x, count, state)
+        out = x.new_zeros(len(counts), self.config.vocab_size)
+        busy = [b for b, n in enumerate(counts) if n]
+        if busy:
+            last = torch.stack([hidden[b, max(n - 1, 0)] for b, n in enumerate(counts)])
+            logits = self.logits(last)  # of all rows, so that its shape is the same whoever is busy
+            for b in busy:
+                out[b] = logits[b]
+        return out
+
+    def read(self, x: Tensor, count: Tensor | Sequence[int], state: DecoderState) -> Tensor:
+        """As `step`, but the hidden rows `[B, T, D]` of all tokens, for `logits`; those past a lane's count mean
+        nothing."""
+        return self._read(x, count, state)[1]
+
+    def _read(self, x: Tensor, count: Tensor | Sequence[int], state: DecoderState) -> tuple[list[int], Tensor]:
         counts = count.tolist() if isinstance(count, Tensor) else list(count)
         lanes, time, _ = x.shape
         if len(counts) != lanes or lanes != state.lanes or max(counts, default=0) > time:
@@ -200,32 +234,59 @@ class Decoder(nn.Module):
         for b, n, start in busy:
             if start + n > state.slots:
                 raise ConfigError(f"lane {b} is full: {start} + {n} of {state.slots} slots; evict or take back first")
-        places = [(b, n, start, *self._place(state, b, n, start)) for b, n, start in busy]
+        return counts, self._advance(x, busy, state) if busy else x
+
+    def _advance(self, x: Tensor, busy: list[tuple[int, int, int]], state: DecoderState) -> Tensor:
+        """Append rows `x [B, T, D]`, of which `busy` (lane, count, start) are valid; hidden rows of all `[B, T, D]`."""
+        lanes, time, width = x.shape
+        valid, at, deep, table, masks = self._places(busy, time, state)
+        rows = x.flatten(0, 1)
+        before = F.pad(x[:, :-1], (0, 0, 1, 0))
+        for b, _, start in busy:
+            if start:
+                before[b, 0] = state.rows[b, start - 1]
+        x = x + F.linear(before, self.before.weight)
+        stored = [state.seen(b, start + n) for b, n, start in busy]
+        raws = []
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, Layer)
-            q, k, v = layer.project(x)
-            seen = torch.zeros_like(q)
-            for b, n, start, table, mask in places:
-                raw = k[b, :, :n]
-                state.put(number, b, start, rotate(raw, table), raw, v[b, :, :n])
-                keys, values = state.seen(number, b, start + n)
-                query = rotate(q[b : b + 1, :, :n], table)
-                seen[b, :, :n] = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)[0]
-            x = layer.finish(x, seen)
-        out = x.new_zeros(lanes, self.config.width)
+            qkv = F.linear(layer.norm_attend(x), layer.qkv.weight).view(lanes * time, 3, layer.heads, layer.head_width)
+            turned = rotate(qkv[:, :2], table)
+            chosen = turned[:, 1], qkv[:, 1], qkv[:, 2]
+            keys, raw, values = chosen if valid is None else (part.index_select(0, valid) for part in chosen)
+            raws.append(raw)
+            state.put(deep + number * state.slots, keys, values)
+            queries = turned[:, 0].view(lanes, time, layer.heads, layer.head_width).transpose(1, 2)
+            seen = x.new_zeros(lanes, time, width)
+            for (b, n, _), mask, views in zip(busy, masks, stored, strict=True):
+                found = F.scaled_dot_product_attention(queries[b : b + 1, :, :n], *views[number], attn_mask=mask)
+                seen[b, :n] = found[0].transpose(0, 1).reshape(n, width)
+            x = x + F.linear(seen, layer.out.weight)
+            gate, up = F.linear(layer.norm_feed(x), layer.gate_up.weight).chunk(2, dim=-1)
+            x = x + F.linear(F.silu(gate) * up, layer.down.weight)
+        state.put_raw(at, torch.stack(raws, 1), rows if valid is None else rows.index_select(0, valid))
         for b, n, _ in busy:
-            out[b] = x[b, n - 1]
             state.advance(b, n)
-        return self.logits(out)
+        return x
 
-    def _place(self, state: DecoderState, lane: int, count: int, start: int) -> tuple[Tensor, Tensor | None]:
-        """The rotations of a lane's next `count` tokens, and who among them may see whom (None: all see all)."""
-        first = state.next_position(lane)
-        table = self._table(first + count)[first : first + count]
-        if count == 1:
-            return table, None
-        mask = torch.ones(count, start + count, dtype=torch.bool).tril(diagonal=start)
-        return table, mask
+    def _places(
+        self, busy: list[tuple[int, int, int]], time: int, state: DecoderState
+    ) -> tuple[Tensor | None, Tensor, Tensor, Tensor, list[Tensor | None]]:
+        """For the valid tokens of a step: their rows among B*T (None: all), their slots (`KVCache.places`), the
+        rotations `[B*T, 1, 1, hd, 2]` of all rows, and each busy lane's mask `[n, start + n]` (None: all see all)."""
+        rows = [b * time + i for b, n, _ in busy for i in range(n)]
+        slots = [state.places(b, n) for b, n, _ in busy]
+        total = state.lanes * time
+        turns = [0] * total
+        masks: list[Tensor | None] = []
+        for b, n, start in busy:
+            first = state.next_position(b)
+            turns[b * time : b * time + n] = range(first, first + n)
+            masks.append(None if n == 1 else torch.ones(n, start + n, dtype=torch.bool).tril(diagonal=start))
+        table = self._table(max(turns) + 1)[torch.tensor(turns)][:, None, None]
+        valid = None if len(rows) == total else torch.tensor(rows)
+        plain, deep = (torch.tensor([i for pair in slots for i in pair[k]]) for k in (0, 1))
+        return valid, plain, deep, table, masks
 
     def reset(self, state: DecoderState, lane: int) -> None:
         """Empty one lane; the others run on."""
@@ -234,3 +295,51 @@ class Decoder(nn.Module):
     def copy_lane(self, src_state: DecoderState, src: int, dst_state: DecoderState, dst: int) -> None:
         """Clone one lane into another lane or state."""
         src_state.copy_lane(src, dst_state, dst)
+
+    # --- files
+
+    def save(self, path: str | Path, pieces_hash: str, notes: Mapping[str, Any] | None = None) -> None:
+        """Write weights (fp16), sizes, the tokenizer's hash and notes as one safetensors file. An input path from the
+        ear that was never trained (all zero) is left out."""
+        meta = {
+            "format": FORMAT, "version": str(VERSION), "config": json.dumps(self.config.as_dict()),
+            "pieces": pieces_hash, "notes": json.dumps(dict(notes or {})),
+        }  # fmt: skip
+        weights = {name: p.detach().to(torch.float16).contiguous() for name, p in self.state_dict().items()}
+        if not weights["hear.weight"].any():
+            del weights["hear.weight"]
+        save_file(weights, str(path), metadata=meta)
+
+    @classmethod
+    def load(cls, path: str | Path, pieces_hash: str, hear_width: int | None = None) -> Decoder:
+        """Read what `save` wrote, as fp32. `pieces_hash` is that of the tokenizer at hand, `hear_width` the ear's width.
+
+        Raises:
+            ConfigError: the file is missing, cut short, of another version, or made with another tokenizer or ear.
+        """
+        if not Path(path).is_file():
+            raise ConfigError(f"{path} is missing: install again, or export a trained decoder there")
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                meta = file.metadata() or {}
+                weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (no mapping)
+        except (SafetensorError, OSError) as error:
+            raise ConfigError(f"{path} is damaged ({error}): fetch it again or export it anew") from None
+        if meta.get("format") != FORMAT or meta.get("version") != str(VERSION):
+            found = f"{meta.get('format')} version {meta.get('version')}"
+            raise ConfigError(f"{path} holds {found}, wanted {FORMAT} version {VERSION}: export it anew")
+        if meta.get("pieces") != pieces_hash:
+            raise ConfigError(f"{path} was trained with another pieces.json: take both from the same release")
+        try:
+            config = DecoderConfig(**json.loads(meta["config"]))
+            if "hear.weight" not in weights:
+                config = replace(config, hear_width=hear_width or config.hear_width)
+                weights["hear.weight"] = torch.zeros(config.width, config.hear_width)
+            decoder = cls(config)
+            decoder.load_state_dict(weights)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ConfigError(f"{path} is damaged ({why}): fetch it again or export it anew") from None
+        if hear_width is not None and decoder.config.hear_width != hear_width:
+            raise ConfigError(f"{path} was trained with an ear of width {decoder.config.hear_width}, not {hear_width}")
+        return decoder.eval()

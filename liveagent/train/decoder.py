@@ -25,8 +25,9 @@ from liveagent.nn.decoder import Decoder, DecoderConfig
 from liveagent.nn.pieces import Pieces
 from liveagent.train.dialogues import Dialogues, Row
 
-BATCH_TOKENS = 8192
+BATCH_TOKENS = 4096
 PROBE_WEIGHT = 0.7
+EASY_TOKENS = 2_000_000
 
 
 class Batch:
@@ -114,8 +115,8 @@ class Average:
 
 def optimizers(net: Decoder, rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the layers' matrices, AdamW for embeddings and gains. `hear` has nothing to learn from text."""
-    matrices = [p for name, p in net.named_parameters() if p.ndim == 2 and name.startswith("layers.")]
-    rest = [p for name, p in net.named_parameters() if not (p.ndim == 2 and name.startswith("layers."))]
+    matrices = [p for name, p in net.named_parameters() if p.ndim == 2 and name.startswith(("layers.", "before."))]
+    rest = [p for name, p in net.named_parameters() if not (p.ndim == 2 and name.startswith(("layers.", "before.")))]
     rest = [p for p in rest if p is not net.hear.weight]
     return [
         torch.optim.Muon(matrices, lr=rate, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
@@ -126,23 +127,6 @@ def optimizers(net: Decoder, rate: float) -> list[torch.optim.Optimizer]:
 def pace(done: float, warm: float) -> float:
     """Learning rate as a share of its peak: a short rise, then a cosine to 2 %."""
     return min(1.0, warm) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
-
-
-def export(weights: dict[str, Tensor], config: DecoderConfig, pieces: Pieces, path: Path, notes: dict[str, Any]) -> None:
-    """Write float16 safetensors with everything needed to load them: version, sizes, tokenizer's hash, notes."""
-    from safetensors.torch import save_file
-
-    from liveagent.nn.nano import DECODER_VERSION
-
-    meta = {
-        "format": "liveagent-decoder",
-        "version": str(DECODER_VERSION),
-        "config": json.dumps(config.as_dict()),
-        "pieces": pieces.hash,
-        "notes": json.dumps(notes),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: p.detach().half().contiguous() for name, p in weights.items()}, path, metadata=meta)
 
 
 class Training:
@@ -180,10 +164,12 @@ class Training:
         return net.eval()
 
     def batches(self) -> Any:
-        """Endless batches of about BATCH_TOKENS, of rows of like length."""
+        """Endless batches of about BATCH_TOKENS, of rows of like length; short rows first, because copying is learned
+        faster where there is less to look at."""
         source = Dialogues(self.pieces, seed=self.seed * 1_000_003 + self.step)
         while True:
-            pool = sorted((source.next() for _ in range(96)), key=lambda row: len(row.ids))
+            source.ease = max(0.0, 1.0 - self.tokens / EASY_TOKENS)
+            pool = sorted((source.next() for _ in range(48)), key=lambda row: len(row.ids))
             groups: list[list[Row]] = [[]]
             for row in pool:
                 if groups[-1] and len(row.ids) * (len(groups[-1]) + 1) > BATCH_TOKENS:
@@ -262,7 +248,7 @@ def main() -> None:
     parser.add_argument("--until", default="30m", help="UTC time (09:50) or minutes (30m)")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--layers", type=int, default=5)
+    parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--eval-s", type=float, default=300)
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--resume", type=Path, help="a last.pt; the learning rate starts anew")
@@ -270,16 +256,20 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     pieces = Pieces.load(args.pieces)
-    config = replace(DecoderConfig(pieces.vocab_size), layers=args.layers)
+    source = args.out / "last.pt" if args.export else args.resume
+    if source:
+        config = DecoderConfig(**torch.load(source, weights_only=True)["config"])
+    else:
+        config = replace(DecoderConfig(pieces.vocab_size), layers=args.layers)
     training = Training(pieces, config, args.out, args.rate, args.seed)
+    if source:
+        training.resume(source)
     if args.export:
-        training.resume(args.out / "last.pt")
         notes = {"steps": training.step, "tokens": training.tokens, "seconds": round(training.done_s)}
-        export(training.average.weights, config, pieces, args.export, notes)
+        args.export.parent.mkdir(parents=True, exist_ok=True)
+        training.averaged().save(args.export, pieces.hash, notes)
         print(f"{args.export}: {args.export.stat().st_size / 1e6:.1f} MB, {notes}")
         return
-    if args.resume:
-        training.resume(args.resume)
     training.run(wall_time(args.until), args.eval_s, args.bf16)
 
 
