@@ -16,7 +16,7 @@ from rich.text import Text
 
 from liveagent.action import Action
 from liveagent.clients.terminal.entry import Entry
-from liveagent.clients.terminal.keys import Line, typed_lines
+from liveagent.clients.terminal.keys import Line, silence, typed_lines
 from liveagent.clients.terminal.screen import ASCII, Screen, Signs, entry_line, entry_row
 from liveagent.clients.terminal.view import View
 from liveagent.event import Event
@@ -72,13 +72,17 @@ class Terminal:
             transient=True,
             vertical_overflow="crop",
         )
-        with live:
-            self._live = live
-            try:
-                yield
-            finally:
-                self._live = None
-                self.line.put_back()
+        put_back = silence()  # at once: what is typed while the weights are read must not land on the screen
+        try:
+            with live:
+                self._live = live
+                try:
+                    yield
+                finally:
+                    self._live = None
+        finally:
+            self.line.put_back()
+            put_back()
         self._write_rest()
 
     def note(self, message: str) -> None:

@@ -141,6 +141,27 @@ def _nothing() -> None:
     pass
 
 
+def silence(source: TextIO | None = None) -> Callable[[], None]:
+    """Have the terminal echo nothing and give each key at once; what was typed before is kept.
+
+    Returns the way back, which is taken at the latest when the process ends. Does nothing to what is no terminal.
+    """
+    source = sys.stdin if source is None else source
+    if source is None or source.closed or not _has_keys(source):
+        return _nothing
+    fd = source.fileno()
+    before = termios.tcgetattr(fd)
+
+    def put_back() -> None:
+        atexit.unregister(put_back)
+        with suppress(termios.error, OSError):  # a terminal that was closed needs nothing
+            termios.tcsetattr(fd, termios.TCSADRAIN, before)
+
+    atexit.register(put_back)
+    tty.setcbreak(fd, termios.TCSADRAIN)
+    return put_back
+
+
 async def typed_lines(
     line: Line | None = None,
     changed: Callable[[], None] | None = None,
@@ -157,7 +178,7 @@ async def typed_lines(
         return
     queue: asyncio.Queue[str | None] = asyncio.Queue(MAX_WAITING)
     if _has_keys(source):
-        lines = _from_terminal(source.fileno(), queue, line or Line(), changed, pressed)
+        lines = _from_terminal(source, queue, line or Line(), changed, pressed)
     else:
         lines = _from_file(source, queue)
     try:
@@ -178,15 +199,15 @@ def _has_keys(source: TextIO) -> bool:
 
 
 async def _from_terminal(
-    fd: int,
+    source: TextIO,
     queue: asyncio.Queue[str | None],
     line: Line,
     changed: Callable[[], None] | None,
     pressed: Callable[[str], None] | None,
 ) -> AsyncGenerator[str, None]:
     loop = asyncio.get_running_loop()
+    fd = source.fileno()
     keys = Keys()
-    before = termios.tcgetattr(fd)
     waiting: deque[str | None] = deque()  # finished lines that the full queue did not take; reading pauses meanwhile
 
     def read() -> None:
@@ -215,14 +236,8 @@ async def _from_terminal(
         while waiting and not queue.full():
             queue.put_nowait(waiting.popleft())
 
-    def put_back() -> None:
-        with suppress(termios.error, OSError):  # a terminal that was closed needs nothing
-            termios.tcsetattr(fd, termios.TCSADRAIN, before)
-
-    atexit.register(put_back)
-    line.put_back = put_back
+    put_back = line.put_back = silence(source)
     try:
-        tty.setcbreak(fd, termios.TCSADRAIN)  # what was typed before is kept
         loop.add_reader(fd, read)
         while (done := await queue.get()) is not None:
             if waiting:
@@ -233,7 +248,6 @@ async def _from_terminal(
     finally:
         loop.remove_reader(fd)
         put_back()
-        atexit.unregister(put_back)
         line.put_back = _nothing
 
 

@@ -149,6 +149,8 @@ def _grid(rows: Sequence[tuple[RenderableType, RenderableType]]) -> Table:
 
 def meter(view: View, signs: Signs, width: int) -> Text:
     """The microphone: level, whether it is speech, and whether the user seems to have finished."""
+    if view.now_ns == 0:
+        return Text("starting", "dim")
     if view.level_dbfs is None:
         return Text("typed text only" if view.source in ("", "none") else f"{view.source}: no sound yet", "dim")
     share = min(1.0, max(0.0, 1.0 - view.level_dbfs / FLOOR_DB))
