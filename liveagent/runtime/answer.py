@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CALL_TOKENS = 64
 REPLY_TOKENS = 120
+NO = frozenset({"no", "no thanks", "no thank you", "never mind", "do not", "don't", "stop", "cancel"})
 YES = frozenset({"yes", "yes please", "yeah", "okay", "do it", "sure", "go ahead"})
 
 
@@ -69,6 +70,9 @@ class Answer:
         asked, self._asked = self._asked, None
         if asked is not None and words in YES:
             await self._force_call(asked, t_ns)
+            return
+        if asked is not None and words in NO:
+            await self.say("All right, I will not.", t_ns)
             return
         parse = self.agent.automaton.parse(words) if self.use_grammar else None
         if isinstance(parse, Parse):

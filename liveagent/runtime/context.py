@@ -43,6 +43,11 @@ class Context:
         """The place that the next token gets."""
         return self.ledger.end
 
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """What the cache holds, in order: the ids of places `ledger.first` … `end`."""
+        return tuple(self._ids)
+
     async def open(self, tools: tuple[Tool, ...]) -> None:
         """Empty the lane; `tools` are those whose calls may be decoded."""
         await self.lane.do(Reset(tools))

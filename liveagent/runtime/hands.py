@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from liveagent.action import CallTool, CancelCall
+from liveagent.action import CallTool, CancelCall, Halt
 from liveagent.errors import ToolError
 from liveagent.event import ToolFailed, ToolReturned
 from liveagent.jsonform import check_json
@@ -32,9 +32,14 @@ class Hands:
         self._put, self._now_ns = put, now_ns
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._physical: dict[str, bool] = {}
+        self._halts = 0
 
-    def obey(self, action: CallTool | CancelCall) -> None:
-        """Start or cancel a call. Returns at once."""
+    def obey(self, action: CallTool | CancelCall | Halt) -> None:
+        """Start or cancel a call, or halt. Returns at once."""
+        if isinstance(action, Halt):
+            self._halt()
+            return
         if isinstance(action, CancelCall):
             task = self._tasks.get(action.call_id)
             if task is not None:
@@ -50,7 +55,19 @@ class Hands:
             return
         task = asyncio.get_running_loop().create_task(self._call(action), name=f"tool {action.name}")
         self._tasks[action.call_id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(action.call_id, None))
+        tool = self._tools.get(action.name)
+        self._physical[action.call_id] = tool is not None and tool.effect == "physical"
+        task.add_done_callback(lambda _: self._forget(action.call_id))
+
+    def _halt(self) -> None:
+        """The stop word: physical calls that still run are cancelled, and a tool named `stop` is called at once."""
+        for call_id, task in self._tasks.items():
+            if self._physical.get(call_id):
+                task.cancel()
+        tool = self._tools.get("stop")
+        if tool is not None and not any(argument.required for argument in tool.arguments):
+            self._halts += 1
+            self.obey(CallTool(f"halt_{self._halts}", "stop", deadline_ms=int(tool.timeout_s * 1000), by="grammar"))
 
     async def _call(self, action: CallTool) -> None:
         tool = self._tools.get(action.name)
@@ -78,6 +95,10 @@ class Hands:
 
     def _fail(self, call_id: str, reason: str, message: str) -> None:
         self._put(ToolFailed(self._now_ns(), call_id, reason, message))
+
+    def _forget(self, call_id: str) -> None:
+        self._tasks.pop(call_id, None)
+        self._physical.pop(call_id, None)
 
     async def close(self) -> None:
         """Cancel what still runs and wait for it."""

@@ -53,7 +53,7 @@ def header_of(
             "origin": origin,
             "voice": config.voice,
             "grammar": config.grammar,
-            "half_duplex": config.turns.half_duplex,
+            "half_duplex": config.manners.half_duplex,
             "recogniser": recogniser,
         },
     )

@@ -20,7 +20,7 @@ from liveagent.journal import Header, Recording, read
 from liveagent.runtime.answer import Out
 from liveagent.runtime.record import header_of
 from liveagent.runtime.session import SILENT_SAMPLES, Session, SessionConfig
-from liveagent.turns import TurnsConfig
+from liveagent.manners import Manners
 
 if TYPE_CHECKING:
     from liveagent.nn.nano import Nano
@@ -93,7 +93,7 @@ def config_of(header: Header) -> SessionConfig:
     return SessionConfig(
         voice=bool(header.more.get("voice", True)),
         grammar=bool(header.more.get("grammar", True)),
-        turns=TurnsConfig(half_duplex=bool(header.more.get("half_duplex", False))),
+        manners=Manners(half_duplex=bool(header.more.get("half_duplex", False))),
     )
 
 

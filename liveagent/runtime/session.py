@@ -18,7 +18,7 @@ import numpy as np
 from liveagent.action import Duck, Freeze, Halt, Note, Resume, StopPlayback
 from liveagent.agent import Agent
 from liveagent.audio import SAMPLE_NS, TICK_NS, Samples, Tick
-from liveagent.echo import EchoGate
+from liveagent.echo import DELAY_SAMPLES, Echo
 from liveagent.event import (
     DeviceBack,
     DeviceLost,
@@ -49,13 +49,14 @@ from liveagent.event import Ducked as DuckedEvent
 from liveagent.ledger import Kind
 from liveagent.latency import TurnLatency
 from liveagent.level import dbfs
+from liveagent.manners import Manners
 from liveagent.runtime.answer import Answer, Out
 from liveagent.runtime.context import Context
 from liveagent.runtime.engine import VAD_FRAME_SAMPLES, Lane
 from liveagent.runtime.listener import Listener, Understood
 from liveagent.spoken import spoken
 from liveagent.stop import Stop
-from liveagent.turns import Frame, Sense, Turns, TurnsConfig
+from liveagent.turns import Frame, Sense, Turns
 from liveagent.window import Budget
 
 if TYPE_CHECKING:
@@ -78,12 +79,12 @@ class SessionConfig:
     grammar: read whole-matching phrases off the parse (`by="grammar"`).
     """
 
-    slots: int = 1024
-    high_tokens: int = 832
-    low_tokens: int = 704
+    slots: int = 1280
+    high_tokens: int = 960
+    low_tokens: int = 832
     voice: bool = True
     grammar: bool = True
-    turns: TurnsConfig = field(default_factory=TurnsConfig)
+    manners: Manners = field(default_factory=Manners)
 
 
 @dataclass(slots=True)
@@ -111,9 +112,10 @@ class Session:
         budget = Budget(self.config.slots, self.config.high_tokens, self.config.low_tokens)
         self.context = Context(lane, budget)
         self.answer = Answer(agent, model, self.context, self.config.grammar)
-        self.turns = Turns(self.config.turns)
+        self.turns = Turns(self.config.manners)
         self.stop = Stop()
-        self.echo = EchoGate()
+        self.echo = Echo()
+        self._echo_state = self.echo.init_state()
         self._user: _UserTurn | None = None
         self._latency: TurnLatency | None = None
         self._frames = 0  # VAD frames so far
@@ -175,7 +177,7 @@ class Session:
         if not words:
             self._note(Noted(event.t_ns, "empty", "nothing to read in that"))
             return
-        if words in self.turns.config.stop_words:
+        if words in self.config.manners.stop_words:
             await self._stop(StopHeard(event.t_ns, "typed"))
             return
         self.stop.release()
@@ -207,24 +209,26 @@ class Session:
     # --- listening
 
     async def _listen(self, tick: Tick, reference: Samples) -> None:
-        gate = self.echo.feed(tick.samples, reference)
-        heard = await self.lane.hear(gate.clean)
-        level = dbfs(gate.clean)
+        played = reference if len(reference) else np.zeros_like(tick.samples)
+        gate = self.echo.feed(tick.samples, played, self._echo_state)
+        near_end = bool(gate.near_end.any())
+        heard = await self.lane.hear(gate.samples)
+        level = dbfs(gate.samples)
         speech = max(heard.vad, default=0.0)
         self._note(TickHeard(tick.t_ns, tick.index, level, speech))
         if heard.kind is not None:
             self._sense = _sense(heard.kind)
-        for name, score in self.listener.stop_scores(gate.clean, heard):
+        for name, score in self.listener.stop_scores(gate.samples, heard):
             stopped = self.stop.feed(self._now_ns, name, score, own_voice=self._own_stop())
             if stopped is not None:
                 await self._stop(stopped)
-        self.listener.feed(gate.clean, heard)
+        self.listener.feed(gate.samples, heard)
         for probability in heard.vad:
-            self._quiet = probability < self.turns.config.keep_speech
+            self._quiet = probability < self.config.manners.keep_speech
             assert self._origin_ns is not None
-            t_ns = self._origin_ns + self._frames * VAD_FRAME_SAMPLES * SAMPLE_NS
+            t_ns = self._origin_ns + (self._frames * VAD_FRAME_SAMPLES - DELAY_SAMPLES) * SAMPLE_NS
             self._frames += 1
-            frame = Frame(t_ns, probability, level, gate.near_end, self._sense)
+            frame = Frame(t_ns, probability, level, near_end, self._sense)
             await self._obey(self.turns.feed(frame))
         if self.turns.phase != "idle":
             await self._hear_words()
@@ -234,7 +238,7 @@ class Session:
         partial = self.listener.partial()
         if partial is None or partial.words == self._heard:
             return
-        self._stable = _common(self._heard, partial.words)
+        self._stable = _agreeing(self._heard, partial.words)
         self._heard = partial.words
         heard = WordsHeard(
             self._now_ns, partial.words, partial.source, False, partial.in_grammar, partial.confidence, partial.closed
@@ -301,7 +305,7 @@ class Session:
         """Make the cache hold exactly `whole` as the open turn; what agrees stays. Returns the decoder steps it took."""
         assert self._user is not None
         user = self._user
-        same = len(_common(tuple(user.ids), tuple(whole)))
+        same = len(_agreeing(tuple(user.ids), tuple(whole)))
         if same < len(user.ids):
             await self.context.rewind(user.start + same)
         user.ids = list(whole)
@@ -344,7 +348,7 @@ class Session:
         if self._user is None:
             self.context.ledger.begin_turn()
             self._user = _UserTurn(self.context.end, kind, [])
-        same = len(_common(tuple(self._user.ids), tuple(whole)))
+        same = len(_agreeing(tuple(self._user.ids), tuple(whole)))
         if same < len(self._user.ids):
             await self.context.rewind(self._user.start + same)
         done = await self.context.add(
@@ -471,7 +475,7 @@ class Session:
         if reply is None or (at := reply.playback.sounding) is None:
             return False
         near = reply.playback.words[max(0, at - 1) : at + 1]
-        return any(spoken(word) in self.turns.config.stop_words for word in near)
+        return any(spoken(word) in self.config.manners.stop_words for word in near)
 
     # --- out
 
@@ -485,7 +489,7 @@ class Session:
         self._out.events.append(event)
 
 
-def _common(one: tuple[T, ...], other: tuple[T, ...]) -> tuple[T, ...]:
+def _agreeing(one: tuple[T, ...], other: tuple[T, ...]) -> tuple[T, ...]:
     at = 0
     while at < len(one) and at < len(other) and one[at] == other[at]:
         at += 1

@@ -49,6 +49,10 @@ class Voicer:
         self._stopped.add(utterance)
         self._voice.stop(utterance)
 
+    async def settle(self) -> None:
+        """Wait until everything that was said so far has become samples (or failed)."""
+        await self._queue.join()
+
     async def close(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
@@ -60,13 +64,14 @@ class Voicer:
             if say.utterance != self._utterance:
                 self._utterance, self._samples, self._words = say.utterance, 0, 0
                 self._stopped = {each for each in self._stopped if each >= say.utterance}
-            if say.utterance in self._stopped:
-                continue
             try:
-                await self._speak(say)
+                if say.utterance not in self._stopped:
+                    await self._speak(say)
             except LiveAgentError as error:
                 self._put(VoiceFailed(self._now_ns(), say.utterance, str(error)))
                 self._stopped.add(say.utterance)
+            finally:
+                self._queue.task_done()
 
     async def _speak(self, say: Say) -> None:
         first_sample, first_word = self._samples, self._words

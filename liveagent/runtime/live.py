@@ -1,0 +1,200 @@
+"""A session in real time: a source of sound, a loudspeaker, a voice, hands, a recorder and whoever looks on.
+
+The source is the clock. Each 80 ms of it takes the inbox along into one tick; what the tick decides is obeyed at once.
+Reports of the loudspeaker, of tools and of the keyboard only ever enter through the inbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+import numpy as np
+
+from liveagent.action import (
+    Action,
+    CallTool,
+    CancelCall,
+    Duck,
+    Freeze,
+    Halt,
+    Resume,
+    Say,
+    StopPlayback,
+)
+from liveagent.audio import TICK_NS, TICK_SAMPLES, AudioChunk, Chunker, Samples, Tick
+from liveagent.errors import DeviceError
+from liveagent.event import AudioHeard, Event, GapMarked, Inbox, LagNoted, Noted, SamplesPlayed, TextTyped
+from liveagent.journal import to_float, to_int16
+from liveagent.runtime.answer import Out
+from liveagent.runtime.hands import Hands
+from liveagent.runtime.record import Recorder
+from liveagent.runtime.session import SILENT_SAMPLES, Session
+from liveagent.runtime.voicer import Voicer
+
+INBOX_EVENTS = 256
+LATE_NS = 2 * TICK_NS
+RUN_OUT_TICKS = 250  # 20 s: how long a file's last answer may take
+
+
+class Loudspeaker(Protocol):
+    """What plays: a device, or nothing at the pace of the ticks. All sample counts at 16 kHz."""
+
+    def play(self, utterance: int, samples: Samples, final: bool) -> None: ...
+
+    def duck(self, gain_db: float) -> None: ...
+
+    def freeze(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def stop(self, utterance: int) -> int:
+        """Throw away what was not played; how many samples of it were."""
+        ...
+
+    def sounded(self, t_ns: int) -> list[SamplesPlayed]:
+        """What more has sounded by `t_ns` since this was last asked."""
+        ...
+
+    def reference(self, t_ns: int) -> Samples:
+        """[1280] what sounded during the tick that began at `t_ns`; zeros when nothing did."""
+        ...
+
+    def start(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Live:
+    """Runs one session until its source ends. `view` is told every event and action, in order."""
+
+    def __init__(
+        self,
+        session: Session,
+        hands: Callable[[Live], Hands],
+        speaker: Loudspeaker,
+        voicer: Callable[[Live], Voicer] | None,
+        recorder: Recorder | None,
+        view: Callable[[Event | Action], None],
+        real_time: bool = True,
+    ) -> None:
+        self.session, self.speaker, self.recorder, self.view = session, speaker, recorder, view
+        self.real_time = real_time
+        self.chunker = Chunker()
+        self.lag_ns = 0
+        self._inbox: list[Inbox] = []
+        self._tick_ns = 0
+        self.hands = hands(self)
+        self.voicer = voicer(self) if voicer is not None else None
+
+    # --- the world's side
+
+    def now_ns(self) -> int:
+        """The session's clock between ticks: this machine's monotonic one, which real-time sources are stamped with."""
+        return time.monotonic_ns() if self.real_time else self._tick_ns
+
+    def put(self, event: Inbox) -> None:
+        """Into the inbox of the next tick. Only typing can overflow it; then the newest line is refused, and said so."""
+        if len(self._inbox) >= INBOX_EVENTS and isinstance(event, TextTyped):
+            self.view(Noted(event.t_ns, "busy", "too much typed at once; that line was not read"))
+            return
+        self._inbox.append(event)
+
+    def typed(self, text: str) -> None:
+        self.put(TextTyped(self.now_ns(), text))
+
+    # --- the loop
+
+    async def run(self, source: AsyncIterator[AudioChunk]) -> None:
+        """Until the source ends and the last answer is out."""
+        async for chunk in source:
+            for tick in self.chunker.feed(chunk):
+                await self.step(tick)
+        last = self.chunker.flush()
+        if last is not None:
+            await self.step(last)
+
+    async def step(self, tick: Tick) -> Out:
+        """One tick: inbox, session, actions."""
+        tick = Tick(tick.index, to_float(to_int16(tick.samples)), tick.t_ns, tick.gap_samples)
+        self._tick_ns = tick.t_ns + TICK_NS
+        reference = self.speaker.reference(tick.t_ns)
+        reference = to_float(to_int16(reference)) if reference.any() else SILENT_SAMPLES
+        for report in self.speaker.sounded(self._tick_ns):
+            self.put(report)
+        inbox, self._inbox = self._inbox, []
+        if tick.gap_samples:
+            start = tick.index * TICK_SAMPLES
+            inbox.append(GapMarked(tick.t_ns, start, tick.gap_samples, "lost"))
+        out = await self.session.tick(tick, inbox, reference)
+        if self.recorder is not None:
+            try:
+                self.recorder.tick(tick, reference, inbox, out)
+            except DeviceError as error:
+                self.recorder = None
+                self.view(Noted(self._tick_ns, "recording_stopped", str(error)))
+        for event in (*inbox, *out.events):
+            if not isinstance(event, AudioHeard):
+                self.view(event)
+        for action in out.actions:
+            self._obey(action)
+            self.view(action)
+        self._mind_lag(tick)
+        return out
+
+    def _mind_lag(self, tick: Tick) -> None:
+        self.lag_ns = self.now_ns() - self._tick_ns
+        if self.real_time and self.lag_ns > LATE_NS:
+            self.put(LagNoted(self._tick_ns, tick.index, round(self.lag_ns / 1e6, 1)))
+
+    def _obey(self, action: Action) -> None:
+        if isinstance(action, Say):
+            if self.voicer is not None:
+                self.voicer.say(action)
+        elif isinstance(action, Duck):
+            self.speaker.duck(action.gain_db)
+        elif isinstance(action, Freeze):
+            self.speaker.freeze()
+        elif isinstance(action, Resume):
+            self.speaker.resume()
+        elif isinstance(action, StopPlayback):
+            if self.voicer is not None:
+                self.voicer.stop(action.utterance)
+            played = self.speaker.stop(action.utterance)
+            self.put(SamplesPlayed(self.now_ns(), action.utterance, played))
+        elif isinstance(action, CallTool | CancelCall | Halt):
+            self.hands.obey(action)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is open: no turn, no call, no reply."""
+        answer = self.session.answer
+        return self.session.turns.phase == "idle" and answer.reply is None and not answer.pending
+
+    async def close(self) -> None:
+        if self.recorder is not None:
+            self.recorder.close()
+        if self.voicer is not None:
+            await self.voicer.close()
+        await self.hands.close()
+        self.speaker.close()
+        await self.session.close()
+
+
+async def silence(start_ns: int | None = None, ticks: int | None = None, real_time: bool = True) -> AsyncIterator[AudioChunk]:
+    """The metronome that stands for a microphone that is not there: ticks of silence, at real time's pace.
+
+    Ticks are counted from the start, so a late wake-up is caught up and the pace does not drift.
+    """
+    begin, index = time.monotonic_ns(), 0
+    first_ns = begin if start_ns is None else start_ns
+    empty = np.zeros(TICK_SAMPLES, np.float32)
+    while ticks is None or index < ticks:
+        index += 1
+        if real_time:
+            await asyncio.sleep(max(0.0, (begin + index * TICK_NS - time.monotonic_ns()) / 1e9))
+        else:
+            await asyncio.sleep(0)
+        yield AudioChunk(empty, first_ns + (index - 1) * TICK_NS, 0, "none")

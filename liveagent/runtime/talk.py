@@ -1,0 +1,228 @@
+"""`liveagent talk`: one agent, one person, this machine.
+
+Chooses where sound comes from and where it goes, says what is missing and goes on with the rest: no microphone, then a
+shipped clip plays as if it were one; no loudspeaker, then replies play into nothing at their own pace; no voice, then
+the agent is mute. Typing is always there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from liveagent.action import Action
+from liveagent.agent import Agent
+from liveagent.audio import AudioChunk
+from liveagent.errors import ConfigError, DeviceError
+from liveagent.event import DeviceBack, DeviceLost, Event, Noted
+from liveagent.runtime.engine import Core, Engine, Lane
+from liveagent.runtime.hands import Hands
+from liveagent.runtime.listener import Listener
+from liveagent.runtime.live import RUN_OUT_TICKS, Live, Loudspeaker, silence
+from liveagent.runtime.record import Recorder, header_of
+from liveagent.runtime.session import Session, SessionConfig
+from liveagent.runtime.voicer import Voicer
+from liveagent.manners import Manners
+
+if TYPE_CHECKING:
+    from liveagent.nn.nano import Nano
+    from liveagent.voice import Voice
+
+LANES = 4
+CHECK_PHRASES = ("turn on the kitchen light", "what can you do", "set a timer for five minutes")
+CHECK_SECONDS = 8
+
+
+class Screen(Protocol):
+    """What shows a session; `liveagent.clients.terminal.Terminal` is one."""
+
+    def feed(self, item: Event | Action) -> None: ...
+
+    def typed_lines(self) -> AsyncIterator[str]: ...
+
+
+def load_model(agent: Agent) -> Nano:
+    """The weights an agent names. ConfigError says what is missing."""
+    from liveagent.nn.nano import Nano
+
+    return Nano.load(None if agent.model == "nano" else agent.model)
+
+
+@asynccontextmanager
+async def open_session(
+    agent: Agent, config: SessionConfig | None = None, model: Nano | None = None, use_recogniser: bool = True
+) -> AsyncIterator[Session]:
+    """A session on an engine of its own, open and ready for its first tick; both are closed on the way out."""
+    config = config or SessionConfig()
+    model = model or load_model(agent)
+    listener = Listener.of(agent, model, use_recogniser=use_recogniser)
+    engine = Engine(Core(model, LANES, config.slots))
+    try:
+        session = Session(agent, model, Lane(engine, engine.open()), listener, config)
+        await session.open()
+        yield session
+    finally:
+        engine.close()
+
+
+def open_voice(agent: Agent) -> Voice | None:
+    """The agent's voice, or None for silence. DeviceError when it is not there."""
+    if agent.voice is None:
+        return None
+    from liveagent.ports.espeak import EspeakVoice, find_espeak
+
+    find_espeak()
+    return EspeakVoice() if agent.voice == "espeak" else EspeakVoice(agent.voice)
+
+
+def clip_path() -> Path:
+    """The shipped clip. ConfigError when it did not come with this install."""
+    from liveagent.nn.nano import weights_folder
+
+    path = weights_folder().parent / "clip.flac"
+    if not path.is_file():
+        raise ConfigError("the shipped clip is missing: install liveagent again, or give --source FILE")
+    return path
+
+
+async def file_source(path: str, real_time: bool) -> AsyncIterator[AudioChunk]:
+    """A file or URL as if it were a microphone, then silence for as long as its last answer may take."""
+    from liveagent.ports.media import MediaFile
+
+    end_ns = 0
+    async for chunk in MediaFile(path, real_time=real_time):
+        end_ns = chunk.t_ns + len(chunk.samples) * 62_500
+        yield chunk
+    async for chunk in silence(end_ns, RUN_OUT_TICKS, real_time):
+        yield chunk
+
+
+async def talk(
+    agent: Agent,
+    *,
+    source: str | None = None,
+    text_only: bool = False,
+    record: Path | None = None,
+    terminal: Screen,
+    check: bool = True,
+    fast: bool = False,
+    origin: str = "voice",
+) -> int:
+    """Run one session until its source ends or it is cancelled. Returns an exit code.
+
+    source: "mic", a file or URL, or None: the microphone if there is one, else the shipped clip. fast: a file as fast
+    as it can be computed, replies playing into nothing. origin: what the recording's header names as the agent.
+    """
+    note = _noter(terminal)
+    voice = _voice_or_note(agent, note)
+    speaker = _speaker(text_only or fast or voice is None, note)
+    sounds, is_mic = _sounds(source, text_only, fast, note)
+    config = SessionConfig(voice=voice is not None, manners=Manners(half_duplex=False))
+    async with open_session(agent, config) as session:
+        for problem in session.listener.problems:
+            note("recogniser", problem)
+        recorder = None
+        if record is not None:
+            header = header_of(
+                agent,
+                session.model,
+                LANES,
+                config,
+                origin,
+                session.listener.has_recogniser,
+                datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            )
+            recorder = Recorder(record, header)
+            note("recording", f"recording voices and words to {record}")
+        live = Live(
+            session,
+            lambda live: Hands(agent.tools, live.put, live.now_ns),
+            speaker,
+            (lambda live: Voicer(voice, live.speaker.play, live.put, live.now_ns)) if voice is not None else None,
+            recorder,
+            terminal.feed,
+            real_time=not fast,
+        )
+        typing = asyncio.create_task(_read_typed(terminal, live))
+        try:
+            if is_mic and check:
+                note("check", "say: " + "; ".join(f'"{phrase}"' for phrase in CHECK_PHRASES))
+            await _run(live, sounds, until_idle=not is_mic and not text_only, typing=typing if text_only else None)
+        finally:
+            typing.cancel()
+            await asyncio.gather(typing, return_exceptions=True)
+            await live.close()
+    return 0
+
+
+async def _run(
+    live: Live, sounds: AsyncIterator[AudioChunk], until_idle: bool, typing: asyncio.Task[None] | None
+) -> None:
+    quiet = 0
+    async for chunk in sounds:
+        for tick in live.chunker.feed(chunk):
+            await live.step(tick)
+        if not live.real_time and live.voicer is not None:
+            await live.voicer.settle()
+        ended = (until_idle and chunk.source == "none") or (typing is not None and typing.done())
+        quiet = quiet + 1 if ended and live.idle else 0
+        if quiet > 12:  # a second after everything that was asked has been answered
+            return
+
+
+async def _read_typed(terminal: Screen, live: Live) -> None:
+    async for line in terminal.typed_lines():
+        live.typed(line)
+
+
+def _noter(terminal: Screen) -> Callable[[str, str], None]:
+    def note(code: str, message: str) -> None:
+        terminal.feed(Noted(0, code, message))
+
+    return note
+
+
+def _voice_or_note(agent: Agent, note: Callable[[str, str], None]) -> Voice | None:
+    try:
+        return open_voice(agent)
+    except DeviceError as error:
+        note("mute", f"{error}; replies are only written")
+        return None
+
+
+def _speaker(nothing: bool, note: Callable[[str, str], None]) -> Loudspeaker:
+    from liveagent.ports.nullspeaker import NullSpeaker
+
+    if nothing:
+        return NullSpeaker()
+    from liveagent.ports.speaker import Speaker
+
+    speaker = Speaker()
+    try:
+        speaker.start()
+    except DeviceError as error:
+        note("no_speaker", f"{error}; replies play into nothing")
+        return NullSpeaker()
+    return speaker
+
+
+def _sounds(
+    source: str | None, text_only: bool, fast: bool, note: Callable[[str, str], None]
+) -> tuple[AsyncIterator[AudioChunk], bool]:
+    if text_only:
+        return silence(), False
+    if source is None or source == "mic":
+        from liveagent.ports.mic import Mic
+
+        try:
+            return Mic().chunks(), True
+        except DeviceError as error:
+            if source == "mic":
+                raise
+            note("no_microphone", f"{error}; playing the shipped clip as if it were one")
+            return file_source(str(clip_path()), real_time=not fast), False
+    return file_source(source, real_time=not fast), False

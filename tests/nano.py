@@ -1,0 +1,25 @@
+"""A nano with random weights, for tests of everything around the weights: real networks, real sizes, no training."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from liveagent.nn.decoder import Decoder, DecoderConfig
+from liveagent.nn.ear import Ear, EarConfig
+from liveagent.nn.nano import Nano
+from liveagent.nn.pieces import Pieces
+from liveagent.nn.vad import Vad
+
+PIECES = Path(__file__).parents[1] / "pipelines" / "nano" / "weights" / "pieces.json"
+
+
+@cache
+def random_nano(seed: int = 0) -> Nano:
+    torch.manual_seed(seed)
+    pieces = Pieces.load(PIECES)
+    ear = Ear(EarConfig(pieces=pieces.ear_vocab, pieces_hash=pieces.hash, width=64, layers=2, stem=8))
+    decoder = Decoder(DecoderConfig(vocab_size=pieces.vocab_size, width=64, layers=2, hidden=128, hear_width=64))
+    return Nano(ear, decoder, Vad.load(), pieces, f"random-{seed}")

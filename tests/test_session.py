@@ -1,0 +1,184 @@
+"""Conversations of a whole session on random weights: what enters the cache, what leaves it, what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+from nano import random_nano
+from world import World
+
+from liveagent import tool
+from liveagent.action import CallTool, Halt, Say, StopPlayback
+from liveagent.agent import Agent
+from liveagent.event import (
+    Interrupted,
+    ReplyEnded,
+    ReplyStarted,
+    StopHeard,
+    ToolCalled,
+    ToolFailed,
+    TurnTimed,
+    WordPlayed,
+    WordsHeard,
+)
+from liveagent.runtime.engine import Append, Core, Done
+from liveagent.runtime.session import Session, SessionConfig
+from liveagent.runtime.talk import open_session
+from liveagent.tools import home, robot
+
+
+
+@tool(phrases=["open the door"], confirm=True)
+async def open_door() -> str:
+    """Open the front door of the house and leave it open for a while."""
+    return "open"
+
+
+AGENT = Agent("nano", instructions="be brief", tools=[home.light, home.timer, robot.stop, open_door])
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[Session]:
+    async with open_session(AGENT, SessionConfig(), random_nano(), use_recogniser=False) as session:
+        yield session
+
+
+async def test_a_typed_phrase_is_a_call_read_off_the_parse(session: Session) -> None:
+    world = World(session)
+    world.type("Turn on the living room lights, please!")
+    await world.run(1)
+    (call,) = world.of(CallTool)
+    assert (call.name, call.args, call.by) == ("light", {"room": "living room", "state": "on"}, "grammar")
+    await world.run(3)
+    assert len(world.of(ReplyStarted)) == 1
+
+
+async def test_numbers_are_the_same_typed_and_spelt(session: Session) -> None:
+    world = World(session)
+    world.type("set a timer for 25 minutes")
+    await world.run(1)
+    world.type("set a timer for twenty five minutes")
+    await world.run(2)
+    one, other = world.of(CallTool)
+    assert one.args == other.args == {"minutes": 25}
+
+
+async def test_every_word_that_plays_is_told_once_and_the_reply_ends(session: Session) -> None:
+    world = World(session)
+    world.type("open the door")
+    await world.run(80)
+    said = " ".join(say.text for say in world.of(Say)).split()
+    assert said[:2] == ["Shall", "I?"]
+    assert [word.word for word in world.of(WordPlayed)] == said
+    (ended,) = world.of(ReplyEnded)
+    assert ended.complete
+    (timed,) = world.of(TurnTimed)
+    assert timed.durations_ms["played"] is not None
+
+
+async def test_typing_into_a_reply_takes_back_what_was_not_heard(session: Session) -> None:
+    world = World(session)
+    world.type("open the door")
+    await world.run(12)
+    before = len(world.of(WordPlayed))
+    assert before >= 2
+    world.type("set a timer for five minutes")
+    await world.run(2)
+    (cut,) = world.of(Interrupted)
+    said = [word.text for say in world.of(Say)[:1] for word in say.words]
+    assert len(cut.heard) == before and cut.heard == tuple(said[:before])
+    assert [call.name for call in world.of(CallTool)] == ["timer"]
+    assert world.of(StopPlayback)
+    session.context.ledger.check()
+
+
+async def test_the_cache_after_an_interruption_equals_a_log_without_the_unheard(session: Session) -> None:
+    """LAW 4's oracle: the same appends, without the unheard tokens, into an empty lane of another engine."""
+    world = World(session)
+    rng = np.random.default_rng(3)
+    for _ in range(5):
+        world.type("open the door")
+        await world.run(int(rng.integers(3, 30)))
+    assert len(world.of(Interrupted)) == 4
+    oracle = Core(random_nano(), lanes=4, slots=1280)
+    lane = oracle.open()
+    want = tuple(range(0, 400, 7))
+    expected = oracle.run(lane, Append(session.context.ids, want=want))
+    assert isinstance(expected, Done)
+    end = session.model.template.end
+    expected = oracle.run(lane, Append((end,), want=want))
+    assert isinstance(expected, Done)
+    got = await session.context.probe((end,), want)
+    assert np.abs(np.array(got) - expected.logp).max() <= 1e-4
+
+
+async def test_stop_typed_halts_and_is_no_turn(session: Session) -> None:
+    world = World(session)
+    world.type("open the door")
+    await world.run(10)
+    world.type("stop")
+    await world.run(3)
+    assert world.of(StopHeard) and world.of(Halt) and world.of(StopPlayback)
+    assert not world.of(CallTool)
+    assert world.of(Interrupted)
+
+
+async def test_a_tool_that_asks_first_is_called_after_yes_alone(session: Session) -> None:
+    world = World(session)
+    world.type("open the door")
+    await world.run(2)
+    world.type("no")
+    await world.run(2)
+    assert not world.of(CallTool)
+    world.type("open the door")
+    await world.run(2)
+    world.type("yes")
+    await world.run(2)
+    assert [call.name for call in world.of(CallTool)] == ["open_door"]
+
+
+async def test_a_tool_that_fails_is_told_to_the_model_and_the_session_goes_on(session: Session) -> None:
+    world = World(session)
+    world.type("turn on the kitchen light")
+    await world.run(1)
+    world.inbox = [ToolFailed(world.now_ns, "call_1", "deadline", "no answer within 10 ms")]
+    await world.run(3)
+    assert any(span.kind == "result" for span in session.context.ledger.spans)
+    world.type("turn off the kitchen light")
+    await world.run(2)
+    assert len(world.of(ToolCalled)) == 2
+
+
+async def test_a_long_conversation_stays_inside_the_cache_and_keeps_its_prefix() -> None:
+    prompt = random_nano().template.prompt(AGENT.instructions, AGENT.tools)
+    config = SessionConfig(slots=len(prompt) + 400, high_tokens=len(prompt) + 100, low_tokens=len(prompt) + 50)
+    async with open_session(AGENT, config, random_nano(), use_recogniser=False) as session:
+        world = World(session)
+        for _ in range(6):
+            world.type("open the door")
+            await world.run(40)
+        assert session.context.evicted_tokens > 0
+        assert session.context.ledger.used_tokens <= config.high_tokens
+        assert session.context.ids[: len(prompt)] == tuple(prompt)
+        session.context.ledger.check()
+
+
+async def test_nothing_but_marks_is_typed_and_nothing_happens(session: Session) -> None:
+    world = World(session)
+    world.type(" ?! ")
+    await world.run(2)
+    assert not world.of(CallTool, Say, WordsHeard)
+
+
+async def test_the_same_ticks_give_the_same_tokens_and_actions() -> None:
+    async def once() -> tuple[list[object], list[int]]:
+        async with open_session(AGENT, SessionConfig(), random_nano(), use_recogniser=False) as session:
+            world = World(session)
+            for at in range(3):
+                world.type(f"set a timer for {at + 5} minutes")
+                await world.run(7)
+            return [action for _, _, out in world.ticks for action in out.actions], world.tokens
+
+    assert await once() == await once()

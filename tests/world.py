@@ -1,0 +1,104 @@
+"""A scripted world for a session: a voice with known word lengths, a loudspeaker that plays a tick a tick, and tools.
+
+Nothing here waits: the world moves one tick when the session does, so whole conversations take no real time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from liveagent.action import Action, CallTool, Freeze, Resume, Say, StopPlayback
+from liveagent.audio import TICK_NS, TICK_SAMPLES, Samples, Tick
+from liveagent.event import Event, Inbox, SamplesPlayed, TextTyped, ToolReturned, Voiced, WordMark
+from liveagent.runtime.answer import Out
+from liveagent.runtime.session import Session
+
+WORD_SAMPLES = 4000
+E_ = TypeVar("E_")
+SILENCE: Samples = np.zeros(TICK_SAMPLES, np.float32)
+
+
+class World:
+    """Runs `session` tick by tick. `log` holds (tick, event or action) in order."""
+
+    def __init__(self, session: Session, results: Callable[[CallTool], Any] = lambda call: "it is done") -> None:
+        self.session, self.results = session, results
+        self.index = 0
+        self.log: list[tuple[int, Event | Action]] = []
+        self.tokens: list[int] = []
+        self.inbox: list[Inbox] = []
+        self.ticks: list[tuple[Tick, list[Inbox], Out]] = []
+        self._queue: dict[int, int] = {}  # utterance -> samples voiced
+        self._played: dict[int, int] = {}
+        self._words: dict[int, int] = {}
+        self._held = False
+
+    @property
+    def now_ns(self) -> int:
+        return self.index * TICK_NS
+
+    def type(self, text: str) -> None:
+        self.inbox.append(TextTyped(self.now_ns, text))
+
+    async def run(self, ticks: int = 1, sound: Samples | None = None) -> None:
+        for at in range(ticks):
+            part = SILENCE if sound is None else sound[at * TICK_SAMPLES : (at + 1) * TICK_SAMPLES]
+            await self._tick(np.pad(part, (0, TICK_SAMPLES - len(part))))
+
+    async def hear(self, sound: Samples, then_ticks: int = 0) -> None:
+        await self.run(-(-len(sound) // TICK_SAMPLES), sound)
+        await self.run(then_ticks)
+
+    def of(self, *kinds: type[E_]) -> list[E_]:
+        return [cast(E_, item) for _, item in self.log if isinstance(item, kinds)]
+
+    async def _tick(self, samples: Samples) -> None:
+        self._play()
+        inbox, self.inbox = self.inbox, []
+        tick = Tick(self.index, samples.astype(np.float32), self.now_ns)
+        self.index += 1
+        out = await self.session.tick(tick, inbox)
+        self.ticks.append((tick, inbox, out))
+        self.tokens += out.tokens
+        self.log += [(tick.index, event) for event in (*inbox, *out.events)]
+        for action in out.actions:
+            self.log.append((tick.index, action))
+            self._obey(action)
+
+    def _obey(self, action: Action) -> None:
+        if isinstance(action, Say):
+            self._voice(action.utterance, action.words, action.final)
+        elif isinstance(action, StopPlayback):
+            played = self._played.get(action.utterance, 0)
+            self._queue.pop(action.utterance, None)
+            self._held = False
+            self.inbox.append(SamplesPlayed(self.now_ns, action.utterance, played))
+        elif isinstance(action, Freeze):
+            self._held = True
+        elif isinstance(action, Resume):
+            self._held = False
+        elif isinstance(action, CallTool):
+            self.inbox.append(ToolReturned(self.now_ns, action.call_id, self.results(action)))
+
+    def _voice(self, utterance: int, words: Sequence[object], final: bool) -> None:
+        first = self._words.get(utterance, 0)
+        self._words[utterance] = first + len(words)
+        marks = tuple(
+            WordMark(at, at * WORD_SAMPLES, (at + 1) * WORD_SAMPLES) for at in range(first, first + len(words))
+        )
+        self._queue[utterance] = self._queue.get(utterance, 0) + len(words) * WORD_SAMPLES
+        self.inbox.append(Voiced(self.now_ns, utterance, len(words) * WORD_SAMPLES, marks, final))
+
+    def _play(self) -> None:
+        if self._held:
+            return
+        for utterance, voiced in list(self._queue.items()):
+            played = min(voiced, self._played.get(utterance, 0) + TICK_SAMPLES)
+            self._played[utterance] = played
+            self.inbox.append(SamplesPlayed(self.now_ns, utterance, played))
+            if played == voiced:
+                del self._queue[utterance]
+            return
