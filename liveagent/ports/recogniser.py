@@ -28,7 +28,7 @@ REJECT_NATS = -5.5  # mean score of the words, per frame of 10 ms, below which s
 _SLOPE_NATS = 0.3
 _PAD_SAMPLES = 4_000  # quiet before and after: the models of silence need some frames to stand in
 _MAX_SAMPLES = 20 * RATE_HZ  # nobody says one command for longer, and the search keeps its whole history
-# A steady noise lies far from all sounds alike, so any short word is as near as the best; but speech swings, it does not.
+# A steady noise lies far from all sounds alike, so a short word fits it as well as any. Speech swings.
 _MIN_SWING_DB = 6.0
 # Digital silence has log energy -inf and spoils the running mean of the cepstra, so a whisper of fixed noise is added.
 _FLOOR = np.random.default_rng(16_000).standard_normal(RATE_HZ).astype(np.float32) * np.float32(1e-4)
