@@ -158,8 +158,10 @@ class Decoder(nn.Module):
         *,
         rows: Tensor | None = None,
         leaves: tuple[Tensor, Tensor] | None = None,
+        only: Tensor | None = None,
     ) -> Tensor:
-        """As `forward`, before the output layer: `[B, T, D]`."""
+        """As `forward`, before the output layer: `[B, T, D]`, or `[N, D]` for the N places where `only [B, T]` is true,
+        which spares the last layer the others."""
         if rows is None:
             if ids is None:
                 raise ConfigError("the decoder needs ids or rows")
@@ -185,8 +187,10 @@ class Decoder(nn.Module):
             if leaves is not None:
                 tips = F.scaled_dot_product_attention(q[:, :, trunk:], k, v, attn_mask=leaves[1][:, None])
                 seen = torch.cat([seen, tips], dim=2)
+            if only is not None and layer is self.layers[-1]:
+                return layer.finish(rows[only][:, None], seen.transpose(1, 2)[only][:, :, None])[:, 0]
             rows = layer.finish(rows, seen)
-        return rows
+        return rows if only is None else rows[only]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden rows `[..., D]` to logits `[..., V]`."""

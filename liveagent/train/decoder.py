@@ -56,8 +56,8 @@ class Batch:
             self.mixes += [(b, i, other, share) for i, other, share in row.mixes]
         self.leaves = (positions, mask) if leaf else None
 
-    def hidden(self, net: Decoder) -> Tensor:
-        """The decoder's hidden rows `[B, T + P, D]`, soft pieces mixed in."""
+    def hidden(self, net: Decoder, only: Tensor | None = None) -> Tensor:
+        """The decoder's hidden rows `[B, T + P, D]` (or those where `only` is true, `[N, D]`), soft pieces mixed in."""
         rows = net.embed(self.ids)
         if self.mixes:
             b, i, other, share = zip(*self.mixes, strict=True)
@@ -65,27 +65,27 @@ class Batch:
             part = torch.tensor(share)[:, None]
             mixed = rows[at] * (1 - part) + net.embed(torch.tensor(other)) * part
             rows = rows.index_put(at, mixed)
-        return net.hidden(rows=rows, leaves=self.leaves)
+        return net.hidden(rows=rows, leaves=self.leaves, only=only)
 
 
 def loss_of(net: Decoder, batch: Batch) -> Tensor:
     """Weighted cross-entropy in nats; only weighted places reach the output layer."""
-    hidden = batch.hidden(net)
     at = batch.weights > 0
     weights = batch.weights[at]
-    loss = F.cross_entropy(net.logits(hidden[at]).float(), batch.targets[at], reduction="none")
+    loss = F.cross_entropy(net.logits(batch.hidden(net, at)).float(), batch.targets[at], reduction="none")
     return (loss * weights).sum() / weights.sum()
 
 
 @torch.inference_mode()
-def evaluate(net: Decoder, rows: list[Row], pieces: Pieces) -> dict[str, float]:
+def evaluate(net: Decoder, rows: list[Row], pieces: Pieces, bf16: bool = False) -> dict[str, float]:
     """Share of the agent's turns whose every token is the likeliest (which is greedy decoding's exactness), by group;
     `false_accept`: share of turns to be rejected that would start with a call; `eou`: probes answered right."""
     call = pieces.id("<call>")
     good: dict[str, list[bool]] = defaultdict(list)
     for start in range(0, len(rows), 8):
         batch = Batch(rows[start : start + 8], pieces)
-        guess = net.logits(batch.hidden(net)).argmax(-1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            guess = net.logits(batch.hidden(net)).argmax(-1)
         right = guess == batch.targets
         for b, row in enumerate(batch.rows):
             for group, first, end in row.spans:
@@ -182,7 +182,7 @@ class Training:
     def run(self, until: float, eval_s: float, bf16: bool) -> None:
         """Train up to the wall time `until` (seconds since 1970)."""
         unseen = Dialogues(self.pieces, seed=77, held_out=True)
-        rows = [unseen.next() for _ in range(64)]
+        rows = [unseen.next() for _ in range(48)]
         begun = last = time.time()
         before_s = self.done_s
         loss_sum, loss_count, next_eval = 0.0, 0, begun + eval_s / 3
@@ -221,7 +221,7 @@ class Training:
         self.save()
 
     def report(self, rows: list[Row]) -> None:
-        scores = evaluate(self.averaged(), rows, self.pieces)
+        scores = evaluate(self.averaged(), rows, self.pieces, True)
         line = {"step": self.step, "time": datetime.now(UTC).isoformat(timespec="seconds")} | {
             k: round(v, 4) for k, v in scores.items()
         }

@@ -1,7 +1,7 @@
 """`Dialogues`: seeded conversations in nano's prompt format, for training the decoder and for watching it.
 
-A row is one prompt (instructions and tools) and several turns. Loss falls on the agent's tokens, on probes, and
-lightly on the user's. Probes (`<eou>`) are leaves: they see what is before them and nobody sees them. What a user says is sometimes damaged as an ear would, re-cut into other pieces, or mixed softly with other
+A row is one prompt (instructions and tools) and several turns. Loss falls on the agent's tokens and on
+probes. Probes (`<eou>`) are leaves: they see what is before them and nobody sees them. What a user says is sometimes damaged as an ear would, re-cut into other pieces, or mixed softly with other
 pieces, because heard words enter the decoder as weighted sums of embeddings.
 """
 
@@ -41,7 +41,7 @@ CAPITAL = {"the", "i", "there", "it", "your", "you", "we", "on", "they", "nothin
 INSTRUCTIONS = ["be brief", "be brief", "", "be helpful", "be brief and friendly", "you are a helpful assistant",
                 "answer in one sentence", "you are a robot", "help around the house", "be polite"]  # fmt: skip
 TOOLS_DIR = Path(__file__).parents[2] / "tools"
-USER_WEIGHT = 0.05
+USER_WEIGHT = 0.0
 
 
 @dataclass
@@ -84,9 +84,10 @@ class _Draft:
 class Dialogues:
     """Rows from a seed. `held_out` draws the phrasings and tools that training never sees (and no damage)."""
 
-    def __init__(self, pieces: Pieces, seed: int, held_out: bool = False, max_tokens: int = 1000) -> None:
+    def __init__(self, pieces: Pieces, seed: int, held_out: bool = False, max_tokens: int = 940) -> None:
         self.template, self.rng, self.held_out = Template(pieces), random.Random(seed), held_out
         self.pieces, self.max_tokens = pieces, max_tokens
+        self.ease = 0.0  # share of rows with few tools
         self.home, self.robot = _module("home"), _module("robot")
         self.shipped = [self._shipped(tool, module) for module in (self.home, self.robot) for tool in _tools(module)]
         self.everyday = parse(EVERYDAY_HELD_OUT if held_out else EVERYDAY)
@@ -114,7 +115,7 @@ class Dialogues:
         draft = _Draft()
         draft.add(self.template.prompt(rng.choice(INSTRUCTIONS), [case.tool for case in cases]))
         reply = ""
-        turns = rng.randint(6, 10)
+        turns = rng.randint(8, 13)
         for _ in range(turns):
             if len(draft.ids) > self.max_tokens - 90:
                 break
@@ -152,25 +153,28 @@ class Dialogues:
         rng = self.rng
         u = rng.random()
         home, robot = self.shipped[:9], self.shipped[9:]
+        easy = rng.random() < self.ease
+        if easy:
+            u = 0.25 + 0.75 * u
         if u < 0.5:
             if u < 0.12:
                 cases = list(home)
-            elif u < 0.18:
+            elif u < 0.16:
                 cases = [*home, *robot]
             elif u < 0.25:
                 cases = list(robot)
             else:
-                cases = rng.sample(self.shipped, rng.randint(3, 8))
+                cases = rng.sample(self.shipped, rng.randint(1, 2) if easy else rng.randint(2, 6))
                 if rng.random() < 0.6:
                     cases = [self._altered(case) for case in cases]
-                if rng.random() < 0.4:
+                if rng.random() < 0.3:
                     cases += [random_case(rng) for _ in range(rng.randint(1, 2))]
             if u >= 0.18 and rng.random() < 0.2:
                 cases = rng.sample(cases, len(cases))
             if self.held_out and u >= 0.25:
                 cases = list(home) if rng.random() < 0.6 else list(robot)
         else:
-            count = rng.randint(2, 7)
+            count = rng.randint(1, 2) if easy else rng.randint(2, 6)
             cases = []
             for _ in range(count):
                 if rng.random() < 0.42:
