@@ -46,10 +46,8 @@ def check(cache: KVCache, lane: int, marks: list[int]) -> None:
     assert not cache.position[lane, n:].any()
 
 
-ACTIONS = st.lists(
-    st.tuples(st.sampled_from(["append", "rewind", "fork", "drop", "keep", "reset", "copy"]), st.integers(0, 3), st.integers(0, 9)),
-    max_size=25,
-)
+KINDS = ["append", "rewind", "fork", "drop", "keep", "reset", "copy"]
+ACTIONS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 3), st.integers(0, 9)), max_size=25)
 
 
 @given(ACTIONS)

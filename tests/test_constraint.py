@@ -172,7 +172,9 @@ def test_tools_that_cannot_be_told_apart() -> None:
         CallGrammar([], PIECES)
 
 
-@pytest.mark.parametrize("text", ["", "fly", "light ; room", "light ; color = red", "timer ; minutes = one ; minutes = two"])
+@pytest.mark.parametrize(
+    "text", ["", "fly", "light ; room", "light ; color = red", "timer ; minutes = one ; minutes = two"]
+)
 def test_reading_what_is_no_call(text: str) -> None:
     with pytest.raises(ToolError):
         parse_call(text, TOOLS)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from liveagent.errors import ConfigError
-from liveagent.nn.decoder import Decoder, DecoderConfig, DecoderState
+from liveagent.nn.decoder import Decoder, DecoderConfig, DecoderState, rotate
+from liveagent.nn.lanes import tensors
 
 LANES = 4
 
@@ -50,7 +51,7 @@ def feed(net: Decoder, state: DecoderState, lane: int, ids: Tensor, junk: float 
 
 
 def bits(state: DecoderState, lane: int) -> list[bytes]:
-    return [t[lane].numpy().tobytes() for t in (state.keys, state.values, state.raw, state.rows, state.position, state.length)]
+    return [t[lane].numpy().tobytes() for t in tensors(state)]
 
 
 @pytest.mark.parametrize("length", [1, 2, 8, 33, 77])
@@ -141,8 +142,6 @@ def test_nothing_depends_on_a_later_token(net: Decoder) -> None:
 
 
 def test_raw_keys_rotate_to_the_stored_ones(net: Decoder) -> None:
-    from liveagent.nn.decoder import rotate
-
     state = net.init_state(LANES, 64)
     feed(net, state, 1, tokens(25))
     table = net._table(25)[:25]

@@ -24,7 +24,9 @@ PIECES = Pieces.load(PIECES_FILE)
 
 
 @tool
-def set_light(room: Literal["living_room", "bath"], percent: Annotated[int, Field(ge=0, le=100)], words: str = "") -> str:
+def set_light(
+    room: Literal["living_room", "bath"], percent: Annotated[int, Field(ge=0, le=100)], words: str = ""
+) -> str:
     """Set a room's light."""
     return room + str(percent) + words
 
@@ -35,7 +37,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights")
     (path / "pieces.json").write_bytes(PIECES_FILE.read_bytes())
-    Ear(EarConfig(pieces=PIECES.ear_vocab, pieces_hash=PIECES.hash, width=32, layers=1, heads=2, stem=4)).save(path / "ear.safetensors")
+    ear = EarConfig(pieces=PIECES.ear_vocab, pieces_hash=PIECES.hash, width=32, layers=1, heads=2, stem=4)
+    Ear(ear).save(path / "ear.safetensors")
     config = DecoderConfig(PIECES.vocab_size, width=32, layers=1, heads=2, hidden=32)
     Decoder(config).save(path / "decoder.safetensors", PIECES.hash)
     return path

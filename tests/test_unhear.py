@@ -46,7 +46,8 @@ class Conversation:
             n = min(size, left)
             x = torch.zeros(self.state.lanes, size, self.net.width)
             x[self.lane, :n] = self.net.embed(torch.tensor(ids[at : at + n]))
-            self.logits = self.net.step(x, [n * (b == self.lane) for b in range(self.state.lanes)], self.state)[self.lane]
+            count = [n * (b == self.lane) for b in range(self.state.lanes)]
+            self.logits = self.net.step(x, count, self.state)[self.lane]
             at += n
         if note:
             self.log += ids

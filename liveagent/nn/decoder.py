@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from liveagent.errors import ConfigError
 from liveagent.nn.cache import KVCache
 
-
 FORMAT, VERSION = "liveagent.decoder", 1
 
 
@@ -316,7 +315,7 @@ class Decoder(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path, pieces_hash: str, hear_width: int | None = None) -> Decoder:
-        """Read what `save` wrote, as fp32. `pieces_hash` is that of the tokenizer at hand, `hear_width` the ear's width.
+        """Read what `save` wrote, as fp32. `pieces_hash` is that of the tokenizer here, `hear_width` the ear's width.
 
         Raises:
             ConfigError: the file is missing, cut short, of another version, or made with another tokenizer or ear.

@@ -1,4 +1,4 @@
-"""`Nano`: the model that liveagent ships. Ear, decoder, VAD and pieces from one folder, and the words to prompt them."""
+"""`Nano`: the model that liveagent ships. Ear, decoder, VAD and pieces from one folder, and how to prompt them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Nano:
         missing = [name for name in FILES if not (folder / name).is_file()]
         if missing:
             raise ConfigError(
-                f"{folder} lacks {', '.join(missing)}: install liveagent again, or give a folder that holds {', '.join(FILES)}"
+                f"{folder} lacks {', '.join(missing)}: install liveagent again, or give a folder with {', '.join(FILES)}"
             )
         pieces = Pieces.load(folder / "pieces.json")
         ear = Ear.load(folder / "ear.safetensors")
@@ -76,7 +76,7 @@ class Nano:
         return self.decoder.hear_embed(full, hidden)
 
     def parse_call(self, ids: Sequence[int], tools: Sequence[Tool]) -> tuple[str, dict[str, Value]]:
-        """Read a decoded call (with or without `<call>` in front and `<end>` behind) as a tool's name and its arguments.
+        """Read a decoded call (with or without `<call>` before and `<end>` after it) as a tool's name and arguments.
 
         Values are JSON ones where the tool lists them, the words as they stand where it takes any. Raises ToolError
         for what is no call of one of these tools, worded for the model.
@@ -87,7 +87,7 @@ class Nano:
 
 
 def parse_call(text: str, tools: Sequence[Tool]) -> tuple[str, dict[str, Value]]:
-    """`light ; room = living room ; state = on` to ("light", {"room": "living room", "state": "on"}). Raises ToolError."""
+    """`light ; room = bath ; state = on` to ("light", {"room": "bath", "state": "on"}). Raises ToolError."""
     head, *parts = (part.strip() for part in text.split(";"))
     tool = next((tool for tool in tools if name_words(tool.name) == head), None)
     if tool is None:

@@ -10,10 +10,11 @@
     <agent> <say> The kitchen light is on . <end>
 
 Specials and the signs : ; = , # * . are one id each and never part of a word's pieces, so that a word has the same
-pieces in the prompt, in the user's mouth, in a call and in a reply: filling an argument is copying. Values are in spoken form ("five"), names with spaces for underscores; required
-arguments of a call come in the order of the signature, optional ones may be left out. A reply that was interrupted
-ends in `<cut>` in place of `<end>`. After any part of a user's words the probe `<eou>` is answered by `<yes>` or
-`<no>` ("has the user finished?"); a probe lives on a scratch branch and is never followed by anything.
+pieces in the prompt, in the user's mouth, in a call and in a reply: filling an argument is copying. Values are in
+spoken form ("five"), names with spaces for underscores; required arguments of a call come in the order of the
+signature, optional ones may be left out. A reply that was interrupted ends in `<cut>` in place of `<end>`. After any
+part of a user's words the probe `<eou>` is answered by `<yes>` or `<no>` ("has the user finished?"); a probe lives on a
+scratch branch and is never followed by anything.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class Answer:
         template = self.model.template
         await self.context.add("reply", [template.say], t_ns)
         reply = self._start(t_ns)
-        ids = self.model.pieces.encode(text)
+        ids = template.encode(text)
         await self.context.add("reply", [*ids, template.end], t_ns, grow=True)
         self._say(reply.more(self.model.pieces, ids, True))
 

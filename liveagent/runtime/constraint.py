@@ -92,7 +92,8 @@ class CallMatcher:
         if piece == self._end and not self.is_done:
             taken = self._closable()
         else:
-            taken = not self.is_done and not self._matcher.is_stopped() and self._matcher.try_consume_tokens([piece]) == 1
+            open_ = not self.is_done and not self._matcher.is_stopped()
+            taken = open_ and self._matcher.try_consume_tokens([piece]) == 1
         if not taken:
             raise ConfigError(f"piece {piece} ({self._pieces.piece(piece)!r}) cannot come here in a call")
         self._ids.append(piece)

@@ -1,8 +1,9 @@
 """`Dialogues`: seeded conversations in nano's prompt format, for training the decoder and for watching it.
 
-A row is one prompt (instructions and tools) and several turns. Loss falls on the agent's tokens and on
-probes. Probes (`<eou>`) are leaves: they see what is before them and nobody sees them. What a user says is sometimes damaged as an ear would, re-cut into other pieces, or mixed softly with other
-pieces, because heard words enter the decoder as weighted sums of embeddings.
+A row is one prompt (instructions and tools) and several turns. Loss falls on the agent's tokens and on probes. Probes
+(`<eou>`) are leaves: they see what is before them and nobody sees them. What a user says is sometimes damaged as an ear
+would, cut into other pieces, or mixed softly with other pieces, because heard words enter the decoder as weighted sums
+of embeddings.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ CANNOT = "I can't do that."
 CAPITAL = {"the", "i", "there", "it", "your", "you", "we", "on", "they", "nothing", "no", "now", "this", "that"}
 INSTRUCTIONS = ["be brief", "be brief", "", "be helpful", "be brief and friendly", "you are a helpful assistant",
                 "answer in one sentence", "you are a robot", "help around the house", "be polite"]  # fmt: skip
+FINISHED = (  # what is whole although more may follow
+    "hello hi hey stop yes no okay thanks good well help repeat test wait great sorry bye right nice halt freeze"
+).split() + ["thank you"]
 TOOLS_DIR = Path(__file__).parents[2] / "tools"
 USER_WEIGHT = 0.0
 
@@ -92,8 +96,7 @@ class Dialogues:
         self.shipped = [self._shipped(tool, module) for module in (self.home, self.robot) for tool in _tools(module)]
         self.everyday = parse(EVERYDAY_HELD_OUT if held_out else EVERYDAY)
         self._words: dict[str, list[int]] = {}
-        self._finished = {"hello", "hi", "hey", "stop", "yes", "no", "okay", "thanks", "thank you", "good", "well", "help", "repeat",
-                          "test", "wait", "great", "sorry", "bye", "right", "nice", "halt", "freeze"}  # fmt: skip
+        self._finished = set(FINISHED)
         self._pieces_by_text = {pieces.piece(i): i for i in pieces.ear_ids}
 
     def _shipped(self, tool: Tool, module: ModuleType) -> UseCase:
@@ -239,10 +242,7 @@ class Dialogues:
         rng, template = self.rng, self.template
         self._agent(draft, template.call_turn(case.tool, values), group)
         failed = False
-        if not case.results:
-            result = _run(case.tool, values)
-        else:
-            result = fill(rng, rng.choice(case.results), values)
+        result = fill(rng, rng.choice(case.results), values) if case.results else _run(case.tool, values)
         if rng.random() < 0.06:
             failed, result = True, fill(rng, rng.choice(FAILURES), {})
         draft.add(template.result_turn(result, failed))
@@ -281,7 +281,8 @@ class Dialogues:
                     words, values = self._sentence(case)
                     arg = rng.choice([a for a in case.tool.arguments if a.kind == "choice" and len(a.choices) > 2])
                     other = any_word(rng, NOUNS)
-                    if values[arg.name] in words and all(isinstance(c, str) for c in arg.choices) and other not in arg.slots:
+                    plain = all(isinstance(c, str) for c in arg.choices)
+                    if values[arg.name] in words and plain and other not in arg.slots:
                         return words.replace(values[arg.name], other)
         text = said.UNKNOWN_HELD_OUT if self.held_out else said.UNKNOWN
         names = {case.tool.name for case in cases}
@@ -415,7 +416,8 @@ class Dialogues:
         return out or ids
 
 
-FAILURES = ["no link", "the {n} did not answer", "it took too long", "the {n} is {a}", "not allowed", "no {n}", "out of reach"]
+FAILURES = ["no link", "the {n} did not answer", "it took too long", "the {n} is {a}", "not allowed", "no {n}",
+            "out of reach"]  # fmt: skip
 CLASHES = [  # words that ask for a tool of this name after all
     ("weather", "weather"), ("rain", "weather"), ("time is it", "clock"), ("day is it", "date"), ("date", "date"),
     ("call", "call"), ("email", "message"), ("letter", "message"), ("search", "search"), ("play", "play"),
