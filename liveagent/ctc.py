@@ -88,7 +88,7 @@ class CtcSearch:
         # The same piece twice running needs a blank between: those edges may not be entered from an equal neighbour.
         self._twins: list[tuple[int, Ints]] = []
         for edge in range(self._edges):
-            into = np.flatnonzero(self._to == self._from[edge])
+            into = np.arange(*np.searchsorted(self._to, (self._from[edge], self._from[edge] + 1)))
             if (self._piece[into] == self._piece[edge]).any():
                 self._twins.append((edge, into[self._piece[into] != self._piece[edge]]))
         accepting = np.zeros(nodes, bool)

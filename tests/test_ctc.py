@@ -29,9 +29,9 @@ def log_probabilities(rng: np.random.Generator, frames: int, pieces: int = 4) ->
 
 def brute_force(logp: np.ndarray, sentences: list[str]) -> tuple[float, set[str]]:
     """The best alignment of any sentence, over all paths there are."""
-    wanted = {tuple(LETTERS[c] for c in s.replace(" ", "")): [] for s in sentences}
+    wanted: dict[tuple[int, ...], list[str]] = {}
     for s in sentences:
-        wanted[tuple(LETTERS[c] for c in s.replace(" ", ""))].append(s)
+        wanted.setdefault(tuple(LETTERS[c] for c in s.replace(" ", "")), []).append(s)
     best, which = -np.inf, set()
     for path in itertools.product(range(logp.shape[1]), repeat=len(logp)):
         if collapse(path) in wanted:
@@ -43,7 +43,8 @@ def brute_force(logp: np.ndarray, sentences: list[str]) -> tuple[float, set[str]
 
 @pytest.mark.parametrize("seed", range(12))
 def test_the_best_sentence_and_score_are_those_of_all_alignments(seed: int) -> None:
-    sentences = [["a b", "b", "ab c"], ["aa", "a a b", "bb a"], ["abc", "ab", "c ca"], ["a", "b a", "b b", "cc b"]][seed % 4]
+    grammars = [["a b", "b", "ab c"], ["aa", "a a b", "bb a"], ["abc", "ab", "c ca"], ["a", "b a", "b b", "cc b"]]
+    sentences = grammars[seed % 4]
     search = CtcSearch(Automaton.of([], sentences), spell)
     logp = log_probabilities(np.random.default_rng(seed), 6)
     search.feed(logp)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from liveagent.automaton import Automaton
 from liveagent.errors import ConfigError, DeviceError
 from liveagent.pronounce import PHONES, phones_of_letters
+from liveagent.words import Recognised
 
 if TYPE_CHECKING:
     import pocketsphinx
@@ -32,22 +32,6 @@ _MAX_SAMPLES = 20 * RATE_HZ  # nobody says one command for longer, and the searc
 _MIN_SWING_DB = 6.0
 # Digital silence has log energy -inf and spoils the running mean of the cepstra, so a whisper of fixed noise is added.
 _FLOOR = np.random.default_rng(16_000).standard_normal(RATE_HZ).astype(np.float32) * np.float32(1e-4)
-
-
-@dataclass(frozen=True, slots=True)
-class Recognised:
-    """What was heard in one utterance. `score` is the words' mean in nats per frame (0 is best), `confidence` maps it
-    to 0…1 with ½ at the threshold. `in_grammar` is False when no whole sentence was found, it was not near, or the
-    sound is as steady as noise."""
-
-    words: tuple[str, ...] = ()
-    score: float = -math.inf
-    confidence: float = 0.0
-    in_grammar: bool = False
-
-    @property
-    def text(self) -> str:
-        return " ".join(self.words)
 
 
 class Recogniser:
