@@ -60,7 +60,7 @@ class Nano:
         missing = [name for name in FILES if not (folder / name).is_file()]
         if missing:
             raise ConfigError(
-                f"{folder} lacks {', '.join(missing)}: install liveagent again, or give a folder with {', '.join(FILES)}"
+                f"{folder} lacks {', '.join(missing)}: install again, or give a folder with {', '.join(FILES)}"
             )
         pieces = Pieces.load(folder / "pieces.json")
         ear = Ear.load(folder / "ear.safetensors")

@@ -225,7 +225,6 @@ class Dialogues:
         return not case.tool.arguments and len(words) > 1
 
     def _call_turn(self, draft: _Draft, case: UseCase) -> str:
-        rng = self.rng
         words, values = self._sentence(case)
         whole = any(arg.kind == "text" for arg in case.tool.arguments)
         self._user(draft, words, polite=0.0 if self.held_out and case in self.shipped else 0.35,
