@@ -140,8 +140,8 @@ class Dialogues:
                 self._user(draft, self._unknown(cases, strangers), polite=0.2)
                 reply = self._say(draft, CANNOT, "reject")
             elif kind == "fragment":
-                words = self._sentence(rng.choice(cases if rng.random() < 0.6 else strangers))[0].split()
-                cut = words[: rng.randint(1, max(1, len(words) // 2))]
+                begun = self._sentence(rng.choice(cases if rng.random() < 0.6 else strangers))[0].split()
+                cut = begun[: rng.randint(1, max(1, len(begun) // 2))]
                 if " ".join(cut) in self._finished or any(self._complete(c, cut) for c in cases):
                     continue
                 self._user(draft, " ".join(cut), polite=0, finished=False)
@@ -185,8 +185,8 @@ class Dialogues:
                     cases.append(case if rng.random() < 0.5 else self._altered(case))
                 else:
                     cases.append(random_case(rng))
-        seen: set[str] = set()
-        cases = [case for case in cases if not (case.tool.name in seen or seen.add(case.tool.name))]
+        cases = list({case.tool.name: case for case in cases}.values())
+        seen = {case.tool.name for case in cases}
         pool = [case for case in [*self.shipped, *self.everyday] if case.tool.name not in seen]
         strangers = rng.sample(pool, min(4, len(pool))) + [random_case(rng), random_case(rng)]
         return cases, strangers
