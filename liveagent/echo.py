@@ -40,14 +40,17 @@ _TINY = 1e-12
 class EchoConfig:
     """longest_ms: the latest that an echo may begin after the reference says it sounded. tail_ms: how long the room
     goes on. prior_db: the return that is feared before any is known. over_db: how far above the predicted residue a
-    sound must be to count as somebody's. floor_db: how much is taken out at most."""
+    sound must be to count as somebody's. floor_db: how much is taken out at most. Somebody is near when at least
+    near_end_share of the sound is not echo and that much is above near_end_dbfs.
+    """
 
     longest_ms: int = 512
     tail_ms: int = 160
-    prior_db: float = -3.0
+    prior_db: float = -9.0
     over_db: float = 9.0
     floor_db: float = -40.0
     near_end_share: float = 0.25
+    near_end_dbfs: float = -55.0
     bands: int = 20
 
     @property
@@ -76,12 +79,14 @@ class EchoState:
     reference_power: Reals  # [k]
     weights: Spectra  # [P, K]
     doubt: Reals  # [P, K] the Kalman filter's uncertainty about its weights
+    gain: Reals  # [2] smoothed energy before and after the linear filter
     near_power: Reals  # [K]
     smooth_error: Reals  # [N]
     return_db: Reals  # [N] residue over reference, per band
     overlap: Reals  # [block] the second half of the last suppressed frame
     passed: NDArray[np.bool_]  # [1] the last frame was untouched
     late_blocks: NDArray[np.int64]  # [1] where the filter lies
+    agreed: NDArray[np.int64]  # [2] the likeliest delay, and how often in a row it was
     known: NDArray[np.bool_]  # [1] whether a delay was ever found
     blocks: NDArray[np.int64]  # [1] blocks with sound in the reference or its tail so far
     waiting_mic: Samples  # < block
@@ -94,8 +99,8 @@ class EchoState:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cleaned:
-    """samples: [T] float32, a whole number of blocks. Per block of them: echo_ratio [T / block] is how much of the sound
-    was echo (0 … 1), near_end whether somebody was there beside it (True while nothing is played)."""
+    """samples: [T] float32, a whole number of blocks. Per block of them: echo_ratio [T / block] is how much of the
+    sound was echo (0 … 1), near_end whether somebody was there beside it (True while nothing is played)."""
 
     samples: Samples
     echo_ratio: Reals
@@ -134,12 +139,14 @@ class Echo:
             reference_power=np.zeros(kept),
             weights=np.zeros((c.partitions, _BINS), np.complex128),
             doubt=np.full((c.partitions, _BINS), _DOUBT),
+            gain=np.zeros(2),
             near_power=np.zeros(_BINS),
             smooth_error=np.zeros(bands),
             return_db=np.full(bands, c.prior_db),
             overlap=np.zeros(BLOCK_SAMPLES),
             passed=np.ones(1, np.bool_),
             late_blocks=np.zeros(1, np.int64),
+            agreed=np.zeros(2, np.int64),
             known=np.zeros(1, np.bool_),
             blocks=np.zeros(1, np.int64),
             waiting_mic=np.zeros(0, np.float32),
@@ -159,7 +166,7 @@ class Echo:
         for b in range(blocks):
             at = slice(b * BLOCK_SAMPLES, (b + 1) * BLOCK_SAMPLES)
             cleaned[at], ratio[b] = self._block(np.clip(mic[at], -1, 1), np.clip(reference[at], -1, 1), state)
-            near_end[b] = 1.0 - ratio[b] >= self.config.near_end_share
+            near_end[b] = self._is_near(cleaned[at], ratio[b], state)
         state.waiting_mic = mic[blocks * BLOCK_SAMPLES :].astype(np.float32)
         state.waiting_reference = reference[blocks * BLOCK_SAMPLES :].astype(np.float32)
         return Cleaned(cleaned, ratio, near_end)
@@ -182,6 +189,12 @@ class Echo:
         self._cancel(s)
         return self._suppress(s)
 
+    def _is_near(self, cleaned: Samples, ratio: float, s: EchoState) -> bool:
+        if not s.powers.any():
+            return True
+        level = float(np.mean(np.square(cleaned, dtype=np.float64)))
+        return 1.0 - ratio >= self.config.near_end_share and level >= 10 ** (self.config.near_end_dbfs / 10)
+
     def _bands(self, spectrum: Spectra) -> Reals:
         power: Reals = np.add.reduceat(spectrum.real**2 + spectrum.imag**2, self._starts)
         return power
@@ -202,7 +215,10 @@ class Echo:
         scale = s.mic_power * s.reference_power + _TINY
         score = (s.cross.real**2 + s.cross.imag**2) @ (1 / (scale * len(scale)))
         best = int(np.argmax(score))
-        if score[best] < 0.12:
+        # Few frames look coherent at every delay, and many at the right one only: so against the others, too.
+        s.agreed[:] = (best, s.agreed[1] + 1 if abs(best - s.agreed[0]) <= 1 else 0)
+        sure = score[best] >= max(0.1, 4 * float(np.median(score))) and s.agreed[1] >= 6
+        if not sure or s.blocks[0] < c.delays // 2:
             return
         target = max(0, best - 1)
         move = target - int(s.late_blocks[0])
@@ -211,7 +227,7 @@ class Echo:
         s.late_blocks[0], s.known[0] = target, True
         if move:
             _shift(s.weights, -move, 0.0)
-            _shift(s.doubt, -move, _DOUBT)
+            s.doubt[:] = _DOUBT
 
     # ---- 2. the linear part ------------------------------------------------------------------------------------------
 
@@ -221,9 +237,12 @@ class Echo:
         estimate = np.fft.irfft(np.einsum("pk,pk->k", s.weights, x))[BLOCK_SAMPLES:]
         block = s.mic[BLOCK_SAMPLES:]
         error = block - estimate
-        if error @ error > 2 * (block @ block) + _TINY:  # the room changed: worse than nothing, so begin anew
+        s.gain *= 0.9
+        s.gain += (0.1 * float(block @ block), 0.1 * float(error @ error))
+        if s.gain[1] > 1.5 * s.gain[0] + 1e-6:  # the room changed: worse than nothing, so begin anew
             s.weights[:] = 0
             s.doubt[:] = _DOUBT
+            s.gain[1] = s.gain[0]
             error = block.copy()
         _push(s.error, error)
         spectrum = np.fft.rfft(np.concatenate([np.zeros(BLOCK_SAMPLES), error]))
@@ -252,17 +271,18 @@ class Echo:
         s.smooth_error += 0.5 * power
         if s.known[0]:
             late = int(s.late_blocks[0])
-            feared = (s.powers[late : late + c.partitions] * self._tail).max(axis=0)
-        else:
-            feared = s.powers.max(axis=0)
-        feared = feared * 0.5  # a window's share of a frame's power
-        loud = feared > 1e-4
-        seen_db = 10 * np.log10((s.smooth_error + _TINY) / (feared + _TINY))
-        drift = seen_db - s.return_db
-        # Falls quickly to what is seen, rises slowly: whoever speaks nearby looks like a loud return, but not for long.
-        s.return_db += np.where(loud, np.where(drift < 0, 0.12 * drift, np.minimum(drift, 0.05)), 0.0)
-        np.clip(s.return_db, -80.0, 10.0, out=s.return_db)
-        residue = feared * 10 ** ((s.return_db + c.over_db) / 10)
+            returning = s.powers[late : late + c.partitions] * (0.5 * self._tail)  # half: the window's share of a frame
+            feared = returning.max(axis=0)
+            # Learn where the reference is loud just now: in its gaps the room has faded further than is feared.
+            loud = (feared > 1e-4) & (returning[:3].max(axis=0) > 0.5 * feared)
+            drift = 10 * np.log10((s.smooth_error + _TINY) / (feared + _TINY)) - s.return_db
+            # Down quickly, up slowly: whoever speaks nearby looks like a loud return, but not for long.
+            step = np.where(drift < 0, np.maximum(0.06 * drift, -1.5), np.minimum(0.06 * drift, 0.12))
+            s.return_db += np.where(loud, step, 0.0)
+            np.clip(s.return_db, -80.0, 10.0, out=s.return_db)
+            residue = feared * 10 ** ((s.return_db + c.over_db) / 10)
+        else:  # somewhere in all that was played lies what may come back
+            residue = 0.5 * s.powers.max(axis=0) * 10 ** (s.return_db / 10)
         wiener = np.clip(1.0 - residue / (s.smooth_error + _TINY), 0.0, 1.0)
         wanted = s.smooth_error[self._band_speech]
         ratio = 1.0 - float(wiener[self._band_speech] @ wanted) / (float(wanted.sum()) + _TINY)
