@@ -47,7 +47,7 @@ def test_every_sample_is_played_once_and_counted(sizes: list[int], device_hz: in
 def test_utterances_play_one_after_the_other_in_one_block() -> None:
     playlist = Playlist()
     playlist.feed(1, ones(100), final=True)
-    playlist.feed(2, ones(100) / 2, final=True)
+    playlist.feed(2, ones(100) / np.float32(2), final=True)
     out, taken = playlist.take(320)
     assert out[99] == 1 and out[100] == 0.5 and out[199] == 0.5 and out[200] == 0
     assert [(t.utterance, t.played_samples, t.before, t.done) for t in taken] == [
