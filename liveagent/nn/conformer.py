@@ -14,17 +14,17 @@ from torch.nn import functional as fn
 
 
 def rotation(count: int, size: int) -> tuple[Tensor, Tensor]:
-    """cos and sin [count, size / 2] of positions 0..count-1, angles made in fp64."""
+    """What `rotate` takes for positions 0..count-1: cos and signed sin, each [count, size]; angles made in fp64."""
     speed = 10_000.0 ** (-torch.arange(0, size, 2, dtype=torch.float64) / size)
     angle = torch.arange(count, dtype=torch.float64)[:, None] * speed[None, :]
-    return angle.cos().float(), angle.sin().float()
+    cos, sin = angle.cos().float(), angle.sin().float()
+    return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate [..., T, size] by [T, size / 2]; halves form the pairs."""
-    a, b = x.chunk(2, dim=-1)
-    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+    """Rotate [..., T, size] by what `rotation` gives; the two halves form the pairs."""
+    swapped = x.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
+    return torch.addcmul(x * cos.to(x.dtype), swapped, sin.to(x.dtype))
 
 
 GROUP = 40  # tokens whose queries share one window of keys in whole clips; a multiple of every chunk
@@ -116,7 +116,14 @@ class Convolution(nn.Module):
 
     def mix(self, past: Tensor) -> Tensor:
         """[B, kernel - 1 + T, D] -> [B, T, D], to be added."""
-        y = self.depth(past.transpose(1, 2)).transpose(1, 2)
+        return self._after(self.depth(past.transpose(1, 2)).transpose(1, 2))
+
+    def mix_chunk(self, past: Tensor) -> Tensor:
+        """As `mix`, for the few tokens of a chunk: a plain sum, where a convolution's set-up would cost more."""
+        y = (past.unfold(1, self.kernel, 1) * self.depth.weight[:, 0]).sum(-1) + self.depth.bias
+        return self._after(y)
+
+    def _after(self, y: Tensor) -> Tensor:
         return self.drop(self.out(fn.silu(self.mid(y))))
 
 
@@ -154,7 +161,7 @@ class Block(nn.Module):
         k, v = torch.cat([keys, k], dim=1), torch.cat([values, v], dim=1)
         x = x + self.attention.attend(q, k, v, mask, rope)
         past = torch.cat([past, self.convolution.gated(x)], dim=1)
-        x = x + self.convolution.mix(past)
+        x = x + self.convolution.mix_chunk(past)
         y = self.norm(x + 0.5 * self.second(x))
         left = keys.shape[1]
         return y, (k[:, -left:], v[:, -left:], past[:, 1 - self.convolution.kernel :])

@@ -26,6 +26,7 @@ from liveagent.nn.mel import HOP, Mel, MelState
 VERSION = 1
 KINDS = ("speech", "silence", "music", "noise")
 CHUNK = 4  # tokens of a block
+LEAST = -14.0  # log-probabilities end here, at a millionth: what lies below carries rounding and no news
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class EarConfig:
 
 
 class Heard(NamedTuple):
-    """What a block was heard as: `logp` [B, T, V] log-probabilities, `hidden` [B, T, D], `kind` [B, T, 4] logits."""
+    """What a block was heard as: `logp` [B, T, V] log-probabilities (no less than LEAST), `hidden` [B, T, D], `kind` [B, T, 4] logits."""
 
     logp: Tensor
     hidden: Tensor
@@ -69,6 +70,8 @@ class Ear(nn.Module):
     """The streaming ear; see the module."""
 
     block_samples = 16 * HOP
+    cos: Tensor
+    sin: Tensor
 
     def __init__(self, config: EarConfig, dropout: float = 0.0) -> None:
         super().__init__()
@@ -120,17 +123,19 @@ class Ear(nn.Module):
         lanes.keep(state.stem, middle[:, :, -1:], active)
         place = torch.arange(c.left + CHUNK)
         mask = (place[None, :] >= c.left - state.length[:, None])[:, None, None, :]
+        moved = []
         for i, block in enumerate(self.blocks):
-            old = (state.keys[:, i], state.values[:, i], state.past[:, i])
-            x, new = block.step(x, old, mask, (self.cos, self.sin))
-            for before, after in zip(old, new, strict=True):
-                lanes.keep(before, after, active)
+            cache = (state.keys[:, i], state.values[:, i], state.past[:, i])
+            x, new = block.step(x, cache, mask, (self.cos, self.sin))
+            moved.append(new)
+        for whole, parts in zip((state.keys, state.values, state.past), zip(*moved, strict=True), strict=True):
+            lanes.keep(whole, torch.stack(parts, dim=1), active)
         lanes.keep(state.length, (state.length + CHUNK).clamp_max(c.left), active)
-        return self._heads(x)
+        return self._said(self._heads(x))
 
     def forward(self, samples: Tensor) -> Heard:
         """Whole clips [B, S] from their beginning, S a multiple of 2560; the numbers that streaming gives."""
-        return self.hear(self.mel(samples))[0]
+        return self._said(self.hear(self.mel(samples))[0])
 
     def hear(self, frames: Tensor, tap: int = -1) -> tuple[Heard, Tensor | None]:
         """Mel frames [B, T, F] of whole clips, T a multiple of 16. Also the log-probabilities after block `tap`.
@@ -150,6 +155,9 @@ class Ear(nn.Module):
             if i == tap:
                 middle = fn.log_softmax(self.head(self.norm(x)).float(), dim=-1)
         return self._heads(x), middle
+
+    def _said(self, heard: Heard) -> Heard:
+        return heard._replace(logp=heard.logp.clamp_min(LEAST))
 
     def _heads(self, x: Tensor) -> Heard:
         hidden = self.norm(x)

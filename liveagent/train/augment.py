@@ -62,7 +62,7 @@ def tempo(x: np.ndarray, factor: float) -> np.ndarray:
 class Stage:
     """Makes scenes from shards; equal seeds and equal shards give equal scenes."""
 
-    def __init__(self, shards: Shards, seed: int, natural: float = 0.6) -> None:
+    def __init__(self, shards: Shards, seed: int, natural: float = 0.65) -> None:
         """`natural` is the share of scenes spoken by a natural (recorded) voice."""
         self.shards, self.natural = shards, natural
         self.rng = np.random.default_rng(seed)
@@ -79,10 +79,13 @@ class Stage:
     # -- parts
 
     def _pick(self) -> list[Row]:
-        names = [n for n in self.voices if n != "espeak"]
-        if names and self.rng.random() < self.natural:
-            return self.voices[names[self.rng.integers(len(names))]]
-        return self.voices.get("espeak") or self.voices[names[0]]
+        """The utterances of a voice: espeak, or one of the natural ones, half of those with a borrowed accent."""
+        kinds = ["espeak"] if self.rng.random() > self.natural else ["borrowed", "fl"][:: self.rng.choice([-1, 1])]
+        for kind in kinds:
+            names = [n for n in self.voices if n.startswith(kind) or (kind == "fl" and n.startswith("festival"))]
+            if names:
+                return self.voices[names[self.rng.integers(len(names))]]
+        return self.voices[self.rng.choice(list(self.voices))]
 
     def noise(self, count: int) -> np.ndarray:
         """Coloured noise with a slow swell, unit power."""
@@ -174,6 +177,22 @@ class Stage:
             db -= 40 / (1 + (f / r.uniform(60, 320)) ** 4)
         return np.fft.irfft(spectrum * 10 ** (db / 20), len(x)).astype(np.float32)
 
+    def _disguise(self, row: Row, hard: float) -> tuple[float, float]:
+        """How much to stretch an utterance, and then to change its tempo.
+
+        The few natural voices are bent far, from a child's to a giant's, and mostly brought back to a usual tempo: they
+        stand in for all the speakers who are not there. espeak has many voices of its own.
+        """
+        r = self.rng
+        if row.voice.startswith("espeak"):
+            factor = float(np.clip(np.exp(r.normal(0, 0.10)), 0.82, 1.22)) if r.random() < 0.3 + 0.5 * hard else 1.0
+            return factor, float(r.uniform(0.82, 1.2)) if r.random() < 0.3 * hard else 1.0
+        if r.random() > 0.3 + 0.5 * hard:
+            return 1.0, 1.0
+        factor = float(np.exp(r.uniform(-0.28, 0.28) * (0.4 + 0.6 * hard)))
+        back = abs(factor - 1) > 0.08 and r.random() < 0.8
+        return factor, float(np.clip(r.uniform(0.85, 1.18) / factor, 0.7, 1.4)) if back else 1.0
+
     # -- the whole
 
     def scene(self, count: int, hard: float) -> Scene:
@@ -191,15 +210,13 @@ class Stage:
             if r.random() < 0.3:
                 rows = self._pick()
             row = rows[r.integers(len(rows))]
-            factor = float(np.clip(np.exp(r.normal(0, 0.10)), 0.82, 1.22)) if r.random() < 0.3 + 0.5 * hard else 1.0
+            factor, speed = self._disguise(row, hard)
             if at + int(row.count / factor) + 5000 > count:
                 break
             y = stretch(self.shards.samples(row), factor)
             scale = 1 / factor
-            if r.random() < 0.4 * hard:
-                speed = r.uniform(0.82, 1.2)
-                if at + int(len(y) / speed) + 5000 <= count:
-                    y, scale = tempo(y, speed), scale / speed
+            if speed != 1.0 and at + int(len(y) / speed) + 5000 <= count:
+                y, scale = tempo(y, speed), scale / speed
             if at + len(y) + 4000 > count:
                 break
             if r.random() < 0.7 * hard:

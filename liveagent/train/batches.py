@@ -111,6 +111,7 @@ def _work(data: str, pieces_path: str, seed: int, size: int, count: int, uses: i
                     break
                 except Full:
                     if os.getppid() != parent:  # the training was killed
+                        queue.cancel_join_thread()
                         return
             pool = [r for r in pool if r[4] > 0]
 

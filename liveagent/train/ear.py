@@ -15,6 +15,7 @@ import argparse
 import copy
 import math
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -156,14 +157,16 @@ class Trainer:
         return total, {k: float(v.detach()) for k, v in parts.items()}
 
     def run(self, end_s: float, size: int, save_every_s: float = 240.0) -> None:
-        """Train until the clock (`time.time`) says `end_s`."""
+        """Train until the clock (`time.time`) says `end_s`; SIGTERM saves and ends."""
         batches = Batches(self.data, pieces_file(), self.seed + self.steps, size=size)
         self.ear.train()
         began, before = time.time(), self.spent_s
         saved, mark, count = began, began, 0
         sums: dict[str, float] = {}
         whole = before + end_s - began
-        while time.time() < end_s:
+        told: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
+        while time.time() < end_s and not told:
             progress = min(1.0, self.spent_s / whole)
             batches.set_hard(min(1.0, max(0.0, (progress - 0.06) / 0.25)))
             cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
@@ -196,7 +199,10 @@ class Trainer:
                 saved = mark = time.time()
                 sums, count = {}, 0
         batches.close()
-        self.check(every=1)
+        if told:
+            self.save()
+        else:
+            self.check(every=1)
 
     def check(self, every: int = 2) -> None:
         """Measure the averaged weights, log, save; keep the best by held-out errors as `best.safetensors` too."""

@@ -20,10 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
+from liveagent.train.borrowed import BORROWED
 from liveagent.train.sentences import Sentences
 from liveagent.train.voices import HELD_OUT, NATURAL, Espeak, Utterance, speak
 
 SHARE = {"espeak": 1200, "flite/awb": 600, "flite/kal16": 500, "festival/kal_diphone": 400, "festival/ked_diphone": 500}
+SHARE |= {f"borrowed/{name}": 400 for name in BORROWED}
 
 
 def top() -> Path:
@@ -54,7 +56,7 @@ def _write(data: Path, name: str, made: list[Utterance]) -> None:
 
 
 def make(data: Path, rounds: int, first: int = 0, report: Callable[[str], object] = str) -> None:
-    """Write `rounds` training rounds, each some 3200 utterances over all training voices; skips what is there."""
+    """Write `rounds` training rounds, each some 6400 utterances over all training voices; skips what is there."""
     data.mkdir(parents=True, exist_ok=True)
     espeak = Espeak()
     for n in range(first, first + rounds):

@@ -48,7 +48,8 @@ def _resampler(hz: int) -> Any:
     return torchaudio_cpu.load().transforms.Resample(hz, 16_000)
 
 
-def _finish(text: str, voice: str, wav: np.ndarray, hz: int, marks: list[tuple[int, int]] | None) -> Utterance | None:
+def finish(text: str, voice: str, wav: np.ndarray, hz: int, marks: list[tuple[int, int]] | None) -> Utterance | None:
+    """To 16 kHz, trimmed, at half of full scale; None if there is hardly any sound."""
     x = torch.from_numpy(wav.astype(np.float32) / 32768.0)
     if hz != 16_000:
         x = _resampler(hz)(x)
@@ -128,17 +129,18 @@ class Espeak:
         self.lib.espeak_Synchronize()
         if not self._wav:
             return None
-        return _finish(text, "espeak/" + voice, np.concatenate(self._wav), self.hz, list(self._marks))
+        return finish(text, "espeak/" + voice, np.concatenate(self._wav), self.hz, list(self._marks))
 
 
-def _read(path: Path) -> tuple[np.ndarray, int]:
+def read_wave(path: Path) -> tuple[np.ndarray, int]:
+    """int16 samples and rate of a mono wave file."""
     with wave.open(str(path)) as f:
         return np.frombuffer(f.readframes(f.getnframes()), np.int16), f.getframerate()
 
 
 def flite(voice: str, texts: list[str], rng: random.Random, folder: Path) -> Iterator[Utterance]:
     """Speak with a flite voice; rate and pitch drawn from `rng`."""
-    _need("flite")
+    need("flite")
     out = folder / "flite.wav"
     for text in texts:
         turn = ["--setf", f"duration_stretch={rng.uniform(0.82, 1.25):.3f}"]
@@ -146,14 +148,14 @@ def flite(voice: str, texts: list[str], rng: random.Random, folder: Path) -> Ite
             turn += ["--setf", f"int_f0_target_mean={rng.uniform(80, 190):.1f}"]
         command = ["flite", "-voice", voice, *turn, "-t", text, "-o", str(out)]
         subprocess.run(command, check=True, capture_output=True)
-        made = _finish(text, "flite/" + voice, *_read(out), None)
+        made = finish(text, "flite/" + voice, *read_wave(out), None)
         if made:
             yield made
 
 
 def festival(voice: str, texts: list[str], rng: random.Random, folder: Path) -> Iterator[Utterance]:
     """Speak a batch with a festival voice in one process; rate and pitch drawn from `rng`."""
-    _need("festival")
+    need("festival")
     lines = [f"(voice_{voice})"]
     for i, text in enumerate(texts):
         lines.append(f"(Parameter.set 'Duration_Stretch {rng.uniform(0.82, 1.25):.3f})")
@@ -168,21 +170,25 @@ def festival(voice: str, texts: list[str], rng: random.Random, folder: Path) -> 
     script.write_text("\n".join(lines))
     subprocess.run(["festival", "-b", str(script)], check=True, capture_output=True)
     for i, text in enumerate(texts):
-        made = _finish(text, "festival/" + voice, *_read(folder / f"f{i}.wav"), None)
+        made = finish(text, "festival/" + voice, *read_wave(folder / f"f{i}.wav"), None)
         if made:
             yield made
 
 
-def _need(program: str) -> None:
+def need(program: str) -> None:
+    """Raise ConfigError if a program is not installed."""
     if shutil.which(program) is None:
         raise ConfigError(f"{program} is not installed: install it with your package manager (apt install {program})")
 
 
 def speak(voice: str, texts: list[str], seed: int, espeak: Espeak) -> list[Utterance]:
-    """Speak `texts` with a voice: `espeak`, `flite/NAME` or `festival/NAME`."""
+    """Speak `texts` with a voice: `espeak`, `flite/NAME`, `festival/NAME` or `borrowed/NAME`."""
+    from liveagent.train.borrowed import borrowed
+
     rng = random.Random(f"{voice} {seed}")
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as name:
         kind, _, rest = voice.partition("/")
         if kind == "espeak":
             return [u for t in texts if (u := espeak.say(t, rng))]
-        return list((flite if kind == "flite" else festival)(rest, texts, rng, Path(name)))
+        speakers = {"flite": flite, "festival": festival, "borrowed": borrowed}
+        return list(speakers[kind](rest, texts, rng, Path(name)))
