@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias
 
 from liveagent.jsonform import Json, JsonForm
 
-WordSource: TypeAlias = Literal["ear", "recogniser", "typed"]
+WordSource: TypeAlias = Literal["ear", "recogniser", "both", "typed"]
 DecidedBy: TypeAlias = Literal["grammar", "model"]
 TurnReason: TypeAlias = Literal["silence", "sentence", "typed", "released", "too_long"]
 

@@ -87,6 +87,13 @@ def test_a_probe_leaves_no_trace(core: Core) -> None:
     assert np.allclose(probe.logp, whole.logp, atol=1e-5)
 
 
+@pytest.mark.parametrize("tokens", [1, 2, 8, 9, 33])
+def test_a_probe_of_any_length_gives_the_slots_back_once(core: Core, tokens: int) -> None:
+    do(core, 0, Append(IDS))
+    do(core, 0, Probe(IDS[:tokens], (1,)))
+    assert do(core, 0, Append((3,))).length == len(IDS) + 1
+
+
 def test_rewind_then_the_same_again_is_the_same(core: Core) -> None:
     first = do(core, 0, Append(IDS, want=(4, 5)))
     do(core, 0, Rewind(10))

@@ -221,8 +221,9 @@ class Core:
                     feeding[n] = job
             except Exception as error:  # one lane's bad request must not stop the others
                 self._finish(n, error)
+        sizes = {n: self._bucket(job) for n, job in feeding.items()}  # before any is fed: one bucket a round
         for size in BUCKETS:
-            group = {n: job for n, job in feeding.items() if self._bucket(job) == size}
+            group = {n: job for n, job in feeding.items() if sizes[n] == size}
             if group:
                 self._guard(group, lambda g, size=size: self._feed(g, size))
         return True

@@ -8,23 +8,28 @@ says which it was. Everything is a function of the samples, so a replay hears th
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from liveagent.agent import Agent
 from liveagent.audio import Samples
-from liveagent.errors import ConfigError, DeviceError
+from liveagent.ctc import CtcSearch, Greedy, Spike, Spot
+from liveagent.errors import DeviceError
 from liveagent.event import WordSource
 from liveagent.runtime.engine import Heard
+from liveagent.spoken import spoken
+from liveagent.words import Thresholds, Words
 
 if TYPE_CHECKING:
     from liveagent.nn.nano import Nano
+    from liveagent.nn.pieces import Pieces
     from liveagent.ports.recogniser import KeyPhrase, Recogniser
 
 PREROLL_TICKS = 5
 PREROLL_BLOCKS = 3
+MAX_SPIKES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +51,22 @@ class Understood:
 class Listener:
     """One session's sources of words. `problems` says, for the user, which of them is missing and why."""
 
-    def __init__(self, agent: Agent, recogniser: Recogniser | None, stop: KeyPhrase | None) -> None:
-        self.agent = agent
+    def __init__(
+        self,
+        agent: Agent,
+        pieces: Pieces,
+        recogniser: Recogniser | None = None,
+        stop: KeyPhrase | None = None,
+        thresholds: Thresholds | None = None,
+    ) -> None:
+        self.agent, self.pieces = agent, pieces
         self.problems: list[str] = []
         self.open = False
+        self._words = Words(thresholds)
+        self._search = CtcSearch(agent.automaton, lambda word: [pieces.encode(word)], pieces.blank)
+        self._greedy = Greedy(pieces.blank)
+        self._spikes: list[Spike] = []
+        self._spot = Spot([pieces.encode("stop")], pieces.blank)
         self._recogniser, self._stop = recogniser, stop
         self._sound: deque[Samples] = deque(maxlen=PREROLL_TICKS)
         self._blocks: deque[np.ndarray] = deque(maxlen=PREROLL_BLOCKS)
@@ -62,14 +79,12 @@ class Listener:
             from liveagent.ports.recogniser import KeyPhrase, Recogniser
 
             try:
-                recogniser = Recogniser(agent.automaton, agent.pronounced)
+                if agent.automaton.arcs:
+                    recogniser = Recogniser(agent.automaton, agent.pronounced)
                 stop = KeyPhrase("stop")
             except DeviceError as error:
-                problems.append(f"{error}; only synthetic voices will be understood")
-            except ConfigError:
-                if agent.automaton.arcs:
-                    raise
-        listener = cls(agent, recogniser, stop)
+                problems.append(f"{error}; only voices like the ones nano was trained on will be understood")
+        listener = cls(agent, model.pieces, recogniser, stop)
         listener.problems = problems
         return listener
 
@@ -80,8 +95,13 @@ class Listener:
     def begin(self) -> None:
         """Somebody began to speak: an utterance opens, from the pre-roll on."""
         self.open = True
-        for sound in self._sound:
-            if self._recogniser is not None:
+        self._search.reset()
+        self._greedy.reset()
+        self._spikes.clear()
+        for block in self._blocks:
+            self._read(block)
+        if self._recogniser is not None:
+            for sound in self._sound:
                 self._recogniser.feed(sound)
 
     def feed(self, samples: Samples, heard: Heard) -> None:
@@ -89,33 +109,46 @@ class Listener:
         self._sound.append(samples)
         if heard.logp is not None:
             self._blocks.append(heard.logp)
-        if self.open and self._recogniser is not None:
+        if not self.open:
+            return
+        if heard.logp is not None:
+            self._read(heard.logp)
+        if self._recogniser is not None:
             self._recogniser.feed(samples)
 
     def stop_scores(self, samples: Samples, heard: Heard) -> list[tuple[str, float]]:
         """Who heard the stop word in this tick, by source, 0 … 1."""
-        if self._stop is None:
-            return []
-        return [("recogniser", 1.0 if self._stop.feed(samples) else 0.0)]
+        scores = []
+        if self._stop is not None:
+            scores.append(("recogniser", float(self._stop.feed(samples))))
+        if heard.logp is not None:
+            scores.append(("ear", float(self._spot.feed(heard.logp))))
+        return scores
 
     def partial(self) -> Understood | None:
         """The words so far; None outside an utterance or before the first word."""
-        if not self.open or self._recogniser is None:
+        if not self.open:
             return None
-        words = self._recogniser.partial()
-        return self._understood(words, "recogniser", 1.0) if words else None
+        ear = self._search.best()
+        if ear.words and ear.margin >= self._words.thresholds.ear_half:
+            return self._understood(ear.words, "ear", 1.0)
+        words = self._recogniser.partial() if self._recogniser is not None else ()
+        if words:
+            return self._understood(words, "recogniser", 1.0)
+        return self._understood(ear.words, "ear", 0.0) if ear.words else None
 
     def end(self) -> Understood | None:
         """Close the utterance; None when there were no words in it."""
         if not self.open:
             return None
         self.open = False
-        if self._recogniser is None:
+        recognised = self._recogniser.end() if self._recogniser is not None else None
+        text, confidence = self._free()
+        decided = self._words.decide(text, confidence, self._search.best(whole=True), recognised)
+        if not decided.text:
             return None
-        result = self._recogniser.end()
-        if not result.words:
-            return None
-        return self._understood(result.words, "recogniser", result.confidence)
+        found = self._understood(tuple(decided.text.split()), decided.source, decided.confidence)
+        return replace(found, in_grammar=decided.in_grammar, unsure=decided.unsure)
 
     def cancel(self) -> None:
         """It was nothing: forget the open utterance."""
@@ -126,12 +159,23 @@ class Listener:
     def close(self) -> None:
         self.cancel()
 
+    def _read(self, logp: np.ndarray) -> None:
+        self._search.feed(logp)
+        if len(self._spikes) < MAX_SPIKES:
+            self._spikes += self._greedy.feed(logp)
+
+    def _free(self) -> tuple[str, float]:
+        """The ear's words without a grammar, and the mean probability of their pieces."""
+        if not self._spikes:
+            return "", 0.0
+        text = spoken(self.pieces.decode([spike.piece for spike in self._spikes]))
+        return text, sum(spike.confidence for spike in self._spikes) / len(self._spikes)
+
     def _understood(self, words: tuple[str, ...], source: WordSource, confidence: float) -> Understood:
-        automaton = self.agent.automaton
-        state = 0
+        ways, state = self.agent.automaton.ways, 0
         for word in words:
-            if word not in automaton.ways[state]:
+            if word not in ways[state]:
                 return Understood(words, source, False, confidence)
-            state = automaton.ways[state][word]
-        whole = state in automaton.accepting
-        return Understood(words, source, whole, confidence, whole and not automaton.ways[state])
+            state = ways[state][word]
+        whole = state in self.agent.automaton.accepting
+        return Understood(words, source, whole, confidence, whole and not ways[state])

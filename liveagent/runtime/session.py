@@ -10,7 +10,7 @@ Way of a tick: inbox → echo gate → VAD and ear (engine) → words (listener)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -244,6 +244,10 @@ class Session:
             self._now_ns, partial.words, partial.source, False, partial.in_grammar, partial.confidence, partial.closed
         )
         self._note(heard)
+        if self.turns.playing is not None:  # a reply is only taken back for words that two looks agree on
+            heard = replace(heard, words=self._stable, in_grammar=False, closed=False)
+            if not self._stable:
+                return
         await self._obey(self.turns.feed(heard))
 
     async def _guess_end(self) -> None:
