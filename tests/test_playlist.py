@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liveagent.audio import RATE_HZ, TICK_NS, TICK_SAMPLES
+from liveagent.audio import RATE_HZ, TICK_NS, TICK_SAMPLES, Samples
 from liveagent.errors import DeviceError
 from liveagent.event import SamplesPlayed
 from liveagent.playlist import CAPACITY_MS, RAMP_MS, Playlist, Taken
@@ -16,7 +16,7 @@ from liveagent.ports.nullspeaker import NullSpeaker
 RAMP = RAMP_MS * RATE_HZ // 1_000
 
 
-def ones(n: int) -> np.ndarray:
+def ones(n: int) -> Samples:
     return np.ones(n, np.float32)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Literal
@@ -25,7 +24,7 @@ STALL_S = 1.0
 LOOK_S = 0.04
 RETRY_S = (0.25, 0.5, 1.0, 2.0)
 _lock = threading.RLock()  # PortAudio allows no two of opening, closing and starting anew at once
-_keepers: weakref.WeakSet[StreamKeeper] = weakref.WeakSet()
+_keepers: list[StreamKeeper] = []
 
 
 def load() -> ModuleType:
@@ -134,7 +133,7 @@ class StreamKeeper:
     def start(self) -> None:
         """Open for the first time. Raises DeviceError."""
         self._begin()
-        _keepers.add(self)
+        _keepers.append(self)
         self._thread.start()
 
     def beat(self) -> None:
@@ -146,7 +145,8 @@ class StreamKeeper:
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join()
-        _keepers.discard(self)
+        if self in _keepers:
+            _keepers.remove(self)
         self.end()
 
     def end(self) -> None:
