@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
@@ -36,9 +37,9 @@ class Agent:
 
     `model` is a name or the path of a weights folder. `questions` are phrases (no arguments) that the model answers
     in words. `wake`: act only on what follows this phrase; None listens always. `voice` is a name or a voice file's
-    path, None for silence. `device` is
-    torch's name of where the model runs. `say`: how words that no dictionary has are said, in words that have ("zigbee": "zig bee").
-    Raises ConfigError for anything that could not work, before anything is opened.
+    path, None for silence. `device` is torch's name of where the model runs. `say`: how words that no dictionary has
+    are said, in words that it has ("zigbee": "zig bee"). Raises ConfigError for anything that could not work, before
+    anything is opened.
     """
 
     model: str = "nano"
@@ -122,8 +123,14 @@ class Agent:
             ),
         )
 
-    def talk(self, source: str = "mic") -> None:
-        """Talk with it in this terminal until Ctrl-C. `source`: "mic", or a file or URL played as if it were one."""
-        from liveagent.runtime.talk import talk
+    def talk(self, source: str | None = None, *, typed: Sequence[str] | None = None) -> None:
+        """Talk with it in this terminal until Ctrl-C, or until the source ends.
 
-        talk(self, source)
+        `source`: "mic", or a file or URL heard as if it were one; by default the microphone if there is one, else the
+        shipped clip. `typed`: no sound at all, these lines instead, one after the other.
+        Raises LiveAgentError for what is missing.
+        """
+        from liveagent.cli import talk_with
+
+        with contextlib.suppress(KeyboardInterrupt):
+            talk_with(self, self.model, source=source, text_only=typed is not None, typed=typed)

@@ -8,7 +8,7 @@ that did not hold. `LIVEAGENT_DEBUG=1` shows tracebacks instead.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +17,8 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from liveagent.agent import Agent
 
 app = typer.Typer(
     help="An agent that hears, remembers, speaks and acts, on this machine alone.",
@@ -33,11 +35,55 @@ AsJson = Annotated[bool, typer.Option("--json", help="Exactly one JSON value on 
 
 def main() -> None:
     """The entry point `liveagent`."""
+    _set_threads()
+    app()
+
+
+def _set_threads() -> None:
     # Read when torch is loaded. Threads that wait by spinning, or two where one is enough, make small networks slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    app()
+
+
+def talk_with(
+    agent: Agent,
+    name: str,
+    *,
+    source: str | None = None,
+    text_only: bool = False,
+    typed: Sequence[str] | None = None,
+    record: Path | None = None,
+    check: bool = True,
+    fast: bool = False,
+) -> int:
+    """One session in this terminal, until it ends; returns an exit status. Ctrl-C raises KeyboardInterrupt.
+
+    `name`: what a recording says the agent is, a pipeline's name or a file. `typed`: lines that stand for the
+    keyboard, each typed when the one before has been answered. Raises LiveAgentError for what is
+    wrong, with the terminal put back.
+    """
+    _set_threads()
+    import asyncio
+
+    from liveagent.clients.terminal import Terminal
+    from liveagent.runtime.talk import talk as run
+
+    terminal = Terminal(Path(name).stem, agent.tools)
+    terminal.script = typed
+    with _ends_politely(), terminal.live():
+        return asyncio.run(
+            run(
+                agent,
+                source=source,
+                text_only=text_only,
+                record=record,
+                terminal=terminal,
+                check=check,
+                fast=fast,
+                origin=name,
+            )
+        )
 
 
 @contextmanager
@@ -116,10 +162,7 @@ def talk(
     no_check: Annotated[bool, typer.Option("--no-check", help="Skip the check of the microphone.")] = False,
 ) -> None:
     """Talk with an agent in this terminal. Without a microphone a shipped clip is heard instead."""
-    with _typed_errors(), _ends_politely():
-        import asyncio
-
-        from liveagent.clients.terminal import Terminal
+    with _typed_errors():
         from liveagent.errors import ConfigError
         from liveagent.load import load_agent
 
@@ -130,22 +173,9 @@ def talk(
         if record is not None and not record.absolute().parent.is_dir():
             raise ConfigError(f"--record {record}: there is no folder {record.absolute().parent}; make it first")
         made = load_agent(agent)
-        terminal = Terminal(Path(agent).stem, made.tools)
-        from liveagent.runtime.talk import talk as run  # torch from here on
-
-        with terminal.live():
-            status = asyncio.run(
-                run(
-                    made,
-                    source=source,
-                    text_only=text,
-                    record=record,
-                    terminal=terminal,
-                    check=not no_check,
-                    fast=fast,
-                    origin=agent,
-                )
-            )
+        status = talk_with(
+            made, agent, source=source, text_only=text, record=record, check=not no_check, fast=fast
+        )
     raise typer.Exit(status)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import sys
@@ -112,6 +113,13 @@ def test_typed_words_are_one_entry_and_a_new_turn_is_a_new_one() -> None:
     assert [entry.settled for entry in made.view.entries] == [True, True]
 
 
+def test_lines_typed_at_once_are_read_one_by_one() -> None:
+    made = feed(terminal(), [ev.TextTyped(0, "One"), ev.TextTyped(0, "Two")])
+    feed(made, [ev.WordsHeard(0, ("one",), "typed", True, True), ev.WordsHeard(0, ("two",), "typed", True)])
+    assert "One  (typed, in grammar)" in seen(made) and "Two  (typed)" in seen(made)
+    assert len(made.view.entries) == 2
+
+
 def test_the_word_being_played_is_lit() -> None:
     made = feed(terminal(), [say(), ev.ReplyStarted(0, 1)])
     assert "\x1b[7" not in seen(made, styles=True).split("mic")[0]
@@ -133,8 +141,15 @@ def test_an_interruption_strikes_what_nobody_heard() -> None:
     assert "unheard: 4 of 5 words" in seen(made)
     text = seen(made, styles=True)
     assert "\x1b[9;31mkitchen" in text and "\x1b[2;9mlight" in text
-    feed(made, [ev.WordPlayed(0, 2, 0, "late")])
-    assert "unheard: 4 of 5 words" in seen(made)
+
+
+def test_an_end_may_be_known_before_the_last_words() -> None:
+    made = feed(terminal(tty=False), [ev.ReplyStarted(0, 1), ev.ReplyEnded(0, 1)])
+    assert written(made) == ""
+    feed(made, [say(), ev.ReplyStarted(0, 2)])
+    assert written(made) == "agent: The kitchen light is on.\n"
+    feed(made, [ev.Interrupted(0, 2, (), ("No",)), say(2, ["No"])])
+    assert written(made).splitlines()[1:] == ["agent: [unheard: No]"]
 
 
 def test_a_cough_lets_the_reply_go_on() -> None:
@@ -265,6 +280,37 @@ async def test_lines_come_from_a_file_and_end_with_it(tmp_path: Path) -> None:
     path.write_text("one\n\n two \n" + "".join(f"{n}\n" for n in range(500)))
     with path.open() as file:
         assert [line async for line in typed_lines(stdin=file)] == ["one", "two", *map(str, range(500))]
+
+
+async def test_lines_of_a_script_wait_for_their_answers() -> None:
+    made = terminal(tty=False)
+    made.script = ["one", "two"]
+    lines = made.typed_lines()
+
+    async def next_line() -> str:
+        return await anext(lines, "the end")
+
+    async def ticks(count: int) -> None:
+        for _ in range(count):
+            made.feed(ev.TickHeard(0, 0, -60.0))
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    job = asyncio.create_task(next_line())
+    await asyncio.sleep(0)
+    await ticks(20)
+    assert await job == "one"
+    job = asyncio.create_task(next_line())
+    feed(made, [ev.TextTyped(0, "one"), ev.WordsHeard(0, ("one",), "typed", True), ev.ToolCalled(0, "c", "f")])
+    await ticks(50)
+    assert not job.done()  # the call waits
+    feed(made, [ev.ToolReturned(0, "c", "done"), say(1)])
+    await ticks(50)
+    assert not job.done()  # it is being said
+    made.feed(ev.ReplyEnded(0, 1))
+    await ticks(20)
+    assert await job == "two"
+    assert await next_line() == "the end"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a pseudo-terminal is needed")

@@ -5,10 +5,10 @@ Where standard output is no terminal (a pipe, a file, TERM=dumb) it writes one l
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
@@ -25,6 +25,7 @@ from liveagent.tool import Tool
 __all__ = ["Terminal", "View", "typed_lines"]
 
 REFRESH_HZ = 10
+CALM_TICKS = 6
 ROWS_BELOW = 12  # about what the status takes; entries get the rest
 
 
@@ -42,6 +43,8 @@ class Terminal:
         self.hints: list[str] = ["type and press Enter", "Ctrl-C ends"]
         self.title = f"{agent_name}, {len(tools)} tools" if tools else agent_name
         self.signs = Signs() if "utf" in self.console.encoding.lower() else ASCII
+        self.script: Sequence[str] | None = None  # lines that stand for the keyboard, each typed when all is answered
+        self._calm: Callable[[], None] | None = None
         self._lock = threading.Lock()  # between whoever feeds and whoever draws
         self._live: Live | None = None
 
@@ -50,7 +53,10 @@ class Terminal:
         with self._lock:
             self.view.feed(item)
             done = self._finished()
+            calm = self.view.calm_ticks >= CALM_TICKS
         self._write(done)
+        if calm and self._calm is not None:
+            self._calm()
 
     def render(self) -> RenderableType:
         """What is to be seen now."""
@@ -90,10 +96,26 @@ class Terminal:
         self.console.print(Text(message), soft_wrap=self.plain)
 
     def typed_lines(
-        self, pressed: Callable[[str], None] | None = None, stdin: TextIO | None = None
+        self, pressed: Callable[[str], None] | None = None
     ) -> AsyncGenerator[str, None]:
         """Every line typed (see `keys.typed_lines`), while the line being typed is drawn. `pressed`: tab, escape."""
-        return typed_lines(self.line, self._redraw, pressed, stdin)
+        if self.script is not None:
+            return self._scripted(self.script)
+        return typed_lines(self.line, self._redraw, pressed)
+
+    async def _scripted(self, lines: Sequence[str]) -> AsyncGenerator[str, None]:
+        loop = asyncio.get_running_loop()
+        calm = asyncio.Event()
+        self._calm = lambda: _tell(loop, calm)
+        try:
+            for line in lines:
+                await calm.wait()
+                self.view.calm_ticks = 0
+                calm.clear()
+                yield line
+            await calm.wait()
+        finally:
+            self._calm = None
 
     def _redraw(self) -> None:
         live = self._live
@@ -121,6 +143,11 @@ class Terminal:
                 self.console.print(Text(entry_line(entry, self.signs)), soft_wrap=True)
             else:
                 self.console.print(entry_row(entry, self.signs))
+
+
+def _tell(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(event.set)
 
 
 class _Locked:

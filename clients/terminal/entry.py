@@ -36,6 +36,8 @@ class Reply:
     words: list[str] = field(default_factory=list)
     heard: int = 0
     playing: bool = False
+    said: bool = False  # all its words are known
+    ended: bool = False  # all that will ever be played was played
     held: Literal["", "quieter", "held"] = ""
     cut: bool = False
     cut_word: bool = False  # the word after the heard ones had begun to sound

@@ -32,8 +32,11 @@ class View:
         self._lag: ev.LagNoted | None = None
         self.talking = False
         self.ended = False
+        self.calm_ticks = 0  # how long nothing has been open: no turn, no call, no reply
         self._heard: Heard | None = None  # the turn that the user is at
+        self._typed_lines: deque[Heard] = deque(maxlen=MAX_ENTRIES)  # typed, and not yet read by the session
         self._replies: dict[int, Reply] = {}
+        self._ended_utterance = -1
         self._calls: dict[str, Call] = {}
 
     @property
@@ -62,6 +65,9 @@ class View:
         match item:
             case ev.TickHeard():
                 self.level_dbfs, self.speech = item.level_dbfs, item.speech
+                speaking = self._heard is not None and not self._heard.settled
+                busy = speaking or self._typed_lines or self._calls or self._replies
+                self.calm_ticks = 0 if busy else self.calm_ticks + 1
             case ev.SessionStarted():
                 self.source = plain(item.source)
             case ev.SessionEnded():
@@ -114,16 +120,19 @@ class View:
     # ---- what the user says
 
     def _typed(self, text: str) -> None:
+        self.calm_ticks = 0
         self._close_heard()
         self._heard = Heard((), "typed", plain(text), final=True, settled=True)
+        self._typed_lines.append(self._heard)
         self._add(self._heard)
 
     def _words(self, item: ev.WordsHeard) -> None:
         words = tuple(plain(word) for word in item.words)
-        heard = self._heard
-        if item.source == "typed" and heard is not None and heard.source == "typed" and not heard.words:
-            heard.words, heard.in_grammar = words, item.in_grammar  # the same words, in their spoken form
+        if item.source == "typed" and self._typed_lines:
+            line = self._typed_lines.popleft()
+            line.words, line.in_grammar = words, item.in_grammar  # the same words, in their spoken form
             return
+        heard = self._heard
         if heard is None or (heard.settled and (heard.words != words or heard.source == "typed")):
             if not words and not item.final:
                 return
@@ -147,9 +156,13 @@ class View:
     def _reply(self, item: ev.Event | act.Action) -> None:
         match item:
             case act.Say():
+                if item.utterance <= self._ended_utterance:
+                    return  # it was taken back in the same tick
                 reply = self._utterance(item.utterance)
                 said = [word.text for word in item.words] or item.text.split()
                 reply.words += [plain(word) for word in said]
+                reply.said = item.final
+                self._end_if_complete(reply)
             case ev.ReplyStarted():
                 self._utterance(item.utterance)
             case ev.SamplesPlayed() if item.samples > 0 and item.utterance in self._replies:
@@ -169,11 +182,11 @@ class View:
                 self._settle(reply)
             case ev.ReplyEnded() if item.utterance in self._replies:
                 reply = self._replies[item.utterance]
-                if item.complete:
-                    reply.heard = len(reply.words)
-                else:
+                reply.ended = True
+                if not item.complete:
                     reply.cut = True
-                self._settle(reply)
+                    self._settle(reply)
+                self._end_if_complete(reply)
             case ev.VoiceFailed():
                 reply = self._utterance(item.utterance)
                 reply.failed = plain(item.message) or "the voice failed"
@@ -189,7 +202,14 @@ class View:
             self._add(reply)
         return reply
 
+    def _end_if_complete(self, reply: Reply) -> None:
+        """Of one tick the events come before the actions: an end may be known before the last words are."""
+        if reply.ended and reply.said and not reply.settled:
+            reply.heard = len(reply.words)
+            self._settle(reply)
+
     def _settle(self, reply: Reply) -> None:
+        self._ended_utterance = max(self._ended_utterance, reply.utterance)
         reply.playing, reply.held, reply.settled = False, "", True
         self._replies.pop(reply.utterance, None)
         if not reply.words and not reply.failed and reply in self.entries:
