@@ -1,6 +1,11 @@
 """`python -m liveagent` is `liveagent`."""
 
-from liveagent.cli import main
+
+def run() -> None:
+    from liveagent.cli import main
+
+    main()
+
 
 if __name__ == "__main__":
-    main()
+    run()
