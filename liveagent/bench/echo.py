@@ -179,11 +179,12 @@ def _sessions(barge: bool, gated: bool, seed: int, replies: int, espeak: Espeak)
 
 
 def run(replies: int = REPLIES, seed: int = 1) -> dict[str, float | int]:
-    """The figures; `self_interruptions_ungated` is the same without the gate, so that a 0 means something."""
+    """The figures. `self_ducks_per_reply` is how often a reply was held for a moment by its own echo, with the gate and
+    without it: an agent that hears itself does not stop (holding silences the echo), it stutters."""
     torch.set_num_threads(1)
     espeak = Espeak()  # one a process
     alone, gate_s, ticks = _sessions(barge=False, gated=True, seed=seed, replies=replies, espeak=espeak)
-    ungated, _, _ = _sessions(barge=False, gated=False, seed=seed, replies=replies, espeak=espeak)
+    ungated, _, _ = _sessions(barge=False, gated=False, seed=seed, replies=min(replies, PER_SESSION), espeak=espeak)
     barged, _, _ = _sessions(barge=True, gated=True, seed=seed + 1000, replies=replies, espeak=espeak)
     kept = [
         o.stopped_at is not None and o.near_start is not None and o.near_end is not None
@@ -199,8 +200,8 @@ def run(replies: int = REPLIES, seed: int = 1) -> dict[str, float | int]:
     return {
         "self_interruptions": sum(o.stopped_at is not None for o in alone) + early,
         "barge_in_kept": sum(kept) / len(kept),
-        "self_ducks": sum(o.ducks for o in alone),
-        "self_interruptions_ungated": sum(o.stopped_at is not None for o in ungated),
+        "self_ducks_per_reply": sum(o.ducks for o in alone) / len(alone),
+        "self_ducks_per_reply_ungated": sum(o.ducks for o in ungated) / len(ungated),
         "barge_in_to_stop_ms_p50": waits[len(waits) // 2] if waits else -1,
         "gate_ms_per_tick": round(gate_s / ticks * 1000, 3),
         "replies": len(alone),
