@@ -16,6 +16,7 @@ from torch import Tensor
 from liveagent.nn.decoder import Decoder, DecoderConfig, DecoderState
 from liveagent.nn.ear import Ear, EarConfig
 from liveagent.nn.mel import Mel
+from liveagent.nn.vad import Vad
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,12 @@ def small_ear() -> Ear:
     return Ear(EarConfig(pieces=31, width=32, layers=3, heads=2, stem=4, left=12, kernel=5)).eval()
 
 
+def random_vad() -> Vad:
+    """The voice detector's shape with random weights: the laws need no package of weights."""
+    torch.manual_seed(5)
+    return Vad().eval().requires_grad_(False)
+
+
 class TokenByToken:
     """The decoder in the suite's form: input rows in, logits of every token out, a whole block or nothing per lane."""
 
@@ -88,5 +95,6 @@ def token_rows(lanes: int, tokens: int) -> Tensor:
 LAWS: list[Law] = [
     Law("mel", Mel, lambda b, n: sound(b, n, 160), 160, lambda net, x: net(x), (1, 2, 3, 7, 16), exact=True),
     Law("ear", small_ear, lambda b, n: sound(b, n, 2560), 2560, lambda net, x: net(x)),
+    Law("vad", random_vad, lambda b, n: sound(b, n, 512), 512, lambda net, x: net(x), (1, 2, 3, 5)),
     Law("decoder", TokenByToken, token_rows, 1, lambda net, x: net(x), (1, 2, 8)),
 ]

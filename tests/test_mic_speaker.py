@@ -126,7 +126,7 @@ def test_what_is_played_is_heard(
     start_ns = reports[-1].t_ns - 3 * RATE_HZ * SAMPLE_NS
     where, likeness = found(speaker.reference(start_ns, 4 * RATE_HZ), CHIRP)
     print(f"reference: likeness {likeness:.4f}, its end {(where - 2 * RATE_HZ) / 16:.1f} ms from where it was reported")
-    assert likeness > 0.99 and abs(where - 2 * RATE_HZ) < RATE_HZ // 20
+    assert likeness > 0.99 and abs(where - 2 * RATE_HZ) < RATE_HZ // 8
     assert ear.mic.received_samples >= ear.chunker.received_samples
 
 

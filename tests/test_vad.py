@@ -49,7 +49,7 @@ def test_the_originals_numbers(speech: torch.Tensor) -> None:
     """The package's compiled model is a later training than its safetensors: with its weights, ours is it."""
     spec = find_spec("silero_vad")
     assert spec is not None and spec.origin is not None
-    original = torch.jit.load(str(Path(spec.origin).parent / "data" / "silero_vad.jit"))  # type: ignore[no-untyped-call]
+    original = torch.jit.load(str(Path(spec.origin).parent / "data" / "silero_vad.jit"))
     theirs = dict(original._model.state_dict())
     names = {f"conv{i + 1}.{part}": f"encoder.{i}.reparam_conv.{part}" for i in range(4) for part in ("weight", "bias")}
     names |= {f"lstm_cell.{part}": f"decoder.rnn.{part}" for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}

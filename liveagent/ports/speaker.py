@@ -25,7 +25,9 @@ from liveagent.probe import Probe
 from liveagent.resample import Resampler
 
 BLOCK_MS = 20
-LATENCY_S = 0.04
+LATENCY_S = 0.08  # a network computes beside us: less tears
+SETTLE_S = 0.3  # what a sound server takes at its start it may throw away
+BURST_S = 0.4
 REFERENCE_S = 4
 JUMP_NS = 50_000_000  # the device's times jitter; only a step like this means that something was lost
 _EDGE = 64  # samples around a stretch, for its resampling
@@ -58,6 +60,9 @@ class Speaker:
         self._ring = np.zeros(REFERENCE_S * voice_hz, np.float32)
         self._written = 0
         self._zero_ns: int | None = None  # when sample 0 sounded
+        self._first_ns: int | None = None  # this stream's first callback
+        self._last_ns = 0
+        self._credit_s = 0.0
         self.name = "loudspeaker"
         self.underflows = 0
 
@@ -178,7 +183,10 @@ class Speaker:
         with self._lock:
             if status.output_underflow:
                 self.underflows += 1
-            out, taken = self._playlist.take(frames)
+            out: Samples = np.zeros(frames, np.float32)
+            taken: list[Taken] = []
+            if self._may_take(now_ns, frames / hz):
+                out, taken = self._playlist.take(frames)
             expected_ns = None if self._zero_ns is None else self._zero_ns + self._written * 1_000_000_000 // hz
             if expected_ns is None or abs(sounds_ns - expected_ns) > JUMP_NS:
                 self._zero_ns = sounds_ns - self._written * 1_000_000_000 // hz
@@ -189,6 +197,19 @@ class Speaker:
                 self._handed.append((sounds_ns + part.before * 1_000_000_000 // hz, part))
         block[:] = out[:, None]
 
+    def _may_take(self, now_ns: int, block_s: float) -> bool:
+        """Whether the device asks at a pace at which it can play. Behind an underflow, and at its start, a sound server
+        may swallow seconds at once: those get silence, the words wait."""
+        if self._first_ns is None:
+            self._first_ns = self._last_ns = now_ns
+        # A little faster than the clock, since the device's own may be.
+        self._credit_s = min(BURST_S, self._credit_s + (now_ns - self._last_ns) / 1e9 * 1.05)
+        self._last_ns = now_ns
+        if self._credit_s < block_s or now_ns - self._first_ns < SETTLE_S * 1e9:
+            return False
+        self._credit_s -= block_s
+        return True
+
     # ---- in the keeper's thread --------------------------------------------------------------------------------------
 
     def _open(self) -> Any:
@@ -196,7 +217,7 @@ class Speaker:
             with self._lock:
                 self._playlist.set_device(hz)
                 self._ring = np.zeros(REFERENCE_S * hz, np.float32)
-                self._written, self._zero_ns = 0, None
+                self._written, self._zero_ns, self._first_ns, self._credit_s = 0, None, None, 0.0
             return partial(self._speak, hz)
 
         wanted_hz = self._playlist.voice_hz
