@@ -32,6 +32,8 @@ class Manners:
     """At or below this P(finished) the longest silence is needed …"""
     sure_finished: float = 0.9
     """… and at or above this one the shortest."""
+    sentence_silence_ms: int = 400
+    """Enough after a whole sentence of the grammar that could still go on ("… please")."""
     last_word_ms: int = 400
     """A sentence that was complete this long before the last speech is not complete any more."""
     max_turn_ms: int = 30_000
@@ -57,6 +59,8 @@ class Manners:
     def __post_init__(self) -> None:
         if not 0 < self.min_silence_ms <= self.max_silence_ms < self.max_turn_ms:
             raise ConfigError("turns: 0 < min_silence_ms <= max_silence_ms < max_turn_ms must hold")
+        if not self.min_silence_ms <= self.sentence_silence_ms <= self.max_silence_ms:
+            raise ConfigError("turns: sentence_silence_ms must lie between min_silence_ms and max_silence_ms")
         if not 0 <= self.unsure_finished < self.sure_finished <= 1:
             raise ConfigError("turns: 0 <= unsure_finished < sure_finished <= 1 must hold")
         if not 0 < self.keep_speech <= self.start_speech <= 1 or not 0 < self.keep_speech <= self.barge_speech <= 1:

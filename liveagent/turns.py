@@ -81,7 +81,8 @@ class Turns:
         self._run_start_ns = 0
         self._start_ns = 0  # of the open turn or contest
         self._last_speech_ns = 0  # end of the last speech frame
-        self._complete_ns: int | None = None  # up to here the words are a closed sentence
+        self._complete_ns: int | None = None  # up to here the words are a whole sentence
+        self._closed = False  # … and no longer one begins with them
         self._finished = 0.0
         self._stopped = False  # the stop word fell in this turn
         self._utterance_gone: int | None = None
@@ -105,10 +106,11 @@ class Turns:
     def needed_silence_ms(self) -> float:
         """How much silence would end the turn now."""
         c = self.config
-        if self._is_complete:
+        if self._is_complete and self._closed:
             return c.min_silence_ms
         sure = (self._finished - c.unsure_finished) / (c.sure_finished - c.unsure_finished)
-        return c.max_silence_ms - min(1.0, max(0.0, sure)) * (c.max_silence_ms - c.min_silence_ms)
+        guessed = c.max_silence_ms - min(1.0, max(0.0, sure)) * (c.max_silence_ms - c.min_silence_ms)
+        return min(guessed, c.sentence_silence_ms) if self._is_complete else guessed
 
     @property
     def _is_complete(self) -> bool:
@@ -273,7 +275,7 @@ class Turns:
         if len(heard.words) < self._ignored_words:
             self._ignored_words = 0  # the listener began anew
         self.words = heard.words
-        self._complete_ns = heard.t_ns if heard.in_grammar and heard.closed else None
+        self._complete_ns, self._closed = (heard.t_ns if heard.in_grammar else None), heard.closed
         if self.playing is not None:
             self._weigh_words(out)
         elif self.phase == "idle":  # speech that had been taken for noise has words after all

@@ -41,6 +41,10 @@ class Nano:
                 f"the ear knows {ear.config.pieces} pieces, the tokenizer has {pieces.ear_vocab} for it: "
                 "take pieces.json and ear.safetensors from the same release"
             )
+        if ear.config.pieces_hash not in ("", pieces.hash):
+            raise ConfigError(
+                "the ear was trained with another tokenizer: take pieces.json and ear.safetensors from the same release"
+            )
         self.ear, self.decoder, self.vad, self.pieces = ear.eval(), decoder.eval(), vad.eval(), pieces
         self.template = Template(pieces)
         self.fingerprint = fingerprint

@@ -20,6 +20,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class Listen:
 class Append:
     """Put tokens into the cache at the write pointer. `want`: ids whose log-probabilities at the end to return.
 
-    `rows`, float32 `[n, D]`, are embeddings that replace those of `ids` (soft pieces from the ear); None means hard ids.
+    `rows`, float32 `[n, D]`, are embeddings that replace those of `ids` (soft pieces from the ear); None: hard ids.
     """
 
     ids: tuple[int, ...]
@@ -76,8 +77,8 @@ class Rewind:
 class Decode:
     """Choose and append up to `max_tokens` tokens, ending after one of `stop`.
 
-    `allowed`: the ids the first token may be (empty: any). `call`: decode the arguments of a tool call under the grammar
-    of the lane's tools. The cache must end with an `Append` or a `Decode` (its last logits are what is chosen from).
+    `allowed`: the ids the first token may be (empty: any). `call`: decode the arguments of a tool call under the
+    grammar of the lane's tools. The cache must end with an `Append` or a `Decode` (its last logits are what is chosen from).
     """
 
     max_tokens: int
@@ -225,7 +226,7 @@ class Core:
         for size in BUCKETS:
             group = {n: job for n, job in feeding.items() if sizes[n] == size}
             if group:
-                self._guard(group, lambda g, size=size: self._feed(g, size))
+                self._guard(group, partial(self._feed, size=size))
         return True
 
     def _guard(self, group: dict[int, _Job], act: Callable[[dict[int, _Job]], None]) -> None:

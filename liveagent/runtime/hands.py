@@ -1,8 +1,8 @@
 """The hands: tools are called here, each call once, each with a deadline (LAW 6).
 
 A call arrives as `CallTool` and comes back as `ToolReturned` or `ToolFailed`, through the session's inbox like a sound.
-A second `CallTool` with an id that was seen does nothing. Whatever a tool raises becomes `ToolFailed`; it never ends the
-session. Plain functions run in a worker thread, so that a slow one does not stop the clock.
+A second `CallTool` with an id that was seen does nothing. Whatever a tool raises becomes `ToolFailed`; it never ends
+the session. Plain functions run in a worker thread, so that a slow one does not stop the clock.
 """
 
 from __future__ import annotations

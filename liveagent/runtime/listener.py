@@ -129,13 +129,18 @@ class Listener:
         """The words so far; None outside an utterance or before the first word."""
         if not self.open:
             return None
-        ear = self._search.best()
-        if ear.words and ear.margin >= self._words.thresholds.ear_half:
-            return self._understood(ear.words, "ear", 1.0)
+        ear, whole = self._search.best(), self._search.best(whole=True)
         words = self._recogniser.partial() if self._recogniser is not None else ()
-        if words:
-            return self._understood(words, "recogniser", 1.0)
-        return self._understood(ear.words, "ear", 0.0) if ear.words else None
+        sure = self._words.thresholds.ear(whole)
+        # A whole sentence that one source is sure of, or that both found, is worth more than a longer beginning.
+        if whole.words and (sure >= self._words.thresholds.accept or whole.words == words):
+            return self._understood(whole.words, "both" if whole.words == words else "ear", sure)
+        if words and self.agent.automaton.accepts(words):
+            return self._understood(words, "recogniser", 0.5)
+        near = ear.margin >= self._words.thresholds.ear_half
+        if ear.words and (not words or (near and len(ear.words) >= len(words))):
+            return self._understood(ear.words, "ear", 0.5 if near else 0.0)
+        return self._understood(words, "recogniser", 0.5) if words else None
 
     def end(self) -> Understood | None:
         """Close the utterance; None when there were no words in it."""

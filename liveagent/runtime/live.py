@@ -96,7 +96,7 @@ class Live:
         return time.monotonic_ns() if self.real_time else self._tick_ns
 
     def put(self, event: Inbox) -> None:
-        """Into the inbox of the next tick. Only typing can overflow it; then the newest line is refused, and said so."""
+        """Into the inbox of the next tick. Only typing can overflow it; the newest line is then refused, and said so."""
         if len(self._inbox) >= INBOX_EVENTS and isinstance(event, TextTyped):
             self.view(Noted(event.t_ns, "busy", "too much typed at once; that line was not read"))
             return
@@ -183,7 +183,9 @@ class Live:
         await self.session.close()
 
 
-async def silence(start_ns: int | None = None, ticks: int | None = None, real_time: bool = True) -> AsyncIterator[AudioChunk]:
+async def silence(
+    start_ns: int | None = None, ticks: int | None = None, real_time: bool = True
+) -> AsyncIterator[AudioChunk]:
     """The metronome that stands for a microphone that is not there: ticks of silence, at real time's pace.
 
     Ticks are counted from the start, so a late wake-up is caught up and the pace does not drift.

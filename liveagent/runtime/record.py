@@ -1,7 +1,8 @@
 """Recording a session, and what a recording must say so that it can be replayed.
 
 Per tick: what the microphone gave (int16), what the loudspeaker played if anything, the inbox, then what the session
-decided: its actions and the tokens it chose. Only the first three are input; the rest is what `replay --check` compares.
+decided: its actions and the tokens it chose. Only the first three are input; the rest is what `replay --check`
+compares.
 """
 
 from __future__ import annotations

@@ -17,10 +17,10 @@ from liveagent.audio import Samples, Tick
 from liveagent.errors import ConfigError, ProtocolError
 from liveagent.event import Event, Inbox
 from liveagent.journal import Header, Recording, read
+from liveagent.manners import Manners
 from liveagent.runtime.answer import Out
 from liveagent.runtime.record import header_of
 from liveagent.runtime.session import SILENT_SAMPLES, Session, SessionConfig
-from liveagent.manners import Manners
 
 if TYPE_CHECKING:
     from liveagent.nn.nano import Nano

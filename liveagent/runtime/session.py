@@ -46,8 +46,8 @@ from liveagent.event import (
     WordsHeard,
 )
 from liveagent.event import Ducked as DuckedEvent
-from liveagent.ledger import Kind
 from liveagent.latency import TurnLatency
+from liveagent.ledger import Kind
 from liveagent.level import dbfs
 from liveagent.manners import Manners
 from liveagent.runtime.answer import Answer, Out
@@ -122,6 +122,7 @@ class Session:
         self._origin_ns: int | None = None
         self._heard: tuple[str, ...] = ()
         self._stable: tuple[str, ...] = ()
+        self._told: tuple[tuple[str, ...], int | None] = (), None  # the words that `turns` knows, and what sounded then
         self._sense: Sense | None = None
         self._quiet = True
         self._out = Out()
@@ -236,8 +237,9 @@ class Session:
 
     async def _hear_words(self) -> None:
         partial = self.listener.partial()
-        if partial is None or partial.words == self._heard:
+        if partial is None or (partial.words, self.turns.playing) == self._told:
             return
+        self._told = partial.words, self.turns.playing
         self._stable = _agreeing(self._heard, partial.words)
         self._heard = partial.words
         heard = WordsHeard(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from liveagent.action import Action
 from liveagent.agent import Agent
-from liveagent.audio import AudioChunk
+from liveagent.audio import SAMPLE_NS, AudioChunk
 from liveagent.errors import ConfigError, DeviceError
-from liveagent.event import DeviceBack, DeviceLost, Event, Noted
+from liveagent.event import Event, Noted
+from liveagent.manners import Manners
 from liveagent.runtime.engine import Core, Engine, Lane
 from liveagent.runtime.hands import Hands
 from liveagent.runtime.listener import Listener
@@ -26,7 +28,6 @@ from liveagent.runtime.live import RUN_OUT_TICKS, Live, Loudspeaker, silence
 from liveagent.runtime.record import Recorder, header_of
 from liveagent.runtime.session import Session, SessionConfig
 from liveagent.runtime.voicer import Voicer
-from liveagent.manners import Manners
 
 if TYPE_CHECKING:
     from liveagent.nn.nano import Nano
@@ -93,9 +94,9 @@ async def file_source(path: str, real_time: bool) -> AsyncIterator[AudioChunk]:
     """A file or URL as if it were a microphone, then silence for as long as its last answer may take."""
     from liveagent.ports.media import MediaFile
 
-    end_ns = 0
-    async for chunk in MediaFile(path, real_time=real_time):
-        end_ns = chunk.t_ns + len(chunk.samples) * 62_500
+    end_ns = time.monotonic_ns() if real_time else 0  # the loudspeaker's reports are on this clock too
+    async for chunk in MediaFile(path, real_time=real_time, start_ns=end_ns):
+        end_ns = chunk.t_ns + len(chunk.samples) * SAMPLE_NS
         yield chunk
     async for chunk in silence(end_ns, RUN_OUT_TICKS, real_time):
         yield chunk
