@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from laws import small_ear
 from safetensors.torch import load_file, save_file
 
 from liveagent.errors import ConfigError
@@ -19,6 +18,7 @@ from liveagent.train.batches import align
 from liveagent.train.ear import edits, greedy
 from liveagent.train.sentences import Sentences
 from liveagent.train.speech import pieces_file, tool_files
+from tests.laws import small_ear
 
 
 @pytest.fixture(scope="module")

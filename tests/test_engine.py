@@ -5,7 +5,6 @@ from typing import cast
 
 import numpy as np
 import pytest
-from nano import random_nano
 
 from liveagent import ConfigError
 from liveagent.runtime.engine import (
@@ -23,6 +22,7 @@ from liveagent.runtime.engine import (
     Work,
 )
 from liveagent.tools import home
+from tests.nano import random_nano
 
 IDS = tuple(range(5, 50))
 
@@ -65,7 +65,7 @@ def test_a_lane_is_bit_equal_alone_and_beside_busy_neighbours(core: Core) -> Non
     alone = do(core, 0, Append(IDS, want=tuple(range(40))))
     crowd = Core(random_nano(), lanes=4, slots=256)
     got: list[object] = []
-    for lane in range(4):
+    for _ in range(4):
         crowd.open()
     for lane in (1, 2, 3):
         crowd.submit(lane, Append(IDS[: 9 * lane]), lambda _: None)

@@ -53,9 +53,10 @@ FLOORS = {
     "train": Floor(
         frozenset({"root", "nn", "train", "tools"}),
         frozenset({"numpy", "torch", "torchaudio", "safetensors", "tokenizers", "av", "scipy", "espeakng_loader"}),
+        prints=True,  # a training is a program that people watch for hours
     ),
     "bench": Floor(ALL, None),
-    "cli": Floor(frozenset({"root"}), frozenset({"typer", "rich"}), lazily=ALL, prints=True),
+    "cli": Floor(frozenset({"root", "cli"}), frozenset({"typer", "rich"}), lazily=ALL, prints=True),
     "pipelines": Floor(ALL, None, calls=True),
     "tools": Floor(frozenset({"root", "tools"}), None, banned=TORCH, outside=1),
     "clients": Floor(frozenset({"root", "clients"}), None, banned=TORCH, outside=1, prints=True),

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from laws import LAWS, Law, outputs
 from torch import Tensor
 
 from liveagent.nn.lanes import tensors
+from tests.laws import LAWS, Law, outputs
 
 BLOCKS = 14
 LANES = 4

@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
-from nano import random_nano
-from world import World
 
 from liveagent import tool
 from liveagent.action import CallTool, Halt, Say, StopPlayback
@@ -27,7 +25,8 @@ from liveagent.runtime.engine import Append, Core, Done
 from liveagent.runtime.session import Session, SessionConfig
 from liveagent.runtime.talk import open_session
 from liveagent.tools import home, robot
-
+from tests.nano import random_nano
+from tests.world import World
 
 
 @tool(phrases=["open the door"], confirm=True)

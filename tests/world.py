@@ -5,8 +5,9 @@ Nothing here waits: the world moves one tick when the session does, so whole con
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,6 @@ from liveagent.runtime.answer import Out
 from liveagent.runtime.session import Session
 
 WORD_SAMPLES = 4000
-E_ = TypeVar("E_")
 SILENCE: Samples = np.zeros(TICK_SAMPLES, np.float32)
 
 
@@ -52,8 +52,8 @@ class World:
         await self.run(-(-len(sound) // TICK_SAMPLES), sound)
         await self.run(then_ticks)
 
-    def of(self, *kinds: type[E_]) -> list[E_]:
-        return [cast(E_, item) for _, item in self.log if isinstance(item, kinds)]
+    def of(self, *kinds: builtins.type[Any]) -> list[Any]:
+        return [item for _, item in self.log if isinstance(item, kinds)]
 
     async def _tick(self, samples: Samples) -> None:
         self._play()

@@ -32,7 +32,8 @@ class Arm:
 
 arm = Arm()
 _STEP = {
-    "left": (-1, 0, 0), "right": (1, 0, 0), "forward": (0, 1, 0), "back": (0, -1, 0), "up": (0, 0, 1), "down": (0, 0, -1),
+    "left": (-1, 0, 0), "right": (1, 0, 0), "forward": (0, 1, 0),
+    "back": (0, -1, 0), "up": (0, 0, 1), "down": (0, 0, -1),
 }  # fmt: skip
 
 

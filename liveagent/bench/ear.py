@@ -23,7 +23,6 @@ from liveagent.nn.mel import HOP
 from liveagent.train.speech import top
 
 LANES = 4  # never fewer in a live engine
-BIG = EarConfig(pieces=301, width=768, layers=8, heads=8, times=4)  # some 100 M parameters, random
 
 
 def sound(lanes: int, count: int) -> Tensor:
@@ -109,7 +108,7 @@ def run() -> dict[str, Any]:
         shipped: Path = top() / "pipelines" / "nano" / "weights" / "ear.safetensors"
         nano = Ear.load(shipped) if shipped.is_file() else Ear(EarConfig(pieces=301)).eval()
         ratio, step_s = saving(nano, 40)
-        big = Ear(BIG).eval()
+        big = Ear(EarConfig(pieces=301, width=768, layers=8, heads=8, times=4)).eval()  # some 100 M, random
         big_ratio, _ = saving(big, 8)
         return {
             "mel_bit_equal": mel_bit_equal(nano),

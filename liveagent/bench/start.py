@@ -1,7 +1,7 @@
 """How long until it listens: importing the package, and everything from a cold process to an open session.
 
-Keys: `import_s` (`import liveagent`, inside a fresh process), `ready_s` (a fresh process from its start to a session with
-the shipped agent that has read its tools and can take the first tick). Medians of `runs`.
+Keys: `import_s` (`import liveagent`, inside a fresh process), `ready_s` (a fresh process from its start to a session
+with the shipped agent that has read its tools and can take the first tick). Medians of `runs`.
 """
 
 from __future__ import annotations

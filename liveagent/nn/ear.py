@@ -46,7 +46,8 @@ class EarConfig:
 
 
 class Heard(NamedTuple):
-    """What a block was heard as: `logp` [B, T, V] log-probabilities (no less than LEAST), `hidden` [B, T, D], `kind` [B, T, 4] logits."""
+    """What a block was heard as: `logp` [B, T, V] log-probabilities (no less than LEAST), `hidden` [B, T, D],
+    `kind` [B, T, 4] logits."""
 
     logp: Tensor
     hidden: Tensor

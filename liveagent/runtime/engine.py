@@ -78,7 +78,8 @@ class Decode:
     """Choose and append up to `max_tokens` tokens, ending after one of `stop`.
 
     `allowed`: the ids the first token may be (empty: any). `call`: decode the arguments of a tool call under the
-    grammar of the lane's tools. The cache must end with an `Append` or a `Decode` (its last logits are what is chosen from).
+    grammar of the lane's tools. The cache must end with an `Append` or a `Decode`: its last logits are what is chosen
+    from.
     """
 
     max_tokens: int

@@ -96,7 +96,7 @@ class Live:
         return time.monotonic_ns() if self.real_time else self._tick_ns
 
     def put(self, event: Inbox) -> None:
-        """Into the inbox of the next tick. Only typing can overflow it; the newest line is then refused, and said so."""
+        """Into the inbox of the next tick. Only typing can overflow it; then its newest line is refused, aloud."""
         if len(self._inbox) >= INBOX_EVENTS and isinstance(event, TextTyped):
             self.view(Noted(event.t_ns, "busy", "too much typed at once; that line was not read"))
             return

@@ -66,13 +66,13 @@ def count_words(lines: list[str], known: list[tuple[str, str]]) -> Counter[tuple
             words[tuple("▁" + word)] += 1
     for pair in known:
         joined: Counter[tuple[str, ...]] = Counter()
-        for word, n in words.items():
+        for spelt, n in words.items():
             out: list[str] = []
-            for c in word:  # merges apply in order, left to right
-                if out and (out[-1], c) == pair:
-                    out[-1] += c
+            for letters in spelt:  # merges apply in order, left to right
+                if out and (out[-1], letters) == pair:
+                    out[-1] += letters
                 else:
-                    out.append(c)
+                    out.append(letters)
             joined[tuple(out)] += n
         words = joined
     return words
