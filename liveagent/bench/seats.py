@@ -1,0 +1,193 @@
+"""Sessions for benches: the shipped `Session` and `Listener`, several on one slab, in the caller's thread.
+
+The engine's `Core` is stepped as soon as every session waits for it, so a bench's numbers do not depend on how threads
+happened to run. A `Seat` is a session with a world around it: sound is fed tick by tick, nothing waits for real time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from liveagent.action import Action, CallTool, Freeze, Halt, Resume, Say, StopPlayback
+from liveagent.agent import Agent
+from liveagent.audio import TICK_NS, TICK_SAMPLES, Samples, Tick
+from liveagent.event import Event, Inbox, ReplyStarted, SamplesPlayed, TextTyped, Voiced, WordMark
+from liveagent.nn.nano import Nano
+from liveagent.runtime.engine import Core, Engine, Lane, Reply, Work
+from liveagent.runtime.listener import Listener
+from liveagent.runtime.session import SILENT_SAMPLES, Session, SessionConfig
+
+WORD_SAMPLES = 4000  # of the pretended voice: a quarter of a second
+FLOOR = 10 ** (-62 / 20)  # a quiet room, as rms
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Direct:
+    """Looks like an `Engine` to a `Lane`; has no thread. `pump` steps the core while sessions wait."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+
+    def open(self) -> int:
+        return self.core.open()
+
+    def release(self, lane: int) -> None:
+        self.core.close(lane)
+
+    def send(self, lane: int, work: Work, done: Callable[[Reply | BaseException], None]) -> None:
+        self.core.submit(lane, work, done)
+
+    async def pump(self) -> None:
+        while True:
+            await asyncio.sleep(0)
+            self.core.step()
+
+
+class Seat:
+    """One session, one world. `log` holds (tick, event or action) since `fresh`; with a voice, replies are played."""
+
+    def __init__(self, agent: Agent, model: Nano, lane: Lane, listener: Listener, config: SessionConfig, seed: int):
+        self.agent, self.model, self.lane, self.listener, self.config = agent, model, lane, listener, config
+        self._rng = np.random.default_rng(seed)
+        self._base = 0
+        self.session = Session(agent, model, lane, listener, config)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.index = 0
+        self.log: list[tuple[int, Event | Action]] = []
+        self.inbox: list[Inbox] = []
+        self._voiced: dict[int, int] = {}
+        self._played: dict[int, int] = {}
+        self._words: dict[int, int] = {}
+        self._held = False
+
+    async def open(self) -> None:
+        await self.session.open()
+        self._base = self.session.context.end
+
+    async def fresh(self) -> None:
+        """A new conversation: the agent's prompt stays read, everything after it is taken back."""
+        context = self.session.context
+        await context.rewind(self._base)
+        self.listener.cancel()
+        self.session = Session(self.agent, self.model, self.lane, self.listener, self.config)
+        self.session.context = self.session.answer.context = context
+        self._begin()
+
+    @property
+    def now_ns(self) -> int:
+        return self.index * TICK_NS
+
+    def type(self, text: str) -> None:
+        self.inbox.append(TextTyped(self.now_ns, text))
+
+    def of(self, *kinds: type[T]) -> list[T]:
+        return [cast(T, item) for _, item in self.log if isinstance(item, kinds)]
+
+    def when(self, *kinds: type[Any]) -> int | None:
+        """The tick of the first of these events or actions."""
+        return next((at for at, item in self.log if isinstance(item, kinds)), None)
+
+    async def ticks(self, count: int, until: tuple[type, ...] = ()) -> None:
+        """Silence, `count` ticks of it, or until one of `until` was logged."""
+        for _ in range(count):
+            await self.tick(SILENT_SAMPLES)
+            if until and self.when(*until) is not None:
+                return
+
+    async def hear(self, sound: Samples) -> None:
+        for at in range(0, len(sound), TICK_SAMPLES):
+            await self.tick(sound[at : at + TICK_SAMPLES])
+
+    async def tick(self, sound: Samples, reference: Samples = SILENT_SAMPLES) -> None:
+        self._play()
+        room = self._rng.standard_normal(TICK_SAMPLES).astype(np.float32) * np.float32(FLOOR)
+        room[: len(sound)] += sound
+        inbox, self.inbox = self.inbox, []
+        out = await self.session.tick(Tick(self.index, room, self.now_ns), inbox, reference)
+        self.log += [(self.index, event) for event in (*inbox, *out.events)]
+        self.index += 1
+        for action in out.actions:
+            self.log.append((self.index - 1, action))
+            self._obey(action)
+
+    @property
+    def sounding(self) -> bool:
+        """Whether a reply waits to be played, or is."""
+        return bool(self._voiced)
+
+    def _obey(self, action: Action) -> None:
+        if isinstance(action, Say) and self.config.voice:
+            first = self._words.get(action.utterance, 0)
+            last = self._words[action.utterance] = first + len(action.words)
+            marks = tuple(WordMark(at, at * WORD_SAMPLES, (at + 1) * WORD_SAMPLES) for at in range(first, last))
+            samples = len(action.words) * WORD_SAMPLES
+            self._voiced[action.utterance] = self._voiced.get(action.utterance, 0) + samples
+            self.inbox.append(Voiced(self.now_ns, action.utterance, samples, marks, action.final))
+        elif isinstance(action, StopPlayback):
+            self._voiced.pop(action.utterance, None)
+            self._held = False
+            self.inbox.append(SamplesPlayed(self.now_ns, action.utterance, self._played.get(action.utterance, 0)))
+        elif isinstance(action, Freeze | Resume):
+            self._held = isinstance(action, Freeze)
+
+    def _play(self) -> None:
+        if self._held or not self._voiced:
+            return
+        utterance, voiced = next(iter(self._voiced.items()))
+        played = self._played[utterance] = min(voiced, self._played.get(utterance, 0) + TICK_SAMPLES)
+        self.inbox.append(SamplesPlayed(self.now_ns, utterance, played))
+        if played == voiced:
+            del self._voiced[utterance]
+
+
+ANSWERED = (CallTool, Halt, ReplyStarted)
+
+
+@asynccontextmanager
+async def seats(
+    agent: Agent,
+    model: Nano,
+    count: int = 4,
+    config: SessionConfig | None = None,
+    use_recogniser: bool = True,
+    slots: int = 1024,
+) -> AsyncIterator[list[Seat]]:
+    """`count` open sessions on one slab of as many lanes (never fewer than 4)."""
+    config = config or SessionConfig(voice=False)
+    direct = Direct(Core(model, max(4, count), slots))
+    pump = asyncio.create_task(direct.pump())
+    made = []
+    try:
+        for number in range(count):
+            listener = Listener.of(agent, model, use_recogniser=use_recogniser)
+            made.append(Seat(agent, model, Lane(cast(Engine, direct), direct.open()), listener, config, number))
+        await asyncio.gather(*(seat.open() for seat in made))
+        yield made
+        for seat in made:
+            await seat.session.close()
+    finally:
+        pump.cancel()
+        await asyncio.gather(pump, return_exceptions=True)
+
+
+async def share(made: Sequence[Seat], jobs: Sequence[T], do: Callable[[Seat, T], Awaitable[R]]) -> list[R]:
+    """Do all jobs, each by the next free seat in a fresh conversation; results in the order of the jobs."""
+    results: dict[int, R] = {}
+    left = list(enumerate(jobs))[::-1]
+
+    async def work(seat: Seat) -> None:
+        while left:
+            number, job = left.pop()
+            await seat.fresh()
+            results[number] = await do(seat, job)
+
+    await asyncio.gather(*(work(seat) for seat in made))
+    return [results[number] for number in range(len(jobs))]
