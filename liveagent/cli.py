@@ -2,7 +2,7 @@
 
 What is wrong is one line that says what to do, and an exit status that says whose it is: 2 the one who wrote the agent
 or the command, 3 the machine, 4 the way to elsewhere, 5 a peer or a file from another version, 6 a tool; 1 is a check
-that did not hold. `LIVEAGENT_DEBUG=1` shows tracebacks instead.
+that did not hold, 70 a fault of liveagent's own. `LIVEAGENT_DEBUG=1` shows tracebacks instead.
 """
 
 from __future__ import annotations
@@ -104,6 +104,12 @@ def _typed_errors() -> Iterator[None]:
             raise
         typer.echo(f"liveagent: {error}", err=True)
         raise typer.Exit(next((code for kind, code in codes.items() if isinstance(error, kind)), 1)) from None
+    except Exception as error:
+        if os.environ.get("LIVEAGENT_DEBUG") or isinstance(error, typer.Exit):
+            raise
+        said = f"{type(error).__name__}: {error}".partition("\n")[0]
+        typer.echo(f"liveagent: a fault of its own, {said}; LIVEAGENT_DEBUG=1 shows where", err=True)
+        raise typer.Exit(70) from None
 
 
 @contextmanager

@@ -83,6 +83,16 @@ def test_a_status_says_whose_it_is(
         assert isinstance(runner.invoke(app, ["talk"]).exception, error)
 
 
+def test_a_fault_of_its_own_is_one_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def talk(agent: Any, **_: Any) -> int:
+        raise ZeroDivisionError("a\nb")
+
+    fake(monkeypatch, "liveagent.runtime.talk", talk=talk)
+    result = runner.invoke(app, ["talk"])
+    assert result.exit_code == 70 and "ZeroDivisionError: a; LIVEAGENT_DEBUG=1" in result.stderr
+    assert runner.invoke(app, ["bench"]).exit_code == 0
+
+
 def test_talk_is_called_as_agreed_and_its_status_is_the_commands(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -297,7 +297,6 @@ async def test_lines_of_a_script_wait_for_their_answers() -> None:
             await asyncio.sleep(0)
 
     job = asyncio.create_task(next_line())
-    await asyncio.sleep(0)
     await ticks(20)
     assert await job == "one"
     job = asyncio.create_task(next_line())
@@ -310,7 +309,11 @@ async def test_lines_of_a_script_wait_for_their_answers() -> None:
     made.feed(ev.ReplyEnded(0, 1))
     await ticks(20)
     assert await job == "two"
-    assert await next_line() == "the end"
+    job = asyncio.create_task(next_line())
+    await ticks(3)
+    assert not job.done()
+    await ticks(20)
+    assert await job == "the end"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a pseudo-terminal is needed")

@@ -47,6 +47,7 @@ class Terminal:
         self._calm: Callable[[], None] | None = None
         self._lock = threading.Lock()  # between whoever feeds and whoever draws
         self._live: Live | None = None
+        self._screen = _Locked(Screen(self.view, self.line, self.title, self.hints, self.signs), self._lock)
 
     def feed(self, item: Event | Action) -> None:
         """Take in one event or action; what is finished and has no room any more is written above, for good."""
@@ -60,7 +61,7 @@ class Terminal:
 
     def render(self) -> RenderableType:
         """What is to be seen now."""
-        return _Locked(Screen(self.view, self.line, self.title, self.hints, self.signs), self._lock)
+        return self._screen
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -108,12 +109,13 @@ class Terminal:
         calm = asyncio.Event()
         self._calm = lambda: _tell(loop, calm)
         try:
-            for line in lines:
-                await calm.wait()
+            for line in (*lines, None):  # None: the end, too, waits for the last answer
+                while self.view.calm_ticks < CALM_TICKS:
+                    calm.clear()
+                    await calm.wait()
                 self.view.calm_ticks = 0
-                calm.clear()
-                yield line
-            await calm.wait()
+                if line is not None:
+                    yield line
         finally:
             self._calm = None
 

@@ -232,7 +232,9 @@ class Screen:
     """A rich renderable of all that a view holds, cut at the top to the height there is."""
 
     def __init__(self, view: View, line: Line, title: str, hints: Sequence[str], signs: Signs) -> None:
-        self.view, self.line, self.title, self.hints, self.signs = view, line, title, tuple(hints), signs
+        self.view, self.line, self.title, self.hints, self.signs = view, line, title, hints, signs
+        self._drawn: dict[int, tuple[Entry, list[list[Segment]]]] = {}  # settled entries look the same ever after
+        self._drawn_width = 0
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
@@ -240,11 +242,20 @@ class Screen:
         flat = options.update(height=None)
         status = console.render_lines(self._status(width, console), flat, pad=False)
         room = max(1, height - len(status))
+        before, self._drawn = (self._drawn if width == self._drawn_width else {}), {}
+        self._drawn_width = width
         entries: list[list[Segment]] = []
         for entry in reversed(self.view.entries):
             if len(entries) >= room:
                 break
-            entries = console.render_lines(entry_row(entry, self.signs), flat, pad=False) + entries
+            known = before.get(id(entry))
+            if known is not None and known[0] is entry:
+                lines = known[1]
+            else:
+                lines = console.render_lines(entry_row(entry, self.signs), flat, pad=False)
+            if entry.settled and not isinstance(entry, Heard):  # typed words are still told to be in the grammar
+                self._drawn[id(entry)] = entry, lines
+            entries = lines + entries
         for line in entries[-room:] + status[-height:]:
             yield from line
             yield Segment.line()
