@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from types import SimpleNamespace
 from typing import Any
 
@@ -225,6 +226,17 @@ def test_async_for(pulse: Pulse) -> None:
     chunks = asyncio.run(main())
     assert len(chunks) >= 10 and all(c.t_ns > 0 for c in chunks)
 
+    async def brief() -> Mic:
+        mic = Mic("mic")
+        async with aclosing(mic.chunks()) as chunks:
+            async for _ in chunks:
+                return mic
+        raise AssertionError("it ended")
+
+    assert asyncio.run(brief())._keeper is None
+    with pytest.raises(DeviceError):
+        Mic("nowhere").chunks()
+
 
 @pytest.mark.audio
 def test_devices_that_are_not_there(pulse: Pulse) -> None:
@@ -253,12 +265,15 @@ def hear(
 
 def test_an_overflow_is_a_gap() -> None:
     mic = Mic()
-    hear(mic, 320, age_s=1.5)
-    hear(mic, 320, age_s=1.0, overflow=True)  # its clock says that about half a second is missing
-    hear(mic, 320, age_s=1.9, overflow=True)  # its clock says nothing
+    hear(mic, 320)
+    assert mic._end_ns is not None
+    mic._end_ns -= 10**9 // 2
+    hear(mic, 320, overflow=True)  # the clock says that about half a second is missing
+    mic._end_ns += 10**9
+    hear(mic, 320, overflow=True)  # the clock says nothing
     hear(mic, 320)
     gaps = [c.gap_samples for c in mic.read()]
-    assert gaps[0] == 0 and abs(gaps[1] - (RATE_HZ // 2 - 320)) < 400 and gaps[2:] == [320, 0]
+    assert gaps[0] == 0 and abs(gaps[1] - (RATE_HZ // 2 - 320)) < 2_000 and gaps[2:] == [320, 0]
     assert mic.overflows == 2 and mic.received_samples == 4 * 320 and mic.gap_samples == sum(gaps)
 
 
@@ -267,13 +282,13 @@ def test_an_impossible_device_clock_is_not_believed() -> None:
     before = time.monotonic_ns()
     hear(mic, 320, age_s=-5)
     hear(mic, 320, age_s=1e9)
-    assert all(before - 10**9 < c.t_ns <= time.monotonic_ns() for c in mic.read())
+    assert all(before - 10**9 // 8 < c.t_ns <= time.monotonic_ns() for c in mic.read())
 
 
 def test_other_rates_and_channels_are_resampled_and_a_gap_stays_in_its_place() -> None:
     mic, chunker = Mic(ring_ms=10_000), Chunker()
     for i in range(50):
-        hear(mic, 882, hz=44_100, channels=2, age_s=0.5 if i == 25 else 0.0, overflow=i == 25)
+        hear(mic, 882, hz=44_100, channels=2, overflow=i == 25)
     chunks = mic.read()
     for chunk in chunks:
         chunker.feed(chunk)

@@ -10,7 +10,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from liveagent.resample import Resampler
 
 BLOCK_MS = 20
 LATENCY_S = 0.04  # more comes in bursts, less tears on a busy machine
+MOST_AGE_S = 0.1
 ABSENT_SAMPLES = RATE_HZ // 25
 
 
@@ -96,6 +97,18 @@ class Mic:
             self._convert(samples, hz, t_ns, gap, chunks)
         return chunks
 
+    def chunks(self) -> AsyncGenerator[AudioChunk, None]:
+        """Starts at once (DeviceError), gives what is heard, and closes the microphone when the iterator is closed."""
+        self.start()
+        return self._until_closed()
+
+    async def _until_closed(self) -> AsyncGenerator[AudioChunk, None]:
+        try:
+            async for chunk in self:
+                yield chunk
+        finally:
+            await asyncio.to_thread(self.close)
+
     async def __aiter__(self) -> AsyncIterator[AudioChunk]:
         loop = asyncio.get_running_loop()
         news = asyncio.Event()
@@ -133,10 +146,10 @@ class Mic:
         now_ns = time.monotonic_ns()
         if self._keeper is not None:
             self._keeper.beat()
-        # The stream's clock is not ours, but its distance from now is.
+        # The stream's clock is not ours, but its distance from now is. A sound server's first guesses are wild (0.7 s
+        # was seen for sound that had just been made), and the first one sets a session's clock: so only so much.
         age_s = when.currentTime - when.inputBufferAdcTime
-        if not 0 <= age_s < 2:
-            age_s = frames / hz
+        age_s = min(age_s, MOST_AGE_S) if age_s >= 0 else frames / hz
         t_ns = now_ns - int(age_s * 1e9)
         samples = block.mean(axis=1, dtype=np.float32)  # a copy: PortAudio uses its buffer again
         at_16k = frames * RATE_HZ // hz
