@@ -14,6 +14,7 @@ import numpy as np
 from liveagent.action import Action, CallTool, Freeze, Resume, Say, StopPlayback
 from liveagent.audio import TICK_NS, TICK_SAMPLES, Samples, Tick
 from liveagent.event import Event, Inbox, SamplesPlayed, TextTyped, ToolReturned, Voiced, WordMark
+from liveagent.journal import to_float, to_int16
 from liveagent.runtime.answer import Out
 from liveagent.runtime.session import Session
 
@@ -58,7 +59,7 @@ class World:
     async def _tick(self, samples: Samples) -> None:
         self._play()
         inbox, self.inbox = self.inbox, []
-        tick = Tick(self.index, samples.astype(np.float32), self.now_ns)
+        tick = Tick(self.index, to_float(to_int16(samples)), self.now_ns)  # as it is recorded
         self.index += 1
         out = await self.session.tick(tick, inbox)
         self.ticks.append((tick, inbox, out))

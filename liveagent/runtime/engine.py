@@ -15,6 +15,7 @@ step, and with it the last bit of every number, is a property of the session (LA
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections import deque
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from liveagent.errors import ConfigError, LiveAgentError
+from liveagent.errors import ConfigError, DeviceError, LiveAgentError
 
 if TYPE_CHECKING:
     from liveagent.nn.nano import Nano
@@ -243,6 +244,12 @@ class Core:
     def _finish(self, n: int, reply: Reply | BaseException) -> None:
         self._lane[n].jobs.popleft().done(reply)
 
+    def abort(self, why: BaseException) -> None:
+        """Answer everything that waits with an error."""
+        for lane in self._lane:
+            while lane.jobs:
+                lane.jobs.popleft().done(why)
+
     def _hear(self, group: dict[int, _Job]) -> None:
         vad: dict[int, list[float]] = {n: [] for n in group}
         for n, job in group.items():
@@ -259,12 +266,16 @@ class Core:
             for n in ready:
                 vad[n].append(float(prob[n].reshape(-1)[-1]))
         heard: dict[int, Heard] = {}
+        broken: dict[int, DeviceError] = {}
         ready = [n for n in group if len(self._lane[n].ear_rest) >= self._block]
         if ready:
             x, active = self._rows(ready, "ear_rest", self._block)
             out = self.model.ear.step(x, self._ear, active)
             self.ear_steps += 1
             for n in ready:
+                if not bool(torch.isfinite(out.logp[n]).all()):  # this lane's alone: the others' are good
+                    broken[n] = DeviceError("the ear gave no numbers: its weights are damaged; install liveagent again")
+                    continue
                 heard[n] = Heard(
                     tuple(vad[n]),
                     out.logp[n].numpy().copy(),
@@ -272,7 +283,7 @@ class Core:
                     torch.softmax(out.kind[n], -1).numpy().copy(),
                 )
         for n in group:
-            self._finish(n, heard.get(n) or Heard(tuple(vad[n])))
+            self._finish(n, broken.get(n) or heard.get(n) or Heard(tuple(vad[n])))
 
     def _rows(self, ready: Sequence[int], rest: str, size: int) -> tuple[torch.Tensor, torch.Tensor]:
         x = torch.zeros(self.lanes, size)
@@ -355,10 +366,15 @@ class Core:
             assert job.rows is not None
             if job.fed < len(job.rows):
                 continue
-            self._fed(n, lane, job, logits[n].clone())
+            try:
+                self._fed(n, lane, job, logits[n].clone())
+            except Exception as error:  # this lane's alone: the others' numbers are good
+                self._finish(n, error)
 
     def _fed(self, n: int, lane: _Lane, job: _Job, logits: torch.Tensor) -> None:
         work = job.work
+        if not bool(torch.isfinite(logits).all()):
+            raise DeviceError("the decoder gave no numbers: its weights are damaged; install liveagent again")
         if isinstance(work, Probe):  # the branch is dropped; the lane's own last logits stand
             lane.length -= len(work.ids)
             self._cache.rewind(n, lane.length)
@@ -413,7 +429,9 @@ class Engine:
             queue.SimpleQueue()
         )
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="liveagent-engine", daemon=True)
+        self._gate = threading.Lock()
+        self._ended: LiveAgentError | None = None
+        self._thread = threading.Thread(target=self._live, name="liveagent-engine", daemon=True)
         self._thread.start()
 
     def open(self) -> int:
@@ -426,14 +444,29 @@ class Engine:
 
     def send(self, lane: int, work: Work, done: Callable[[Reply | BaseException], None]) -> None:
         """Queue work; `done` is called in the engine's thread with the reply or with what went wrong."""
-        if not self._thread.is_alive():
-            raise ConfigError("the engine is closed")
-        self._inbox.put((lane, work, done))
+        with self._gate:
+            if self._ended is not None:
+                raise self._ended
+            self._inbox.put((lane, work, done))
 
     def close(self) -> None:
         if self._thread.is_alive():
             self._inbox.put(None)
             self._thread.join(timeout=10)
+
+    def _live(self) -> None:
+        ended: LiveAgentError = ConfigError("the engine is closed")
+        try:
+            self._run()
+        except BaseException as error:  # whatever it was: nobody may wait for ever for what will not come
+            ended = DeviceError(f"the engine stopped: {type(error).__name__}: {error}; start again")
+            ended.__cause__ = error
+        with self._gate:
+            self._ended = ended
+        while not self._inbox.empty():
+            if (item := self._inbox.get()) is not None:
+                item[2](ended)
+        self.core.abort(ended)
 
     def _run(self) -> None:
         while True:
@@ -475,14 +508,14 @@ class Lane:
             if isinstance(reply, LiveAgentError):
                 future.set_exception(reply)
             elif isinstance(reply, BaseException):
-                error = ConfigError(f"the engine failed: {type(reply).__name__}: {reply}")
+                error = DeviceError(f"the engine failed: {type(reply).__name__}: {reply}; see `liveagent doctor`")
                 error.__cause__ = reply
                 future.set_exception(error)
             else:
                 future.set_result(reply)
 
         def done(reply: Reply | BaseException) -> None:
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
                 loop.call_soon_threadsafe(settle, reply)
 
         self.engine.send(self.number, work, done)

@@ -2,12 +2,15 @@
 
 A call arrives as `CallTool` and comes back as `ToolReturned` or `ToolFailed`, through the session's inbox like a sound.
 A second `CallTool` with an id that was seen does nothing. Whatever a tool raises becomes `ToolFailed`; it never ends
-the session. Plain functions run in a worker thread, so that a slow one does not stop the clock.
+the session. Plain functions run in a thread of their own, so that a slow one does not stop the clock, and one that
+never returns keeps nobody from ending.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,6 +23,7 @@ from liveagent.tool import Tool
 
 REMEMBERED_CALLS = 4096
 CALLS_IN_FLIGHT = 8
+CLOSE_S = 1.0
 
 
 class Hands:
@@ -34,6 +38,7 @@ class Hands:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._physical: dict[str, bool] = {}
         self._halts = 0
+        self._threads = 0  # of plain functions, those past their deadline too
 
     def obey(self, action: CallTool | CancelCall | Halt) -> None:
         """Start or cancel a call, or halt. Returns at once."""
@@ -50,7 +55,7 @@ class Hands:
         self._seen[action.call_id] = None
         while len(self._seen) > REMEMBERED_CALLS:
             self._seen.popitem(last=False)
-        if len(self._tasks) >= CALLS_IN_FLIGHT:
+        if max(len(self._tasks), self._threads) >= CALLS_IN_FLIGHT:
             self._fail(action.call_id, "refused", f"{CALLS_IN_FLIGHT} calls are still running")
             return
         task = asyncio.get_running_loop().create_task(self._call(action), name=f"tool {action.name}")
@@ -89,9 +94,38 @@ class Hands:
         else:
             self._put(ToolReturned(self._now_ns(), action.call_id, result))
 
-    @staticmethod
-    async def _do(tool: Tool, args: dict[str, Any]) -> Any:
-        return await tool(**args) if tool.is_async else await asyncio.to_thread(tool, **args)
+    async def _do(self, tool: Tool, args: dict[str, Any]) -> Any:
+        return await tool(**args) if tool.is_async else await self._in_thread(tool, args)
+
+    async def _in_thread(self, tool: Tool, args: dict[str, Any]) -> Any:
+        """Not the loop's own workers: those are waited for at the end, and a tool may never return."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+
+        def settle(result: Any, error: BaseException | None) -> None:
+            self._threads -= 1
+            if future.done():
+                return
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        def work() -> None:
+            result: Any = None
+            failed: BaseException | None = None
+            try:
+                result = tool(**args)
+            except StopIteration:  # a future refuses it
+                failed = ToolError("the tool stopped without a result")
+            except BaseException as error:
+                failed = error if isinstance(error, Exception) else ToolError(f"the tool ended with {error!r}")
+            with contextlib.suppress(RuntimeError):  # the session has ended meanwhile
+                loop.call_soon_threadsafe(settle, result, failed)
+
+        self._threads += 1
+        threading.Thread(target=work, name=f"tool {tool.name}", daemon=True).start()
+        return await future
 
     def _fail(self, call_id: str, reason: str, message: str) -> None:
         self._put(ToolFailed(self._now_ns(), call_id, reason, message))
@@ -101,8 +135,9 @@ class Hands:
         self._physical.pop(call_id, None)
 
     async def close(self) -> None:
-        """Cancel what still runs and wait for it."""
+        """Cancel what still runs, and wait a second for it to end."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_S)

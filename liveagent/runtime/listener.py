@@ -90,7 +90,8 @@ class Listener:
 
     @property
     def has_recogniser(self) -> bool:
-        return self._recogniser is not None
+        """Whether PocketSphinx listens, be it for the stop word alone."""
+        return self._recogniser is not None or self._stop is not None
 
     def begin(self) -> None:
         """Somebody began to speak: an utterance opens, from the pre-roll on."""

@@ -25,13 +25,14 @@ from liveagent.action import (
     StopPlayback,
 )
 from liveagent.audio import TICK_NS, TICK_SAMPLES, AudioChunk, Chunker, Samples, Tick
-from liveagent.errors import DeviceError
+from liveagent.errors import LiveAgentError
 from liveagent.event import AudioHeard, Event, GapMarked, Inbox, LagNoted, Noted, SamplesPlayed, TextTyped
 from liveagent.journal import to_float, to_int16
 from liveagent.runtime.answer import Out
 from liveagent.runtime.hands import Hands
 from liveagent.runtime.record import Recorder
 from liveagent.runtime.session import SILENT_SAMPLES, Session
+from liveagent.runtime.viewer import Viewer
 from liveagent.runtime.voicer import Voicer
 
 INBOX_EVENTS = 256
@@ -80,7 +81,7 @@ class Live:
         view: Callable[[Event | Action], None],
         real_time: bool = True,
     ) -> None:
-        self.session, self.speaker, self.recorder, self.view = session, speaker, recorder, view
+        self.session, self.speaker, self.recorder, self.view = session, speaker, recorder, Viewer(view)
         self.real_time = real_time
         self.chunker = Chunker()
         self.lag_ns = 0
@@ -122,7 +123,7 @@ class Live:
         self._tick_ns = tick.t_ns + TICK_NS
         reference = self.speaker.reference(tick.t_ns)
         reference = to_float(to_int16(reference)) if reference.any() else SILENT_SAMPLES
-        for report in self.speaker.sounded(self._tick_ns):
+        for report in self.speaker.sounded(self.now_ns()):
             self.put(report)
         inbox, self._inbox = self._inbox, []
         if tick.gap_samples:
@@ -132,8 +133,7 @@ class Live:
         if self.recorder is not None:
             try:
                 self.recorder.tick(tick, reference, inbox, out)
-            except DeviceError as error:
-                self.recorder = None
+            except LiveAgentError as error:  # once: a broken recorder keeps quiet
                 self.view(Noted(self._tick_ns, "recording_stopped", str(error)))
         for event in (*inbox, *out.events):
             if not isinstance(event, AudioHeard):
@@ -175,7 +175,10 @@ class Live:
 
     async def close(self) -> None:
         if self.recorder is not None:
-            self.recorder.close()
+            try:
+                await asyncio.to_thread(self.recorder.close)
+            except LiveAgentError as error:
+                self.view(Noted(self.now_ns(), "recording_stopped", str(error)))
         if self.voicer is not None:
             await self.voicer.close()
         await self.hands.close()

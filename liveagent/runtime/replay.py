@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from liveagent.action import Action
+from liveagent.action import to_json as action_json
 from liveagent.agent import Agent
 from liveagent.audio import Samples, Tick
 from liveagent.errors import ConfigError, ProtocolError
 from liveagent.event import Event, Inbox
 from liveagent.journal import Header, Recording, read
+from liveagent.jsonform import Json
 from liveagent.manners import Manners
 from liveagent.runtime.answer import Out
 from liveagent.runtime.record import header_of
@@ -24,6 +26,11 @@ from liveagent.runtime.session import SILENT_SAMPLES, Session, SessionConfig
 
 if TYPE_CHECKING:
     from liveagent.nn.nano import Nano
+
+
+MAX_LANES = 256
+MAX_SLOTS = 1 << 16
+SHOWN = 200
 
 
 @dataclass(slots=True)
@@ -89,12 +96,38 @@ def ticks_of(recording: Recording) -> Iterator[RecordedTick]:
 
 
 def config_of(header: Header) -> SessionConfig:
-    """The settings that the recorded session had."""
-    return SessionConfig(
-        voice=bool(header.more.get("voice", True)),
-        grammar=bool(header.more.get("grammar", True)),
-        manners=Manners(half_duplex=bool(header.more.get("half_duplex", False))),
-    )
+    """The settings that the recorded session had. ConfigError for settings that this version does not know."""
+    settings = header.more.get("settings")
+    try:
+        if not isinstance(settings, dict):
+            raise TypeError("it names no settings")
+        given = dict(settings)
+        manners = given.pop("manners", {})
+        if not isinstance(manners, dict):
+            raise TypeError("its manners are no object")
+        config = SessionConfig(**_typed(SessionConfig(), given), manners=Manners(**_typed(Manners(), manners)))
+    except TypeError as error:
+        raise ConfigError(f"the recording was made by another version of liveagent: {error}") from error
+    if not 1 <= config.slots <= MAX_SLOTS or not 4 <= header.lanes <= MAX_LANES:
+        raise ConfigError(f"the recording wants {config.slots} slots and {header.lanes} lanes: no session has so many")
+    return config
+
+
+def _typed(known: SessionConfig | Manners, given: dict[str, Json]) -> dict[str, Any]:
+    """Values from a header, each of the type that its setting has. TypeError."""
+    kinds = {each.name: type(getattr(known, each.name)) for each in fields(known)}
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        kind = kinds.get(name)
+        if kind is None:
+            raise TypeError(f"it has a setting {name!r}, which this version does not know")
+        if kind is frozenset and isinstance(value, list) and all(isinstance(each, str) for each in value):
+            values[name] = frozenset(str(each) for each in value)
+        elif kind is float and type(value) is int or type(value) is kind:
+            values[name] = value
+        else:
+            raise TypeError(f"its setting {name!r} is of another kind")
+    return values
 
 
 def load(path: Path) -> Recording:
@@ -127,7 +160,7 @@ async def run(session: Session, recording: Recording) -> Report:
 def _difference(each: RecordedTick, out: Out) -> Difference:
     for was, now in zip(each.out.actions, out.actions, strict=False):
         if was != now:
-            return Difference(each.tick.index, type(was).__name__, type(now).__name__)
+            return Difference(each.tick.index, action_json(was)[:SHOWN], action_json(now)[:SHOWN])
     if len(each.out.actions) != len(out.actions):
         return Difference(each.tick.index, f"{len(each.out.actions)} actions", f"{len(out.actions)} actions")
     return Difference(each.tick.index, f"tokens {each.out.tokens}", f"tokens {out.tokens}")
@@ -151,11 +184,14 @@ def replay(path: Path, check: bool = False, agent: Agent | None = None, model: N
     now = header_of(agent, model, header.lanes, config, "", listener.has_recogniser)
     warnings = tuple(
         f"recorded with {name} {getattr(header, name)}, here it is {getattr(now, name)}"
-        for name in ("liveagent", "torch", "instruction_set", "agent", "weights")
+        for name in ("liveagent", "torch", "instruction_set", "dtype", "seed", "agent", "weights")
         if getattr(header, name) != getattr(now, name)
     )
     if bool(header.more.get("recogniser")) != listener.has_recogniser:
-        warnings += ("recorded with PocketSphinx, which is missing here",)
+        with_, without = ("here", "then") if listener.has_recogniser else ("then", "here")
+        warnings += (f"PocketSphinx listened {with_}, and not {without}",)
+    elif header.more.get("hears") != now.more["hears"]:
+        warnings += (f"heard with {header.more.get('hears')}, here it is {now.more['hears']}",)
     if check and warnings:
         raise ConfigError("this recording cannot be checked here: " + "; ".join(warnings))
 

@@ -163,7 +163,9 @@ class Session:
             await self._played(event)
         elif isinstance(event, VoiceFailed):
             self._note(Noted(event.t_ns, "mute", event.message))
-            await self._end_reply(complete=True)
+            if (reply := self.answer.reply) is not None and reply.utterance == event.utterance:
+                await self._finish_decoding()
+                await self._end_reply(complete=True)  # what nobody can hear is read
         elif isinstance(event, ToolReturned):
             await self._returned(event.call_id, str(event.result), False)
         elif isinstance(event, ToolFailed):
@@ -308,7 +310,7 @@ class Session:
         await self._align(whole)
 
     async def _align(self, whole: Sequence[int]) -> int:
-        """Make the cache hold exactly `whole` as the open turn; what agrees stays. Returns the decoder steps it took."""
+        """Make the cache hold exactly `whole` as the open turn; what agrees stays. Returns how many steps it took."""
         assert self._user is not None
         user = self._user
         same = len(_agreeing(tuple(user.ids), tuple(whole)))
