@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -19,10 +19,12 @@ from liveagent.action import Action
 from liveagent.agent import Agent
 from liveagent.audio import SAMPLE_NS, AudioChunk
 from liveagent.errors import ConfigError, DeviceError
-from liveagent.event import Event, Noted
+from liveagent.event import DeviceBack, DeviceLost, Event, Noted
 from liveagent.manners import Manners
+from liveagent.ports.mic import Mic
 from liveagent.runtime.engine import Core, Engine, Lane
 from liveagent.runtime.hands import Hands
+from liveagent.runtime.hearing_check import check_hearing
 from liveagent.runtime.listener import Listener
 from liveagent.runtime.live import RUN_OUT_TICKS, Live, Loudspeaker, silence
 from liveagent.runtime.record import Recorder, header_of
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 
 LANES = 4
 CHECK_PHRASES = ("turn on the kitchen light", "what can you do", "set a timer for five minutes")
-CHECK_SECONDS = 8
 
 
 class Screen(Protocol):
@@ -120,8 +121,14 @@ async def talk(
     """
     note = _noter(terminal)
     voice = _voice_or_note(agent, note)
-    speaker = _speaker(text_only or fast or voice is None, note)
-    sounds, is_mic = _sounds(source, text_only, fast, note)
+    lives: list[Live] = []
+
+    def put(event: DeviceLost | DeviceBack) -> None:  # devices exist before the session that hears of them
+        for live in lives:
+            live.put(event)
+
+    speaker = _speaker(text_only or fast or voice is None, note, put)
+    sounds = _sounds(source, text_only, fast, note, put)
     config = SessionConfig(voice=voice is not None, manners=Manners(half_duplex=False))
     async with open_session(agent, config) as session:
         for problem in session.listener.problems:
@@ -148,16 +155,32 @@ async def talk(
             terminal.feed,
             real_time=not fast,
         )
-        typing = asyncio.create_task(_read_typed(terminal, live))
+        lives.append(live)
+        skip = asyncio.Event()
+        typing = asyncio.create_task(_read_typed(terminal, live, skip))
         try:
-            if is_mic and check:
-                note("check", "say: " + "; ".join(f'"{phrase}"' for phrase in CHECK_PHRASES))
-            await _run(live, sounds, until_idle=not is_mic and not text_only, typing=typing if text_only else None)
+            if check and isinstance(sounds, Mic):
+                await _check(session, aiter(sounds), note, skip)
+            skip.set()
+            until_idle = not text_only and not isinstance(sounds, Mic)
+            await _run(live, aiter(sounds), until_idle, typing=typing if text_only else None)
         finally:
+            if isinstance(sounds, Mic):
+                sounds.close()
             typing.cancel()
             await asyncio.gather(typing, return_exceptions=True)
             await live.close()
     return 0
+
+
+async def _check(
+    session: Session, sounds: AsyncIterator[AudioChunk], note: Callable[[str, str], None], skip: asyncio.Event
+) -> None:
+    def tell(text: str) -> None:
+        note("check", text)
+
+    await check_hearing(session.agent, session.model, session.lane, sounds, CHECK_PHRASES, tell, skip.wait())
+    await session.open()  # a lane that has heard nothing: where a replay begins, too
 
 
 async def _run(
@@ -175,9 +198,11 @@ async def _run(
             return
 
 
-async def _read_typed(terminal: Screen, live: Live) -> None:
+async def _read_typed(terminal: Screen, live: Live, skip: asyncio.Event) -> None:
     async for line in terminal.typed_lines():
-        live.typed(line)
+        if skip.is_set():
+            live.typed(line)
+        skip.set()
 
 
 def _noter(terminal: Screen) -> Callable[[str, str], None]:
@@ -195,14 +220,16 @@ def _voice_or_note(agent: Agent, note: Callable[[str, str], None]) -> Voice | No
         return None
 
 
-def _speaker(nothing: bool, note: Callable[[str, str], None]) -> Loudspeaker:
+def _speaker(
+    nothing: bool, note: Callable[[str, str], None], put: Callable[[DeviceLost | DeviceBack], None]
+) -> Loudspeaker:
     from liveagent.ports.nullspeaker import NullSpeaker
 
     if nothing:
         return NullSpeaker()
     from liveagent.ports.speaker import Speaker
 
-    speaker = Speaker()
+    speaker = Speaker(on_event=put)
     try:
         speaker.start()
     except DeviceError as error:
@@ -212,18 +239,22 @@ def _speaker(nothing: bool, note: Callable[[str, str], None]) -> Loudspeaker:
 
 
 def _sounds(
-    source: str | None, text_only: bool, fast: bool, note: Callable[[str, str], None]
-) -> tuple[AsyncIterator[AudioChunk], bool]:
+    source: str | None,
+    text_only: bool,
+    fast: bool,
+    note: Callable[[str, str], None],
+    put: Callable[[DeviceLost | DeviceBack], None],
+) -> AsyncIterable[AudioChunk]:
     if text_only:
-        return silence(), False
-    if source is None or source == "mic":
-        from liveagent.ports.mic import Mic
-
-        try:
-            return Mic().chunks(), True
-        except DeviceError as error:
-            if source == "mic":
-                raise
-            note("no_microphone", f"{error}; playing the shipped clip as if it were one")
-            return file_source(str(clip_path()), real_time=not fast), False
-    return file_source(source, real_time=not fast), False
+        return silence()
+    if source is not None and source != "mic":
+        return file_source(source, real_time=not fast)
+    mic = Mic(on_event=put)
+    try:
+        mic.start()
+    except DeviceError as error:
+        if source == "mic":
+            raise
+        note("no_microphone", f"{error}; playing the shipped clip as if it were one")
+        return file_source(str(clip_path()), real_time=not fast)
+    return mic
