@@ -24,7 +24,8 @@ def collapse(path: tuple[int, ...]) -> tuple[int, ...]:
 
 def log_probabilities(rng: np.random.Generator, frames: int, pieces: int = 4) -> np.ndarray:
     logits = rng.standard_normal((frames, pieces)) * 2
-    return logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    logp: np.ndarray = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    return logp
 
 
 def brute_force(logp: np.ndarray, sentences: list[str]) -> tuple[float, set[str]]:
@@ -75,7 +76,8 @@ def test_the_partial_path_is_the_best_of_all_beginnings(seed: int) -> None:
 def peaks(pieces: list[int], width: int = 4) -> np.ndarray:
     logp = np.full((len(pieces), width), 0.02 / (width - 1))
     logp[np.arange(len(pieces)), pieces] = 0.98
-    return np.log(logp)
+    np.log(logp, out=logp)
+    return logp
 
 
 def test_word_ends_are_where_the_last_piece_began() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,14 +25,20 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float32]
 RATE_HZ = 16_000
-REJECT_NATS = -5.5  # mean score of the words, per frame of 10 ms, below which speech counts as outside the grammar
+REJECT_NATS = -5.25  # mean score of the words, per frame of 10 ms, below which speech counts as outside the grammar
 _SLOPE_NATS = 0.3
+_WORD_NATS, _WORD_FRAMES = -8.0, 8  # one word this far off spoils the sentence, unless it is shorter than that
+_QUIET_NATS, _QUIET_FRAMES = -9.5, 15  # "silence" this far off was speech that no word took: "good morning (everyone)"
 _PAD_SAMPLES = 4_000  # quiet before and after: the models of silence need some frames to stand in
 _MAX_SAMPLES = 20 * RATE_HZ  # nobody says one command for longer, and the search keeps its whole history
 # A steady noise lies far from all sounds alike, so a short word fits it as well as any. Speech swings.
 _MIN_SWING_DB = 6.0
-# Digital silence has log energy -inf and spoils the running mean of the cepstra, so a whisper of fixed noise is added.
-_FLOOR = np.random.default_rng(16_000).standard_normal(RATE_HZ).astype(np.float32) * np.float32(1e-4)
+
+
+@cache
+def _whisper() -> Floats:
+    """A second of fixed noise to add: digital silence has log energy -inf and spoils the running mean of cepstra."""
+    return np.random.default_rng(16_000).standard_normal(RATE_HZ).astype(np.float32) * np.float32(1e-4)
 
 
 class Recogniser:
@@ -53,8 +60,8 @@ class Recogniser:
             raise ConfigError("there is nothing to recognise: no tool has a closed phrase, and there are no questions")
         self.automaton = automaton
         self.reject_nats = reject_nats
-        self._decoder = _decoder()
-        self.guessed = _teach(self._decoder, automaton.words, say or {}, pronounce)
+        self._decoder = make_decoder()
+        self.guessed = teach(self._decoder, automaton.words, say or {}, pronounce)
         transitions = [(start, end, 1.0, word) for start, end, word in automaton.arcs]
         self._decoder.add_fsg("said", self._decoder.create_fsg("said", 0, automaton.final, transitions))
         self._decoder.activate_search("said")
@@ -68,7 +75,7 @@ class Recogniser:
             self._samples = 0
             self._levels_db.clear()
             self._process(np.zeros(_PAD_SAMPLES, np.float32))
-        if self._samples < _MAX_SAMPLES:
+        if len(samples) and self._samples < _MAX_SAMPLES:
             self._process(samples)
             pieces = np.nan_to_num(samples[: len(samples) // 160 * 160].astype(np.float64)).reshape(-1, 160)
             self._levels_db.extend(10 * np.log10((pieces**2).mean(1) + 1e-10))
@@ -87,17 +94,22 @@ class Recogniser:
         cut = self._samples >= _MAX_SAMPLES
         self._samples = -1
         words: list[str] = []
-        nats, frames = 0.0, 0
+        nats, frames, torn = 0.0, 0, False
         for segment in self._decoder.seg() or ():
-            if segment.word[0] not in "<[+":  # silence, noise
-                words.append(segment.word.partition("(")[0])  # "the(2)" is the second way to say it
-                nats += math.log(max(segment.ascore, 1e-300))
-                frames += segment.end_frame - segment.start_frame + 1
+            here = segment.end_frame - segment.start_frame + 1
+            score = math.log(max(segment.ascore, 1e-300))
+            if segment.word[0] in "<[+":  # silence, noise
+                torn |= here >= _QUIET_FRAMES and score / here < _QUIET_NATS
+                continue
+            torn |= here >= _WORD_FRAMES and score / here < _WORD_NATS
+            words.append(segment.word.partition("(")[0])  # "the(2)" is the second way to say it
+            nats += score
+            frames += here
         if not words:
             return Recognised()
         score = nats / frames
         low, high = np.percentile(self._levels_db, [10, 90]) if self._levels_db else (0.0, 0.0)
-        whole = self.automaton.accepts(words) and not cut and high - low >= _MIN_SWING_DB
+        whole = self.automaton.accepts(words) and not cut and not torn and high - low >= _MIN_SWING_DB
         confidence = 1 / (1 + math.exp(min(50.0, (self.reject_nats - score) / _SLOPE_NATS))) if whole else 0.0
         return Recognised(tuple(words), score, confidence, whole and score >= self.reject_nats)
 
@@ -108,7 +120,7 @@ class Recogniser:
             self._samples = -1
 
     def _process(self, samples: Floats) -> None:
-        self._decoder.process_raw(_pcm(samples, self._samples), False, False)
+        self._decoder.process_raw(pcm(samples, self._samples), False, False)
         self._samples += len(samples)
 
 
@@ -127,8 +139,8 @@ class KeyPhrase:
         pronounce: Callable[[str], Sequence[str]] = phones_of_letters,
     ) -> None:
         self.phrase = phrase
-        self._decoder = _decoder(compallsen=False, kws_threshold=threshold)
-        _teach(self._decoder, phrase.split(), say or {}, pronounce)
+        self._decoder = make_decoder(compallsen=False, kws_threshold=threshold)
+        teach(self._decoder, phrase.split(), say or {}, pronounce)
         self._decoder.add_keyphrase("key", phrase)
         self._decoder.activate_search("key")
         self._decoder.start_utt()
@@ -136,7 +148,9 @@ class KeyPhrase:
 
     def feed(self, samples: Floats) -> bool:
         """16 kHz mono float32, any length."""
-        self._decoder.process_raw(_pcm(samples, self._samples), False, False)
+        if not len(samples):
+            return False
+        self._decoder.process_raw(pcm(samples, self._samples), False, False)
         self._samples += len(samples)
         heard = self._decoder.hyp() is not None
         if heard or self._samples > _MAX_SAMPLES:  # a new utterance: its history stays short
@@ -150,7 +164,7 @@ class KeyPhrase:
         self._samples = 0
 
 
-def _decoder(compallsen: bool = True, **options: Any) -> pocketsphinx.Decoder:
+def make_decoder(compallsen: bool = True, **options: Any) -> pocketsphinx.Decoder:
     try:
         import pocketsphinx
     except ImportError as error:
@@ -160,15 +174,15 @@ def _decoder(compallsen: bool = True, **options: Any) -> pocketsphinx.Decoder:
     return pocketsphinx.Decoder(lm=None, loglevel="FATAL", compallsen=compallsen, **options)
 
 
-def _pcm(samples: Floats, at: int) -> bytes:
+def pcm(samples: Floats, at: int) -> bytes:
     """16 bit, over the fixed whisper of noise at this place of the utterance; what is no number counts as silence."""
     clean = np.nan_to_num(np.asarray(samples, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    floor = np.resize(np.roll(_FLOOR, -(at % RATE_HZ)), len(clean))
-    pcm: bytes = (np.clip(clean + floor, -1, 1) * 32767).astype("<i2").tobytes()
-    return pcm
+    floor = np.resize(np.roll(_whisper(), -(at % RATE_HZ)), len(clean))
+    sound: bytes = (np.clip(clean + floor, -1, 1) * 32767).astype("<i2").tobytes()
+    return sound
 
 
-def _teach(
+def teach(
     decoder: pocketsphinx.Decoder,
     words: Sequence[str],
     say: Mapping[str, str],

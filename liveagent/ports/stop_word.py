@@ -1,0 +1,111 @@
+"""`StopWord`: hears "stop" at the beginning of a burst of sound, on raw samples, without waiting for its end.
+
+A keyphrase search takes "start" for "stop" once in a while. Here "stop" competes with the other words that are likely
+to be said, all of them in a loop; it counts when it wins as the first word of a burst and the next sound has begun.
+It costs nothing while it is quiet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from liveagent.ports.recogniser import RATE_HZ, Floats, make_decoder, pcm, teach
+from liveagent.pronounce import phones_of_letters
+
+_FRAME = 160  # 10 ms
+_RISE_DB = 12.0  # over the floor: a burst begins
+_QUIET_FRAMES = 30  # 300 ms under that: the burst is over
+_LEAD_FRAMES = 20  # of what came before are searched too: a plosive begins before it is loud
+_LISTEN_FRAMES = 150  # a first word is over by then
+_SETTLE_FRAMES = 8  # the word must have ended this long ago
+_REJECT_NATS = -5.0
+# Frequent words to lose to, and some that sound like it; not "stopped" or "stuff", which would win too often.
+_OTHERS = (
+    "start star story top shop hold hot help free trees please i you he she it we they the a this that there what "
+    "where who how why can could do does is are have get give make see say tell think want know not no yes and but if "
+    "so of at for with from about good morning thank now"
+)
+
+
+class StopWord:
+    """`feed` returns True once for each burst that begins with one of `words`. Raises DeviceError without
+    pocketsphinx. `others`: what else a burst is likely to begin with, such as the
+    automaton's first words (`automaton.next_words()`)."""
+
+    def __init__(
+        self,
+        words: Sequence[str] = ("stop", "halt", "freeze"),
+        others: Sequence[str] = (),
+        say: Mapping[str, str] | None = None,
+        pronounce: Callable[[str], Sequence[str]] = phones_of_letters,
+    ) -> None:
+        self.words = frozenset(words)
+        rivals = sorted({*_OTHERS.split(), *others} - self.words)
+        self._decoder = make_decoder()
+        teach(self._decoder, [*sorted(self.words), *rivals], say or {}, pronounce)
+        arcs = [(0, 1, 1.0, word) for word in (*sorted(self.words), *rivals)]
+        arcs += [(1, 1, 1.0, word) for word in rivals]
+        self._decoder.add_fsg("stop", self._decoder.create_fsg("stop", 0, 1, arcs))
+        self._decoder.activate_search("stop")
+        self._open = False
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the burst and the floor."""
+        self._end()
+        self._floor_db = -60.0
+        self._rest = np.zeros(0, np.float32)
+        self._lead: deque[Floats] = deque(maxlen=_LEAD_FRAMES)
+        self._quiet = 0
+
+    def feed(self, samples: Floats) -> bool:
+        """16 kHz mono float32 in [-1, 1], any length."""
+        heard = False
+        samples = np.concatenate([self._rest, np.nan_to_num(samples).astype(np.float32)])
+        whole = len(samples) // _FRAME * _FRAME
+        self._rest = samples[whole:]
+        for frame in samples[:whole].reshape(-1, _FRAME):
+            level_db = 10 * math.log10(float((frame.astype(np.float64) ** 2).mean()) + 1e-9)
+            # The floor follows down at once and up by 3 dB a second.
+            self._floor_db = min(max(self._floor_db + 0.03, -75.0), max(level_db, -75.0))
+            loud = level_db > self._floor_db + _RISE_DB
+            self._quiet = 0 if loud else self._quiet + 1
+            if loud and not self._open:
+                self._decoder.start_utt()
+                self._open, self._frames, self._done = True, 0, False
+                for before in self._lead:
+                    self._process(before)
+            self._lead.append(frame)
+            if not self._open:
+                continue
+            if self._quiet > _QUIET_FRAMES:
+                self._end()
+            elif not self._done:
+                self._process(frame)
+                if self._frames % 4 == 0 and self._won():
+                    heard = self._done = True
+                self._done |= self._frames > _LISTEN_FRAMES
+        return heard
+
+    def _process(self, frame: Floats) -> None:
+        self._decoder.process_raw(pcm(frame, self._frames * _FRAME % RATE_HZ), False, False)
+        self._frames += 1
+
+    def _won(self) -> bool:
+        for segment in self._decoder.seg() or ():
+            if segment.word[0] in "<[+":
+                continue
+            here = segment.end_frame - segment.start_frame + 1
+            score = math.log(max(segment.ascore, 1e-300)) / here
+            settled = self._frames - segment.end_frame > _SETTLE_FRAMES
+            return segment.word.partition("(")[0] in self.words and settled and score >= _REJECT_NATS
+        return False
+
+    def _end(self) -> None:
+        if self._open:
+            self._decoder.end_utt()
+        self._open = False
