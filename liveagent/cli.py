@@ -56,6 +56,8 @@ def talk_with(
     record: Path | None = None,
     check: bool = True,
     fast: bool = False,
+    headphones: bool = False,
+    push_to_talk: bool = False,
 ) -> int:
     """One session in this terminal, until it ends; returns an exit status. Ctrl-C raises KeyboardInterrupt.
 
@@ -82,6 +84,8 @@ def talk_with(
                 check=check,
                 fast=fast,
                 origin=name,
+                headphones=headphones,
+                push_to_talk=push_to_talk,
             )
         )
 
@@ -165,6 +169,10 @@ def talk(
         Path | None, typer.Option(metavar="FILE", help="Keep what is heard and decided, to `replay` it. Holds voices.")
     ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Hear a file as fast as it can be heard.")] = False,
+    headphones: Annotated[
+        bool, typer.Option("--headphones", help="You wear some: replies can be interrupted by voice.")
+    ] = False,
+    push_to_talk: Annotated[bool, typer.Option("--push-to-talk", help="Tab begins and ends what you say.")] = False,
     no_check: Annotated[bool, typer.Option("--no-check", help="Skip the check of the microphone.")] = False,
 ) -> None:
     """Talk with an agent in this terminal. Without a microphone a shipped clip is heard instead."""
@@ -180,7 +188,15 @@ def talk(
             raise ConfigError(f"--record {record}: there is no folder {record.absolute().parent}; make it first")
         made = load_agent(agent)
         status = talk_with(
-            made, agent, source=source, text_only=text, record=record, check=not no_check, fast=fast
+            made,
+            agent,
+            source=source,
+            text_only=text,
+            record=record,
+            check=not no_check,
+            fast=fast,
+            headphones=headphones,
+            push_to_talk=push_to_talk,
         )
     raise typer.Exit(status)
 

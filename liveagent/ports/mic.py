@@ -131,7 +131,8 @@ class Mic:
                     await news.wait()
                     news.clear()
         finally:
-            self._wake = lambda: None
+            if self._wake is wake:  # a later reader has its own
+                self._wake = lambda: None
 
     def probe(self) -> Probe:
         try:

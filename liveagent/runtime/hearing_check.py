@@ -7,7 +7,8 @@ that a recording starts from the same place as its replay. Any typed line skips 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -73,21 +74,21 @@ async def check_hearing(
     skipping = asyncio.ensure_future(skip)
     found: list[Checked] = []
     try:
-        ticks = _ticks(sounds)
-        for phrase in phrases_of(agent, wanted):
-            tell(f'please say: "{phrase}"   (Enter with any word skips)')
-            checked = await _one(phrase, listener, lane, ticks, skipping)
-            if checked is None:
-                break
-            found.append(checked)
-            tell(checked.said)
+        async with aclosing(_ticks(sounds)) as ticks:
+            for phrase in phrases_of(agent, wanted):
+                tell(f'please say: "{phrase}"   (Enter with any word skips)')
+                checked = await _one(phrase, listener, lane, ticks, skipping)
+                if checked is None:
+                    break
+                found.append(checked)
+                tell(checked.said)
     finally:
         skipping.cancel()
         listener.close()
     return found
 
 
-async def _ticks(sounds: AsyncIterator[AudioChunk]) -> AsyncIterator[Tick]:
+async def _ticks(sounds: AsyncIterator[AudioChunk]) -> AsyncGenerator[Tick, None]:
     chunker = Chunker()
     async for chunk in sounds:
         for tick in chunker.feed(chunk):

@@ -16,7 +16,7 @@ import numpy as np
 from liveagent.agent import Agent
 from liveagent.audio import Samples
 from liveagent.ctc import CtcSearch, Greedy, Spike, Spot
-from liveagent.errors import DeviceError
+from liveagent.errors import ConfigError, DeviceError
 from liveagent.event import WordSource
 from liveagent.runtime.engine import Heard
 from liveagent.spoken import spoken
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from liveagent.nn.nano import Nano
     from liveagent.nn.pieces import Pieces
     from liveagent.ports.recogniser import KeyPhrase, Recogniser
+    from liveagent.ports.stop_word import StopWord
 
 PREROLL_TICKS = 5
 PREROLL_BLOCKS = 3
@@ -56,7 +57,8 @@ class Listener:
         agent: Agent,
         pieces: Pieces,
         recogniser: Recogniser | None = None,
-        stop: KeyPhrase | None = None,
+        stop: StopWord | None = None,
+        wake: KeyPhrase | None = None,
         thresholds: Thresholds | None = None,
     ) -> None:
         self.agent, self.pieces = agent, pieces
@@ -67,24 +69,28 @@ class Listener:
         self._greedy = Greedy(pieces.blank)
         self._spikes: list[Spike] = []
         self._spot = Spot([pieces.encode("stop")], pieces.blank)
-        self._recogniser, self._stop = recogniser, stop
+        self._recogniser, self._stop, self._wake = recogniser, stop, wake
         self._sound: deque[Samples] = deque(maxlen=PREROLL_TICKS)
         self._blocks: deque[np.ndarray] = deque(maxlen=PREROLL_BLOCKS)
 
     @classmethod
     def of(cls, agent: Agent, model: Nano, use_recogniser: bool = True) -> Listener:
         """Build for an agent. A recogniser that is not installed becomes a problem that is told, not an error."""
-        recogniser, stop, problems = None, None, []
+        recogniser, stop, wake, problems = None, None, None, []
         if use_recogniser:
             from liveagent.ports.recogniser import KeyPhrase, Recogniser
+            from liveagent.ports.stop_word import StopWord
 
             try:
                 if agent.automaton.arcs:
                     recogniser = Recogniser(agent.automaton, agent.pronounced)
-                stop = KeyPhrase("stop")
+                stop = StopWord(others=tuple(agent.automaton.next_words()), say=agent.pronounced)
+                wake = KeyPhrase(agent.wake, say=agent.pronounced) if agent.wake else None
             except DeviceError as error:
                 problems.append(f"{error}; only voices like the ones nano was trained on will be understood")
-        listener = cls(agent, model.pieces, recogniser, stop)
+        if agent.wake and wake is None:
+            raise ConfigError(f"wake={agent.wake!r} needs PocketSphinx to listen for it: pip install pocketsphinx")
+        listener = cls(agent, model.pieces, recogniser, stop, wake)
         listener.problems = problems
         return listener
 
@@ -126,6 +132,10 @@ class Listener:
             scores.append(("ear", float(self._spot.feed(heard.logp))))
         return scores
 
+    def wake_heard(self, samples: Samples) -> bool:
+        """Whether the agent's wake phrase ended in this tick."""
+        return self._wake is not None and self._wake.feed(samples)
+
     def partial(self) -> Understood | None:
         """The words so far; None outside an utterance or before the first word."""
         if not self.open:
@@ -155,6 +165,11 @@ class Listener:
             return None
         found = self._understood(tuple(decided.text.split()), decided.source, decided.confidence)
         return replace(found, in_grammar=decided.in_grammar, unsure=decided.unsure)
+
+    def forget(self) -> None:
+        """Drop the pre-roll: what was said so far is nobody's beginning."""
+        self._sound.clear()
+        self._blocks.clear()
 
     def cancel(self) -> None:
         """It was nothing: forget the open utterance."""

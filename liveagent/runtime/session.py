@@ -43,6 +43,7 @@ from liveagent.event import (
     TurnTimed,
     Voiced,
     VoiceFailed,
+    WakeHeard,
     WordsHeard,
 )
 from liveagent.event import Ducked as DuckedEvent
@@ -172,6 +173,8 @@ class Session:
             await self._returned(event.call_id, event.message or event.reason, True)
         elif isinstance(event, TalkPressed | TalkReleased):
             await self._obey(self.turns.feed(event))
+            if self.turns.pressed and not self.listener.open:
+                self._begin_listening()
         elif isinstance(event, DeviceLost | DeviceBack):
             self._note(Noted(event.t_ns, type(event).__name__, getattr(event, "message", "") or event.device))
 
@@ -225,6 +228,11 @@ class Session:
             stopped = self.stop.feed(self._now_ns, name, score, own_voice=self._own_stop())
             if stopped is not None:
                 await self._stop(stopped)
+        if self.listener.wake_heard(gate.samples):
+            woken = WakeHeard(self._now_ns, self.agent.wake or "")
+            self._note(woken)
+            self.listener.forget()  # the wake phrase is no part of what is said after it
+            await self._obey(self.turns.feed(woken))
         self.listener.feed(gate.samples, heard)
         for probability in heard.vad:
             self._quiet = probability < self.config.manners.keep_speech
@@ -236,6 +244,10 @@ class Session:
         if self.turns.phase != "idle":
             await self._hear_words()
             await self._guess_end()
+
+    def _begin_listening(self) -> None:
+        self.listener.begin()
+        self._heard = self._stable = ()
 
     async def _hear_words(self) -> None:
         partial = self.listener.partial()
@@ -274,8 +286,7 @@ class Session:
             if isinstance(each, SpeechStarted):
                 self._note(each)
                 if not self.listener.open:
-                    self.listener.begin()
-                    self._heard = self._stable = ()
+                    self._begin_listening()
             elif isinstance(each, SpeechEnded):
                 self._note(each)
             elif isinstance(each, TurnEnded):

@@ -19,9 +19,10 @@ from liveagent.action import Action
 from liveagent.agent import Agent
 from liveagent.audio import SAMPLE_NS, AudioChunk
 from liveagent.errors import ConfigError, DeviceError
-from liveagent.event import DeviceBack, DeviceLost, Event, Noted
-from liveagent.manners import Manners
+from liveagent.event import DeviceBack, DeviceLost, Event, Noted, TalkPressed, TalkReleased
+from liveagent.manners import Manners, Mode
 from liveagent.ports.mic import Mic
+from liveagent.ports.nullspeaker import NullSpeaker
 from liveagent.runtime.engine import Core, Engine, Lane
 from liveagent.runtime.hands import Hands
 from liveagent.runtime.hearing_check import check_hearing
@@ -44,7 +45,7 @@ class Screen(Protocol):
 
     def feed(self, item: Event | Action) -> None: ...
 
-    def typed_lines(self) -> AsyncIterator[str]: ...
+    def typed_lines(self, pressed: Callable[[str], None]) -> AsyncIterator[str]: ...
 
 
 def load_model(agent: Agent) -> Nano:
@@ -113,11 +114,15 @@ async def talk(
     check: bool = True,
     fast: bool = False,
     origin: str = "voice",
+    headphones: bool = False,
+    push_to_talk: bool = False,
 ) -> int:
     """Run one session until its source ends or it is cancelled. Returns an exit code.
 
     source: "mic", a file or URL, or None: the microphone if there is one, else the shipped clip. fast: a file as fast
     as it can be computed, replies playing into nothing. origin: what the recording's header names as the agent.
+    headphones: nothing of the loudspeaker reaches the microphone; without them a terminal is half-duplex: while a reply
+    sounds it listens for the stop word alone. push_to_talk: Tab begins and ends a turn.
     """
     note = _noter(terminal)
     voice = _voice_or_note(agent, note)
@@ -129,7 +134,12 @@ async def talk(
 
     speaker = _speaker(text_only or fast or voice is None, note, put)
     sounds = _sounds(source, text_only, fast, note, put)
-    config = SessionConfig(voice=voice is not None, manners=Manners(half_duplex=False))
+    half_duplex = isinstance(sounds, Mic) and not isinstance(speaker, NullSpeaker) and not headphones
+    mode: Mode = "push_to_talk" if push_to_talk else "wake_phrase" if agent.wake else "open"
+    manners = Manners(mode=mode, half_duplex=half_duplex)
+    if half_duplex:
+        note("half_duplex", "while a reply sounds only \"stop\" is heard; with headphones, --headphones lets you interrupt")
+    config = SessionConfig(voice=voice is not None, manners=manners)
     async with open_session(agent, config) as session:
         for problem in session.listener.problems:
             note("recogniser", problem)
@@ -199,7 +209,12 @@ async def _run(
 
 
 async def _read_typed(terminal: Screen, live: Live, skip: asyncio.Event) -> None:
-    async for line in terminal.typed_lines():
+    def pressed(key: str) -> None:
+        if key == "tab" and live.session.config.manners.mode == "push_to_talk":
+            down = live.session.turns.pressed
+            live.put((TalkReleased if down else TalkPressed)(live.now_ns()))
+
+    async for line in terminal.typed_lines(pressed):
         if skip.is_set():
             live.typed(line)
         skip.set()
@@ -223,8 +238,6 @@ def _voice_or_note(agent: Agent, note: Callable[[str, str], None]) -> Voice | No
 def _speaker(
     nothing: bool, note: Callable[[str, str], None], put: Callable[[DeviceLost | DeviceBack], None]
 ) -> Loudspeaker:
-    from liveagent.ports.nullspeaker import NullSpeaker
-
     if nothing:
         return NullSpeaker()
     from liveagent.ports.speaker import Speaker
