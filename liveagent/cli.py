@@ -57,6 +57,7 @@ def talk_with(
     check: bool = True,
     fast: bool = False,
     headphones: bool = False,
+    full_duplex: bool = False,
     push_to_talk: bool = False,
 ) -> int:
     """One session in this terminal, until it ends; returns an exit status. Ctrl-C raises KeyboardInterrupt.
@@ -85,6 +86,7 @@ def talk_with(
                 fast=fast,
                 origin=name,
                 headphones=headphones,
+                full_duplex=full_duplex,
                 push_to_talk=push_to_talk,
             )
         )
@@ -172,6 +174,9 @@ def talk(
     headphones: Annotated[
         bool, typer.Option("--headphones", help="You wear some: replies can be interrupted by voice.")
     ] = False,
+    full_duplex: Annotated[
+        bool, typer.Option("--full-duplex", help="Interrupt by voice without headphones; trusts the echo gate.")
+    ] = False,
     push_to_talk: Annotated[bool, typer.Option("--push-to-talk", help="Tab begins and ends what you say.")] = False,
     no_check: Annotated[bool, typer.Option("--no-check", help="Skip the check of the microphone.")] = False,
 ) -> None:
@@ -196,6 +201,7 @@ def talk(
             check=not no_check,
             fast=fast,
             headphones=headphones,
+            full_duplex=full_duplex,
             push_to_talk=push_to_talk,
         )
     raise typer.Exit(status)

@@ -111,7 +111,7 @@ def test_talk_is_called_as_agreed_and_its_status_is_the_commands(
     assert called.pop("agent").tool("light") and called.pop("terminal").title.startswith("voice")
     assert called == {
         "source": "a.wav", "text_only": False, "record": tmp_path / "r", "check": False, "fast": True,
-        "origin": "voice", "headphones": False, "push_to_talk": False,
+        "origin": "voice", "headphones": False, "full_duplex": False, "push_to_talk": False,
     }  # fmt: skip
 
 

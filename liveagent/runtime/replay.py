@@ -152,9 +152,7 @@ async def run(session: Session, recording: Recording) -> Report:
         actions += ((each.tick.index, action) for action in out.actions)
         if difference is None and (out.actions, out.tokens) != (each.out.actions, each.out.tokens):
             difference = _difference(each, out)
-    return Report(
-        recording.header, count, recording.trouble, (), tokens, difference, tuple(events), tuple(actions)
-    )
+    return Report(recording.header, count, recording.trouble, (), tokens, difference, tuple(events), tuple(actions))
 
 
 def _difference(each: RecordedTick, out: Out) -> Difference:

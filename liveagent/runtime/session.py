@@ -77,6 +77,7 @@ class SessionConfig:
     """What a session may be told beside its agent.
 
     voice: whether something speaks the replies and reports what was played; without it a reply counts as read.
+    echo_gate: take the loudspeaker out of the microphone; needless, and a little harmful, with headphones.
     grammar: read whole-matching phrases off the parse (`by="grammar"`).
     """
 
@@ -85,6 +86,7 @@ class SessionConfig:
     low_tokens: int = 832
     voice: bool = True
     grammar: bool = True
+    echo_gate: bool = True
     manners: Manners = field(default_factory=Manners)
 
 
@@ -215,29 +217,32 @@ class Session:
     # --- listening
 
     async def _listen(self, tick: Tick, reference: Samples) -> None:
-        played = reference if len(reference) else np.zeros_like(tick.samples)
-        gate = self.echo.feed(tick.samples, played, self._echo_state)
-        near_end = bool(gate.near_end.any())
-        heard = await self.lane.hear(gate.samples)
-        level = dbfs(gate.samples)
+        if self.config.echo_gate:
+            played = reference if len(reference) else np.zeros_like(tick.samples)
+            gate = self.echo.feed(tick.samples, played, self._echo_state)
+            sound, near_end, late_samples = gate.samples, bool(gate.near_end.any()), DELAY_SAMPLES
+        else:
+            sound, near_end, late_samples = tick.samples, True, 0
+        heard = await self.lane.hear(sound)
+        level = dbfs(sound)
         speech = max(heard.vad, default=0.0)
         self._note(TickHeard(tick.t_ns, tick.index, level, speech))
         if heard.kind is not None:
             self._sense = _sense(heard.kind)
-        for name, score in self.listener.stop_scores(gate.samples, heard):
+        for name, score in self.listener.stop_scores(sound, heard):
             stopped = self.stop.feed(self._now_ns, name, score, own_voice=self._own_stop())
             if stopped is not None:
                 await self._stop(stopped)
-        if self.listener.wake_heard(gate.samples):
+        if self.listener.wake_heard(sound):
             woken = WakeHeard(self._now_ns, self.agent.wake or "")
             self._note(woken)
             self.listener.forget()  # the wake phrase is no part of what is said after it
             await self._obey(self.turns.feed(woken))
-        self.listener.feed(gate.samples, heard)
+        self.listener.feed(sound, heard)
         for probability in heard.vad:
             self._quiet = probability < self.config.manners.keep_speech
             assert self._origin_ns is not None
-            t_ns = self._origin_ns + (self._frames * VAD_FRAME_SAMPLES - DELAY_SAMPLES) * SAMPLE_NS
+            t_ns = self._origin_ns + (self._frames * VAD_FRAME_SAMPLES - late_samples) * SAMPLE_NS
             self._frames += 1
             frame = Frame(t_ns, probability, level, near_end, self._sense)
             await self._obey(self.turns.feed(frame))
@@ -351,9 +356,7 @@ class Session:
         self._latency.stamp("spoken", ended.speech_end_ns)
         self._latency.stamp("decided", self._now_ns)
         self._note(
-            WordsHeard(
-                self._now_ns, final.words, final.source, True, final.in_grammar, final.confidence, final.closed
-            )
+            WordsHeard(self._now_ns, final.words, final.source, True, final.in_grammar, final.confidence, final.closed)
         )
         await self._settle_stopping(now=True)
         await self._answer(" ".join(final.words), "audio", final)

@@ -72,14 +72,15 @@ async def open_session(
         engine.close()
 
 
-def open_voice(agent: Agent) -> Voice | None:
-    """The agent's voice, or None for silence. DeviceError when it is not there."""
+async def open_voice(agent: Agent) -> Voice | None:
+    """The agent's voice, its process started, or None for silence. DeviceError when it is not there."""
     if agent.voice is None:
         return None
-    from liveagent.ports.espeak import EspeakVoice, find_espeak
+    from liveagent.ports.espeak import EspeakVoice
 
-    find_espeak()
-    return EspeakVoice() if agent.voice == "espeak" else EspeakVoice(agent.voice)
+    voice = EspeakVoice() if agent.voice == "espeak" else EspeakVoice(agent.voice)
+    await voice.open()
+    return voice
 
 
 def clip_path() -> Path:
@@ -115,17 +116,19 @@ async def talk(
     fast: bool = False,
     origin: str = "voice",
     headphones: bool = False,
+    full_duplex: bool = False,
     push_to_talk: bool = False,
 ) -> int:
     """Run one session until its source ends or it is cancelled. Returns an exit code.
 
     source: "mic", a file or URL, or None: the microphone if there is one, else the shipped clip. fast: a file as fast
     as it can be computed, replies playing into nothing. origin: what the recording's header names as the agent.
-    headphones: nothing of the loudspeaker reaches the microphone; without them a terminal is half-duplex: while a reply
-    sounds it listens for the stop word alone. push_to_talk: Tab begins and ends a turn.
+    headphones: nothing of the loudspeaker reaches the microphone. Without them a terminal is half-duplex: while a reply
+    sounds it listens for the stop word alone; full_duplex trusts the echo gate instead. push_to_talk: Tab begins and
+    ends a turn.
     """
     note = _noter(terminal)
-    voice = _voice_or_note(agent, note)
+    voice = await _voice_or_note(agent, note)
     lives: list[Live] = []
 
     def put(event: DeviceLost | DeviceBack) -> None:  # devices exist before the session that hears of them
@@ -134,12 +137,14 @@ async def talk(
 
     speaker = _speaker(text_only or fast or voice is None, note, put)
     sounds = _sounds(source, text_only, fast, note, put)
-    half_duplex = isinstance(sounds, Mic) and not isinstance(speaker, NullSpeaker) and not headphones
+    half_duplex = isinstance(sounds, Mic) and not isinstance(speaker, NullSpeaker) and not (headphones or full_duplex)
     mode: Mode = "push_to_talk" if push_to_talk else "wake_phrase" if agent.wake else "open"
     manners = Manners(mode=mode, half_duplex=half_duplex)
     if half_duplex:
-        note("half_duplex", "while a reply sounds only \"stop\" is heard; with headphones, --headphones lets you interrupt")
-    config = SessionConfig(voice=voice is not None, manners=manners)
+        note(
+            "half_duplex", 'while a reply sounds only "stop" is heard; with headphones, --headphones lets you interrupt'
+        )
+    config = SessionConfig(voice=voice is not None, manners=manners, echo_gate=not headphones)
     async with open_session(agent, config) as session:
         for problem in session.listener.problems:
             note("recogniser", problem)
@@ -227,9 +232,9 @@ def _noter(terminal: Screen) -> Callable[[str, str], None]:
     return note
 
 
-def _voice_or_note(agent: Agent, note: Callable[[str, str], None]) -> Voice | None:
+async def _voice_or_note(agent: Agent, note: Callable[[str, str], None]) -> Voice | None:
     try:
-        return open_voice(agent)
+        return await open_voice(agent)
     except DeviceError as error:
         note("mute", f"{error}; replies are only written")
         return None
