@@ -123,7 +123,7 @@ class Dialogues:
             if len(draft.ids) > self.max_tokens - 90:
                 break
             kind = rng.choices(["call", "talk", "chatter", "cannot", "missing", "again", "fragment"],
-                               [62, 9, 9, 9, 4, 3, 4])[0]  # fmt: skip
+                               [57, 13, 10, 9, 4, 3, 4])[0]  # fmt: skip
             if kind == "call" or (kind == "missing" and not any(c.missing for c in cases)):
                 reply = self._call_turn(draft, rng.choice(cases))
             elif kind == "missing":
@@ -158,13 +158,13 @@ class Dialogues:
         home, robot = self.shipped[:9], self.shipped[9:]
         easy = rng.random() < self.ease
         if easy:
-            u = 0.25 + 0.75 * u
-        if u < 0.5:
-            if u < 0.12:
+            u = 0.38 + 0.62 * u
+        if u < 0.65:
+            if u < 0.18:
                 cases = list(home)
-            elif u < 0.16:
+            elif u < 0.28:
                 cases = [*home, *robot]
-            elif u < 0.25:
+            elif u < 0.38:
                 cases = list(robot)
             else:
                 cases = rng.sample(self.shipped, rng.randint(1, 2) if easy else rng.randint(2, 6))
@@ -172,9 +172,9 @@ class Dialogues:
                     cases = [self._altered(case) for case in cases]
                 if rng.random() < 0.3:
                     cases += [random_case(rng) for _ in range(rng.randint(1, 2))]
-            if u >= 0.18 and rng.random() < 0.2:
+            if u >= 0.28 and rng.random() < 0.2:
                 cases = rng.sample(cases, len(cases))
-            if self.held_out and u >= 0.25:
+            if self.held_out and u >= 0.38:
                 cases = list(home) if rng.random() < 0.6 else list(robot)
         else:
             count = rng.randint(1, 2) if easy else rng.randint(2, 6)
