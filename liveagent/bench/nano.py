@@ -32,9 +32,9 @@ import torch
 from liveagent.action import CallTool, Halt
 from liveagent.agent import Agent
 from liveagent.audio import Samples
-from liveagent.bench.said import Said, commands, held_out, never_seen, nothing_asked, spoken_by
-from liveagent.bench.seats import ANSWERED, Seat, seats, share
-from liveagent.event import Noted, WordsHeard
+from liveagent.bench.said import Call, Said, call_of, commands, held_out, never_seen, nothing_asked, spoken_by
+from liveagent.bench.seats import Seat, seats, share
+from liveagent.event import ReplyStarted, WordsHeard
 from liveagent.load import load_agent
 from liveagent.nn.nano import Nano
 from liveagent.runtime.session import SessionConfig
@@ -49,15 +49,18 @@ WAIT_TICKS = 26  # the longest silence that ends a turn, and what the ear and th
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one sentence: the call as (name, arguments), or None, and the final words."""
+    """What came of one sentence: the first call as (name, arguments), or None, the final words, whether the listener
+    was unsure of them, and whether the stop word was heard in it."""
 
-    call: tuple[str, tuple[tuple[str, Any], ...]] | None
+    call: Call | None
     words: str
+    unsure: bool = False
+    halted: bool = False
 
 
 async def typed(seat: Seat, said: Said) -> Outcome:
-    seat.type(said.text)
-    await seat.ticks(2, ANSWERED)
+    seat.write(said.text)
+    await seat.ticks(2, (CallTool, Halt, ReplyStarted))
     return outcome(seat)
 
 
@@ -65,20 +68,20 @@ async def heard(seat: Seat, said: Said) -> Outcome:
     assert said.sound is not None
     await seat.ticks(QUIET_TICKS)
     await seat.hear(said.sound)
-    await seat.ticks(WAIT_TICKS, (*ANSWERED, Noted))
+    await seat.ticks(WAIT_TICKS, (CallTool, ReplyStarted))
     return outcome(seat)
 
 
 def outcome(seat: Seat) -> Outcome:
     final = [" ".join(event.words) for event in seat.of(WordsHeard) if event.final]
     words = final[-1] if final else ""
-    calls = seat.of(CallTool)
+    unsure = seat.understood is not None and seat.understood.unsure
+    halted, calls = bool(seat.of(Halt)), seat.of(CallTool)
     if calls:
-        args = seat.agent.tool(calls[0].name).validate(dict(calls[0].args))
-        return Outcome((calls[0].name, tuple(sorted(args.items()))), words)
-    if seat.of(Halt):  # the stop word has its own way, and does what the tool of that name does
-        return Outcome(("stop", ()), words)
-    return Outcome(None, words)
+        return Outcome(call_of(seat.agent.tool(calls[0].name), dict(calls[0].args)), words, unsure, halted)
+    if halted and words in ("", "stop"):  # the stop word has its own way, and does what the tool of that name does
+        return Outcome(("stop", ()), words, unsure, halted)
+    return Outcome(None, words, unsure, halted)
 
 
 async def measure(
@@ -87,6 +90,14 @@ async def measure(
     config = SessionConfig(voice=False, grammar=grammar)
     async with seats(agent, model, 4, config, use_recogniser) as made:
         return await share(made, said, lambda seat, each: (typed if each.sound is None else heard)(seat, each))
+
+
+async def with_grammar(model: Nano, agent: Agent, found: Sequence[Outcome]) -> list[Outcome]:
+    """The same turns with phrases read off the grammar: the words that were heard, typed (typing is a path equal to
+    speech). A turn that had no words, or words that the listener asks to hear again, stays as it was."""
+    open_ = [each for each in found if each.words and not each.unsure]
+    again = iter(await measure(model, agent, [Said(each.words, None) for each in open_], grammar=True))
+    return [next(again) if each.words and not each.unsure else each for each in found]
 
 
 def exact(said: Sequence[Said], outcomes: Sequence[Outcome]) -> float:
@@ -164,15 +175,19 @@ async def _all(model: Nano, cell: int, seed: int) -> dict[str, Any]:
         said = spoken_by(voices, commands(agent, voices, cell, seed + 1), seed)
         found = await measure(model, agent, said)
         result[f"spoken_tool_exact_{name}"] = exact(said, found)
-        result[f"spoken_tool_exact_{name}_grammar"] = exact(said, await measure(model, agent, said, grammar=True))
+        by_grammar = await with_grammar(model, agent, found)
+        result[f"spoken_tool_exact_{name}_grammar"] = exact(said, by_grammar)
         alone = await measure(model, agent, said, use_recogniser=False)
         detail[name] = {
             "sentences": len(said),
             "ear_alone": exact(said, alone),
+            "ear_alone_grammar": exact(said, await with_grammar(model, agent, alone)),
             "ear_alone_words": _words(said, alone),
             "words": _words(said, found),
             "voices": {voice: exact(*_of(voice, said, found)) for voice in voices},
+            "false_halts": sum(f.halted and s.call != ("stop", ()) for s, f in zip(said, found, strict=True)),
             "wrong": _wrong(said, found),
+            "wrong_grammar": _wrong(said, by_grammar),
         }
 
     said = nothing_asked(agent, cell, seed + 2)

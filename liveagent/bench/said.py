@@ -13,7 +13,6 @@ import numpy as np
 from liveagent.agent import Agent
 from liveagent.audio import RATE_HZ, Samples
 from liveagent.automaton import Parse
-from liveagent.nn.pieces import Pieces
 from liveagent.tool import Tool
 from liveagent.train import paraphrases
 from liveagent.train.schemas import EVERYDAY_HELD_OUT, expand, fill, parse, top_choice, values_of
@@ -135,7 +134,7 @@ def nothing_asked(agent: Agent, count: int, seed: int) -> list[Said]:
             text, name = fill(rng, expand(rng, top_choice(rng, rng.choice(paraphrases.TALK)[0])), {}), "typed talk"
         if not isinstance(agent.automaton.parse(text), Parse):
             typed.append(Said(text, None, name))
-    texts = []
+    texts: list[str] = []
     while len(texts) < count // 2:
         text = source.ordinary() if len(texts) % 2 else source.salad()
         if not isinstance(agent.automaton.parse(text), Parse):
@@ -144,10 +143,8 @@ def nothing_asked(agent: Agent, count: int, seed: int) -> list[Said]:
     plain = [Said(text, None, voices[at % len(voices)]) for at, text in enumerate(texts)]
     sounds = [each for each in spoken_by(voices, plain, seed) if each.sound is not None]
     third = len(sounds) // 4
-    babble = [
-        Said("(babble)", None, "babble", _babble([each.sound for each in rng.sample(sounds, 5) if each.sound is not None]))
-        for _ in range(third)
-    ]
+    spoken = [each.sound for each in sounds if each.sound is not None]
+    babble = [Said("(babble)", None, "babble", _babble(rng.sample(spoken, 5))) for _ in range(third)]
     random_sound = np.random.default_rng(seed)
     noise = [Said("(noise)", None, "noise", _noise(random_sound)) for _ in range(max(1, third // 2))]
     alone = [replace(each, voice="spoken ordinary or salad") for each in sounds[: len(sounds) - third - len(noise)]]

@@ -13,13 +13,13 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from liveagent.action import Action, CallTool, Freeze, Halt, Resume, Say, StopPlayback
+from liveagent.action import Action, Freeze, Resume, Say, StopPlayback
 from liveagent.agent import Agent
 from liveagent.audio import TICK_NS, TICK_SAMPLES, Samples, Tick
-from liveagent.event import Event, Inbox, ReplyStarted, SamplesPlayed, TextTyped, Voiced, WordMark
+from liveagent.event import Event, Inbox, SamplesPlayed, TextTyped, Voiced, WordMark
 from liveagent.nn.nano import Nano
 from liveagent.runtime.engine import Core, Engine, Lane, Reply, Work
-from liveagent.runtime.listener import Listener
+from liveagent.runtime.listener import Listener, Understood
 from liveagent.runtime.session import SILENT_SAMPLES, Session, SessionConfig
 
 WORD_SAMPLES = 4000  # of the pretended voice: a quarter of a second
@@ -49,13 +49,24 @@ class Direct:
             self.core.step()
 
 
+class Noting(Listener):
+    """The shipped listener; `last` is what it understood when an utterance ended."""
+
+    last: Understood | None = None
+
+    def end(self) -> Understood | None:
+        self.last = super().end()
+        return self.last
+
+
 class Seat:
     """One session, one world. `log` holds (tick, event or action) since `fresh`; with a voice, replies are played."""
 
-    def __init__(self, agent: Agent, model: Nano, lane: Lane, listener: Listener, config: SessionConfig, seed: int):
+    def __init__(self, agent: Agent, model: Nano, lane: Lane, listener: Noting, config: SessionConfig, seed: int):
         self.agent, self.model, self.lane, self.listener, self.config = agent, model, lane, listener, config
         self._rng = np.random.default_rng(seed)
         self._base = 0
+        self.steps: list[int] = []  # decoder steps to the first token of each answer, of all its conversations
         self.session = Session(agent, model, lane, listener, config)
         self._begin()
 
@@ -77,15 +88,21 @@ class Seat:
         context = self.session.context
         await context.rewind(self._base)
         self.listener.cancel()
+        self.listener.last = None
+        self.steps += self.session.answer.first_token_steps
         self.session = Session(self.agent, self.model, self.lane, self.listener, self.config)
         self.session.context = self.session.answer.context = context
         self._begin()
 
     @property
+    def understood(self) -> Understood | None:
+        return self.listener.last
+
+    @property
     def now_ns(self) -> int:
         return self.index * TICK_NS
 
-    def type(self, text: str) -> None:
+    def write(self, text: str) -> None:
         self.inbox.append(TextTyped(self.now_ns, text))
 
     def of(self, *kinds: type[T]) -> list[T]:
@@ -148,9 +165,6 @@ class Seat:
             del self._voiced[utterance]
 
 
-ANSWERED = (CallTool, Halt, ReplyStarted)
-
-
 @asynccontextmanager
 async def seats(
     agent: Agent,
@@ -167,7 +181,7 @@ async def seats(
     made = []
     try:
         for number in range(count):
-            listener = Listener.of(agent, model, use_recogniser=use_recogniser)
+            listener = cast(Noting, Noting.of(agent, model, use_recogniser=use_recogniser))
             made.append(Seat(agent, model, Lane(cast(Engine, direct), direct.open()), listener, config, number))
         await asyncio.gather(*(seat.open() for seat in made))
         yield made
