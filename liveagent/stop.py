@@ -29,7 +29,7 @@ class StopSource:
 
 
 def _sources() -> dict[str, StopSource]:
-    return {"typed": StopSource(0.5), "recogniser": StopSource(0.5), "ear": StopSource(0.8, hits=2)}
+    return {"typed": StopSource(0.5), "recogniser": StopSource(0.5), "ear": StopSource(0.8)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,11 @@ def test_one_word_fires_once_and_latches() -> None:
     assert [*latched, stop.latched] == [True, False, True]
 
 
-def test_the_ear_needs_two_in_a_row() -> None:
-    stop = Stop()
+def test_a_source_may_need_two_in_a_row() -> None:
+    def new() -> Stop:
+        return Stop(StopConfig(sources={"ear": StopSource(0.8, hits=2)}))
+
+    stop = new()
     assert [stop.feed(t * 160 * MS, "ear", score) for t, score in enumerate((0.9, 0.1, 0.9))] == [None] * 3
     assert stop.feed(480 * MS, "ear", 0.9) is not None
 

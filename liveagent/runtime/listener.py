@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 PREROLL_TICKS = 5
 PREROLL_BLOCKS = 3
 MAX_SPIKES = 200
+STOP_NATS = -0.5
+"""On the voices of nano's test, every spoken "stop" scores 0 and 250 of 252 other utterances score below this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Listener:
         self._search = CtcSearch(agent.automaton, lambda word: [pieces.encode(word)], pieces.blank)
         self._greedy = Greedy(pieces.blank)
         self._spikes: list[Spike] = []
-        self._spot = Spot([pieces.encode("stop")], pieces.blank)
+        self._spot = Spot([pieces.encode("stop")], pieces.blank, STOP_NATS)
         self._recogniser, self._stop, self._wake = recogniser, stop, wake
         self._sound: deque[Samples] = deque(maxlen=PREROLL_TICKS)
         self._blocks: deque[np.ndarray] = deque(maxlen=PREROLL_BLOCKS)
