@@ -16,17 +16,27 @@ from liveagent.audio import TICK_NS, TICK_SAMPLES, Samples, Tick
 from liveagent.event import Event, Inbox, SamplesPlayed, TextTyped, ToolReturned, Voiced, WordMark
 from liveagent.journal import to_float, to_int16
 from liveagent.runtime.answer import Out
-from liveagent.runtime.session import Session
+from liveagent.runtime.record import Recorder
+from liveagent.runtime.session import SILENT_SAMPLES, Session
 
 WORD_SAMPLES = 4000
 SILENCE: Samples = np.zeros(TICK_SAMPLES, np.float32)
 
 
 class World:
-    """Runs `session` tick by tick. `log` holds (tick, event or action) in order."""
+    """Runs `session` tick by tick. `log` holds (tick, event or action) in order.
 
-    def __init__(self, session: Session, results: Callable[[CallTool], Any] = lambda call: "it is done") -> None:
-        self.session, self.results = session, results
+    `reference` is what the loudspeaker sounds like, [1280], in each tick in which it plays.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        results: Callable[[CallTool], Any] = lambda call: "it is done",
+        reference: Samples = SILENT_SAMPLES,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self.session, self.results, self.reference, self.recorder = session, results, reference, recorder
         self.index = 0
         self.log: list[tuple[int, Event | Action]] = []
         self.tokens: list[int] = []
@@ -57,11 +67,13 @@ class World:
         return [item for _, item in self.log if isinstance(item, kinds)]
 
     async def _tick(self, samples: Samples) -> None:
-        self._play()
+        reference = self.reference if self._play() else SILENT_SAMPLES
         inbox, self.inbox = self.inbox, []
         tick = Tick(self.index, to_float(to_int16(samples)), self.now_ns)  # as it is recorded
         self.index += 1
-        out = await self.session.tick(tick, inbox)
+        out = await self.session.tick(tick, inbox, reference)
+        if self.recorder is not None:
+            self.recorder.tick(tick, reference, inbox, out)
         self.ticks.append((tick, inbox, out))
         self.tokens += out.tokens
         self.log += [(tick.index, event) for event in (*inbox, *out.events)]
@@ -93,13 +105,14 @@ class World:
         self._queue[utterance] = self._queue.get(utterance, 0) + len(words) * WORD_SAMPLES
         self.inbox.append(Voiced(self.now_ns, utterance, len(words) * WORD_SAMPLES, marks, final))
 
-    def _play(self) -> None:
+    def _play(self) -> bool:
         if self._held:
-            return
+            return False
         for utterance, voiced in list(self._queue.items()):
             played = min(voiced, self._played.get(utterance, 0) + TICK_SAMPLES)
             self._played[utterance] = played
             self.inbox.append(SamplesPlayed(self.now_ns, utterance, played))
             if played == voiced:
                 del self._queue[utterance]
-            return
+            return True
+        return False

@@ -11,7 +11,7 @@ import asyncio
 import datetime
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +20,7 @@ from liveagent.agent import Agent
 from liveagent.audio import SAMPLE_NS, AudioChunk
 from liveagent.errors import ConfigError, DeviceError
 from liveagent.event import DeviceBack, DeviceLost, Event, Noted, TalkPressed, TalkReleased
+from liveagent.journal import Header
 from liveagent.manners import Manners, Mode
 from liveagent.ports.mic import Mic
 from liveagent.ports.nullspeaker import NullSpeaker
@@ -30,6 +31,7 @@ from liveagent.runtime.listener import Listener
 from liveagent.runtime.live import RUN_OUT_TICKS, Live, Loudspeaker, silence
 from liveagent.runtime.record import Recorder, header_of
 from liveagent.runtime.session import Session, SessionConfig
+from liveagent.runtime.viewer import Viewer
 from liveagent.runtime.voicer import Voicer
 
 if TYPE_CHECKING:
@@ -93,14 +95,22 @@ def clip_path() -> Path:
     return path
 
 
-async def file_source(path: str, real_time: bool) -> AsyncIterator[AudioChunk]:
-    """A file or URL as if it were a microphone, then silence for as long as its last answer may take."""
+async def file_source(
+    path: str, real_time: bool, note: Callable[[str, str], None] = lambda code, message: None
+) -> AsyncIterator[AudioChunk]:
+    """A file or URL as if it were a microphone, then silence for as long as its last answer may take.
+
+    `note` is told what was damaged in it.
+    """
     from liveagent.ports.media import MediaFile
 
     end_ns = time.monotonic_ns() if real_time else 0  # the loudspeaker's reports are on this clock too
-    async for chunk in MediaFile(path, real_time=real_time, start_ns=end_ns):
+    media = MediaFile(path, real_time=real_time, start_ns=end_ns)
+    async for chunk in media:
         end_ns = chunk.t_ns + len(chunk.samples) * SAMPLE_NS
         yield chunk
+    if media.damage is not None:
+        note("source_damaged", f"{media.name}: {media.damage}")
     async for chunk in silence(end_ns, RUN_OUT_TICKS, real_time):
         yield chunk
 
@@ -127,39 +137,43 @@ async def talk(
     sounds it listens for the stop word alone; full_duplex trusts the echo gate instead. push_to_talk: Tab begins and
     ends a turn.
     """
-    note = _noter(terminal)
-    voice = await _voice_or_note(agent, note)
+    view = Viewer(terminal.feed)
+    loop = asyncio.get_running_loop()
     lives: list[Live] = []
 
-    def put(event: DeviceLost | DeviceBack) -> None:  # devices exist before the session that hears of them
-        for live in lives:
-            live.put(event)
+    def note(code: str, message: str) -> None:
+        view(Noted(0, code, message))
 
-    speaker = _speaker(text_only or fast or voice is None, note, put)
-    sounds = _sounds(source, text_only, fast, note, put)
-    half_duplex = isinstance(sounds, Mic) and not isinstance(speaker, NullSpeaker) and not (headphones or full_duplex)
-    mode: Mode = "push_to_talk" if push_to_talk else "wake_phrase" if agent.wake else "open"
-    manners = Manners(mode=mode, half_duplex=half_duplex)
-    if half_duplex:
-        note(
-            "half_duplex", 'while a reply sounds only "stop" is heard; with headphones, --headphones lets you interrupt'
-        )
-    config = SessionConfig(voice=voice is not None, manners=manners, echo_gate=not headphones)
-    async with open_session(agent, config) as session:
+    def put(event: DeviceLost | DeviceBack) -> None:  # in a device's thread, before there is a session and after it
+        for live in lives:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(live.put, event)
+
+    async with AsyncExitStack() as stack:
+        voice = await _voice_or_note(agent, note)
+        if voice is not None:
+            stack.push_async_callback(voice.close)
+        speaker = _speaker(text_only or fast or voice is None, note, put)
+        stack.callback(speaker.close)
+        sounds = _sounds(source, text_only, fast, note, put)
+        if isinstance(sounds, Mic):
+            stack.callback(sounds.close)
+        half_duplex = isinstance(sounds, Mic) and not isinstance(speaker, NullSpeaker)
+        half_duplex = half_duplex and not (headphones or full_duplex)
+        mode: Mode = "push_to_talk" if push_to_talk else "wake_phrase" if agent.wake else "open"
+        if half_duplex:
+            note(
+                "half_duplex",
+                'while a reply sounds only "stop" is heard; with headphones, --headphones lets you interrupt',
+            )
+        manners = Manners(mode=mode, half_duplex=half_duplex)
+        config = SessionConfig(voice=voice is not None, manners=manners, echo_gate=not headphones)
+        session = await stack.enter_async_context(open_session(agent, config))
         for problem in session.listener.problems:
             note("recogniser", problem)
         recorder = None
         if record is not None:
-            header = header_of(
-                agent,
-                session.model,
-                LANES,
-                config,
-                origin,
-                session.listener.has_recogniser,
-                datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            )
-            recorder = Recorder(record, header)
+            recorder = Recorder(record, _header(session, origin))
             note("recording", f"recording voices and words to {record}")
         live = Live(
             session,
@@ -179,13 +193,19 @@ async def talk(
             skip.set()
             until_idle = not text_only and not isinstance(sounds, Mic)
             await _run(live, aiter(sounds), until_idle, typing=typing if text_only else None)
+            if typing.done() and not typing.cancelled() and (error := typing.exception()) is not None:
+                raise error
         finally:
-            if isinstance(sounds, Mic):
-                sounds.close()
             typing.cancel()
             await asyncio.gather(typing, return_exceptions=True)
             await live.close()
     return 0
+
+
+def _header(session: Session, origin: str) -> Header:
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    has_recogniser = session.listener.has_recogniser
+    return header_of(session.agent, session.model, LANES, session.config, origin, has_recogniser, now)
 
 
 async def _check(
@@ -225,13 +245,6 @@ async def _read_typed(terminal: Screen, live: Live, skip: asyncio.Event) -> None
         skip.set()
 
 
-def _noter(terminal: Screen) -> Callable[[str, str], None]:
-    def note(code: str, message: str) -> None:
-        terminal.feed(Noted(0, code, message))
-
-    return note
-
-
 async def _voice_or_note(agent: Agent, note: Callable[[str, str], None]) -> Voice | None:
     try:
         return await open_voice(agent)
@@ -266,7 +279,7 @@ def _sounds(
     if text_only:
         return silence()
     if source is not None and source != "mic":
-        return file_source(source, real_time=not fast)
+        return file_source(source, not fast, note)
     mic = Mic(on_event=put)
     try:
         mic.start()
@@ -274,5 +287,5 @@ def _sounds(
         if source == "mic":
             raise
         note("no_microphone", f"{error}; playing the shipped clip as if it were one")
-        return file_source(str(clip_path()), real_time=not fast)
+        return file_source(str(clip_path()), not fast, note)
     return mic
