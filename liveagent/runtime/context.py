@@ -13,19 +13,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from liveagent.event import CacheChanged
 from liveagent.ledger import Kind, Ledger, Span, SpanWord
-from liveagent.runtime.engine import Append, Decode, Done, Lane, Probe, Reset, Rewind
+from liveagent.runtime.engine import Append, Decode, Done, Lane, Probe, Reset, Rewind, Soft
 from liveagent.tool import Tool
 from liveagent.window import Budget, plan
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a take-back removed and may be read again: a span and the ids of its slots."""
+    """What a take-back removed and may be read again: a span, the ids of its slots, and what the ear heard there."""
 
     span: Span
     ids: tuple[int, ...]
+    soft: tuple[Soft | None, ...]
 
 
 class Context:
@@ -37,6 +40,7 @@ class Context:
         self.evicted_tokens = 0
         self.tokens_read = 0
         self._ids: list[int] = []  # of the places ledger.first … ledger.end
+        self._soft: list[Soft | None] = []  # likewise; of one spike each
 
     @property
     def end(self) -> int:
@@ -51,7 +55,7 @@ class Context:
     async def open(self, tools: tuple[Tool, ...]) -> None:
         """Empty the lane; `tools` are those whose calls may be decoded."""
         await self.lane.do(Reset(tools))
-        self.ledger, self._ids = Ledger(), []
+        self.ledger, self._ids, self._soft = Ledger(), [], []
 
     async def add(
         self,
@@ -63,11 +67,13 @@ class Context:
         depends_on: Sequence[int] = (),
         want: Sequence[int] = (),
         grow: bool = False,
+        soft: Soft | None = None,
     ) -> Done:
         """Read tokens into the cache as a span of `kind`, or as more of the last span (`grow`)."""
-        done = await self.lane.do(Append(tuple(ids), tuple(want)))
+        done = await self.lane.do(Append(tuple(ids), tuple(want), soft))
         self.tokens_read += len(ids)
-        self._note(kind, ids, t_ns, words, depends_on, grow)
+        rows = [None] * len(ids) if soft is None else [soft.part(at, at + 1) for at in range(len(ids))]
+        self._note(kind, ids, t_ns, words, depends_on, grow, rows)
         return done
 
     async def decode(
@@ -83,7 +89,7 @@ class Context:
     ) -> Done:
         """Let the decoder choose tokens; they become a span of `kind`, or more of the last span."""
         done = await self.lane.do(Decode(max_tokens, tuple(stop), tuple(allowed), call))
-        self._note(kind, done.ids, t_ns, (), (), grow)
+        self._note(kind, done.ids, t_ns, (), (), grow, [None] * len(done.ids))
         return done
 
     async def probe(self, ids: Sequence[int], want: Sequence[int]) -> tuple[float, ...]:
@@ -92,11 +98,19 @@ class Context:
 
     async def rewind(self, place: int) -> list[Kept]:
         """Take back everything from `place` on; returns what went, in order."""
-        ids = self._ids[place - self.ledger.first :]
+        at = place - self.ledger.first
+        ids, soft = self._ids[at:], self._soft[at:]
         gone = self.ledger.truncate(place)
-        del self._ids[place - self.ledger.first :]
-        await self.lane.do(Rewind(place - self.ledger.first))
-        return [Kept(span, tuple(ids[span.start - place : span.end - place])) for span in gone]
+        del self._ids[at:], self._soft[at:]
+        await self.lane.do(Rewind(at))
+        return [
+            Kept(
+                span,
+                tuple(ids[span.start - place : span.end - place]),
+                tuple(soft[span.start - place : span.end - place]),
+            )
+            for span in gone
+        ]
 
     async def take_back(self, place: int, later: int, mark: Sequence[int], t_ns: int) -> None:
         """Unhear (LAW 4): drop places `place` … `later`, put `mark` there, and read again what came in after `later`.
@@ -108,7 +122,8 @@ class Context:
         if mark:
             await self.add("mark", mark, t_ns)
         for each in kept:
-            await self.add(each.span.kind, each.ids, each.span.t_ns, words=each.span.words)
+            await self._read(each.ids, each.soft)
+            self._note(each.span.kind, each.ids, each.span.t_ns, each.span.words, (), False, each.soft)
 
     async def trim(self) -> int:
         """Evict whole oldest turns when the window is over its high mark. Returns how many tokens went."""
@@ -116,18 +131,37 @@ class Context:
         if not todo:
             return 0
         first, hole = self.ledger.first, todo.holes[0].start
-        survivors: list[int] = []
+        ids: list[int] = []
+        soft: list[Soft | None] = []
         at = hole
-        for each in todo.holes:
-            survivors += self._ids[at - first : each.start - first]
-            at = each.end
-        survivors += self._ids[at - first :]
+        for each in (*todo.holes, None):
+            end = each.start if each is not None else self.ledger.end
+            ids += self._ids[at - first : end - first]
+            soft += self._soft[at - first : end - first]
+            at = each.end if each is not None else end
         await self.lane.do(Rewind(hole - first))
         self.ledger.apply(todo)
-        self._ids = self._ids[: hole - first] + survivors
-        await self.lane.do(Append(tuple(survivors)))
+        self._ids = self._ids[: hole - first] + ids
+        self._soft = self._soft[: hole - first] + soft
+        await self._read(ids, soft)
         self.evicted_tokens += todo.evicted_tokens
         return todo.evicted_tokens
+
+    async def _read(self, ids: Sequence[int], soft: Sequence[Soft | None]) -> None:
+        """Read kept tokens again, as they were: hard ids as ids, heard pieces as they were heard."""
+        start = 0
+        while start < len(ids):
+            end = start + 1
+            while end < len(ids) and (soft[end] is None) == (soft[start] is None):
+                end += 1
+            rows = [each for each in soft[start:end] if each is not None]
+            heard = (
+                Soft(np.concatenate([each.weights for each in rows]), np.concatenate([each.hidden for each in rows]))
+                if rows
+                else None
+            )
+            await self.lane.do(Append(tuple(ids[start:end]), soft=heard))
+            start = end
 
     def state(self, t_ns: int) -> CacheChanged:
         """What the cache holds, for the screen."""
@@ -150,10 +184,12 @@ class Context:
         words: Sequence[SpanWord],
         depends_on: Sequence[int],
         grow: bool,
+        soft: Sequence[Soft | None],
     ) -> None:
         if not ids:
             return
         self._ids += ids
+        self._soft += soft
         if grow:
             self.ledger.grow(len(ids), words)
         else:

@@ -47,16 +47,28 @@ class Listen:
     samples: np.ndarray
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Soft:
+    """What the ear thought at each of n spikes: `weights` float32 `[n, V]`, its probabilities over the blank and its
+    pieces, and `hidden` float32 `[n, D]`, its state there. Read as weighted piece embeddings, state beside them."""
+
+    weights: np.ndarray
+    hidden: np.ndarray
+
+    def part(self, start: int, end: int) -> Soft:
+        return Soft(self.weights[start:end], self.hidden[start:end])
+
+
 @dataclass(frozen=True, slots=True)
 class Append:
     """Put tokens into the cache at the write pointer. `want`: ids whose log-probabilities at the end to return.
 
-    `rows`, float32 `[n, D]`, are embeddings that replace those of `ids` (soft pieces from the ear); None: hard ids.
+    `soft`: what the ear heard in place of each of `ids`, which then only name the likeliest piece; None: hard ids.
     """
 
     ids: tuple[int, ...]
     want: tuple[int, ...] = ()
-    rows: np.ndarray | None = None
+    soft: Soft | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,8 +328,8 @@ class Core:
                 if not work.ids:
                     self._finish(n, Done(lane.length))
                     return False
-                soft = work.rows if isinstance(work, Append) else None
-                job.rows = self._embed(work.ids) if soft is None else torch.from_numpy(np.asarray(soft, np.float32))
+                soft = work.soft if isinstance(work, Append) else None
+                job.rows = self._embed(work.ids) if soft is None else self._heard_rows(soft)
                 self._room(lane, len(work.ids))
             else:
                 assert isinstance(work, Decode)
@@ -341,6 +353,10 @@ class Core:
 
     def _embed(self, ids: Sequence[int]) -> torch.Tensor:
         return self.model.decoder.embed(torch.tensor(ids, dtype=torch.long))
+
+    def _heard_rows(self, soft: Soft) -> torch.Tensor:
+        weights, hidden = (np.ascontiguousarray(part, np.float32) for part in (soft.weights, soft.hidden))
+        return self.model.heard_rows(torch.from_numpy(weights), torch.from_numpy(hidden))
 
     @staticmethod
     def _bucket(job: _Job) -> int:

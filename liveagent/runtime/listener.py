@@ -18,7 +18,7 @@ from liveagent.audio import Samples
 from liveagent.ctc import CtcSearch, Greedy, Spike, Spot
 from liveagent.errors import ConfigError, DeviceError
 from liveagent.event import WordSource
-from liveagent.runtime.engine import Heard
+from liveagent.runtime.engine import Heard, Soft
 from liveagent.spoken import spoken
 from liveagent.words import Thresholds, Words
 
@@ -40,7 +40,8 @@ class Understood:
     """Words of an utterance, so far or finally.
 
     in_grammar: a whole sentence of the automaton; closed: and no longer one begins with it. unsure: neither source
-    believes in it, so the agent should ask again instead of acting.
+    believes in it, so the agent should ask again instead of acting. pieces, soft: of words that the ear heard outside
+    the grammar, its spikes and all that it thought there.
     """
 
     words: tuple[str, ...]
@@ -49,6 +50,8 @@ class Understood:
     confidence: float = 1.0
     closed: bool = False
     unsure: bool = False
+    pieces: tuple[int, ...] = ()
+    soft: Soft | None = None
 
 
 class Listener:
@@ -70,10 +73,11 @@ class Listener:
         self._search = CtcSearch(agent.automaton, lambda word: [pieces.encode(word)], pieces.blank)
         self._greedy = Greedy(pieces.blank)
         self._spikes: list[Spike] = []
+        self._thoughts: list[Soft] = []  # one a spike
         self._spot = Spot([pieces.encode("stop")], pieces.blank, STOP_NATS)
         self._recogniser, self._stop, self._wake = recogniser, stop, wake
         self._sound: deque[Samples] = deque(maxlen=PREROLL_TICKS)
-        self._blocks: deque[np.ndarray] = deque(maxlen=PREROLL_BLOCKS)
+        self._blocks: deque[Heard] = deque(maxlen=PREROLL_BLOCKS)
 
     @classmethod
     def of(cls, agent: Agent, model: Nano, use_recogniser: bool = True) -> Listener:
@@ -86,6 +90,9 @@ class Listener:
             try:
                 if agent.automaton.arcs:
                     recogniser = Recogniser(agent.automaton, agent.pronounced)
+                    if recogniser.guessed:
+                        words = ", ".join(recogniser.guessed)
+                        problems.append(f"guessed how these are said: {words}; a tool's say={{...}} tells it better")
                 stop = StopWord(others=tuple(agent.automaton.next_words()), say=agent.pronounced)
                 wake = KeyPhrase(agent.wake, say=agent.pronounced) if agent.wake else None
             except DeviceError as error:
@@ -107,6 +114,7 @@ class Listener:
         self._search.reset()
         self._greedy.reset()
         self._spikes.clear()
+        self._thoughts.clear()
         for block in self._blocks:
             self._read(block)
         if self._recogniser is not None:
@@ -117,11 +125,11 @@ class Listener:
         """One tick. Outside an utterance it only fills the pre-roll."""
         self._sound.append(samples)
         if heard.logp is not None:
-            self._blocks.append(heard.logp)
+            self._blocks.append(heard)
         if not self.open:
             return
         if heard.logp is not None:
-            self._read(heard.logp)
+            self._read(heard)
         if self._recogniser is not None:
             self._recogniser.feed(samples)
 
@@ -166,7 +174,12 @@ class Listener:
         if not decided.text:
             return None
         found = self._understood(tuple(decided.text.split()), decided.source, decided.confidence)
-        return replace(found, in_grammar=decided.in_grammar, unsure=decided.unsure)
+        found = replace(found, in_grammar=decided.in_grammar, unsure=decided.unsure)
+        if decided.in_grammar or not self._spikes:
+            return found
+        weights = np.concatenate([each.weights for each in self._thoughts])
+        hidden = np.concatenate([each.hidden for each in self._thoughts])
+        return replace(found, pieces=tuple(each.piece for each in self._spikes), soft=Soft(weights, hidden))
 
     def forget(self) -> None:
         """Drop the pre-roll: what was said so far is nobody's beginning."""
@@ -182,10 +195,16 @@ class Listener:
     def close(self) -> None:
         self.cancel()
 
-    def _read(self, logp: np.ndarray) -> None:
-        self._search.feed(logp)
-        if len(self._spikes) < MAX_SPIKES:
-            self._spikes += self._greedy.feed(logp)
+    def _read(self, heard: Heard) -> None:
+        assert heard.logp is not None and heard.hidden is not None
+        self._search.feed(heard.logp)
+        if len(self._spikes) >= MAX_SPIKES:
+            return
+        first = self._greedy.frames
+        for spike in self._greedy.feed(heard.logp):
+            at = slice(spike.frame - first, spike.frame - first + 1)
+            self._spikes.append(spike)
+            self._thoughts.append(Soft(np.exp(heard.logp[at]), heard.hidden[at]))
 
     def _free(self) -> tuple[str, float]:
         """The ear's words without a grammar, and the mean probability of their pieces."""

@@ -370,9 +370,18 @@ class Session:
         if self._user is None:
             self.context.ledger.begin_turn()
             self._user = _UserTurn(self.context.end, kind, [])
-        same = len(_agreeing(tuple(self._user.ids), tuple(whole)))
+        soft = understood.soft if understood is not None else None
+        if (
+            soft is not None and understood is not None
+        ):  # outside the grammar: all that the ear thought
+            whole = [template.user, *understood.pieces, template.end, template.agent]
+        same = len(_agreeing(tuple(self._user.ids), tuple(whole))) if soft is None else 0
         if same < len(self._user.ids):
             await self.context.rewind(self._user.start + same)
+        if soft is not None:
+            await self.context.add(kind, whole[:1], self._now_ns)
+            await self.context.add(kind, whole[1:-2], self._now_ns, grow=True, soft=soft)
+            same = len(whole) - 2
         done = await self.context.add(
             kind, whole[same:], self._now_ns, want=(template.call, template.say), grow=same > 0
         )
