@@ -37,6 +37,16 @@ class Home:
 home = Home()
 
 
+def _be(thing: str) -> str:
+    return "are" if thing in ("keys", "glasses") else "is"
+
+
+def _where(thing: str) -> str:
+    """The beginning of "the keys are on the table"."""
+    place = home.places[thing]
+    return f"the {thing} {_be(thing)} {'on' if place in ('table', 'shelf', 'desk') else 'in'}"
+
+
 @tool(
     phrases=[
         "(turn|switch) {state} [the] {room} (light|lights) [please]",
@@ -116,11 +126,11 @@ async def clear_list() -> str:
 async def remember(thing: Thing, place: Place) -> str:
     """Remember where a thing lies."""
     home.places[thing] = place
-    return f"{thing}: {place}"
+    return f"{_where(thing)} the {place}"
 
 
 @tool(phrases=["where (is|are) (the|my) {thing}", "where did i (put|leave) (the|my) {thing}"])
 async def where_is(thing: Thing) -> str:
     """Say where a thing lies."""
     place = home.places.get(thing)
-    return f"{thing}: {place}" if place else f"i do not know where the {thing} is"
+    return f"{_where(thing)} the {place}" if place else f"i do not know where the {thing} {_be(thing)}"
