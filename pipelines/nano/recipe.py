@@ -16,6 +16,8 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -40,8 +42,8 @@ def steps(data: Path, weights: Path, minutes: float, rounds: int) -> list[tuple[
     ]
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run what is still to do, in order; stops at the first step that fails."""
+def main(tell: Callable[[str], None], arguments: list[str] | None = None) -> None:
+    """Run what is still to do, in order, telling of each step; stops at the first that fails."""
     parser = argparse.ArgumentParser(prog="liveagent train recipe", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="where speech and checkpoints go: 5 to 10 GB")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where the finished weights go")
@@ -51,11 +53,11 @@ def main(arguments: list[str] | None = None) -> None:
     given.data.mkdir(parents=True, exist_ok=True)
     given.weights.mkdir(parents=True, exist_ok=True)
     for name, command in steps(given.data, given.weights, given.minutes, given.rounds):
-        print(f"== {name}", flush=True)
+        tell(f"== {name}")
         done = subprocess.run(command, check=False)
         if done.returncode:
             sys.exit(f"{name} failed with status {done.returncode}; run the recipe again to go on from there")
 
 
 if __name__ == "__main__":
-    main()
+    main(partial(print, flush=True))
