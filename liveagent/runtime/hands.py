@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from liveagent.action import CallTool, CancelCall, Halt
@@ -38,6 +38,7 @@ class Hands:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._physical: dict[str, bool] = {}
         self._halts = 0
+        self._inner: set[asyncio.Task[Any]] = set()  # the tools' own, those past their deadline too
         self._threads = 0  # of plain functions, those past their deadline too
 
     def obey(self, action: CallTool | CancelCall | Halt) -> None:
@@ -55,7 +56,8 @@ class Hands:
         self._seen[action.call_id] = None
         while len(self._seen) > REMEMBERED_CALLS:
             self._seen.popitem(last=False)
-        if max(len(self._tasks), self._threads) >= CALLS_IN_FLIGHT:
+        running = max(len(self._tasks), len(self._inner), self._threads)
+        if running >= CALLS_IN_FLIGHT and action.name != "stop":  # a stop is never made to wait
             self._fail(action.call_id, "refused", f"{CALLS_IN_FLIGHT} calls are still running")
             return
         task = asyncio.get_running_loop().create_task(self._call(action), name=f"tool {action.name}")
@@ -81,8 +83,7 @@ class Hands:
             return
         try:
             args = tool.validate(action.args)
-            async with asyncio.timeout(action.deadline_ms / 1000):
-                result = check_json(await self._do(tool, args), action.name)
+            result = check_json(await self._within(action.deadline_ms, self._do(tool, args)), action.name)
         except TimeoutError:
             self._fail(action.call_id, "deadline", f"no answer within {action.deadline_ms} ms")
         except asyncio.CancelledError:
@@ -93,6 +94,19 @@ class Hands:
             self._fail(action.call_id, "error", f"{type(error).__name__}: {error}")
         else:
             self._put(ToolReturned(self._now_ns(), action.call_id, result))
+
+    async def _within(self, deadline_ms: int, call: Coroutine[Any, Any, Any]) -> Any:
+        """The result, or TimeoutError at the deadline, even if the tool will not be cancelled."""
+        task = asyncio.get_running_loop().create_task(call)
+        self._inner.add(task)
+        task.add_done_callback(self._ended)
+        try:
+            await asyncio.wait({task}, timeout=deadline_ms / 1000)
+            if task.done():
+                return task.result()
+        finally:
+            task.cancel()
+        raise TimeoutError
 
     async def _do(self, tool: Tool, args: dict[str, Any]) -> Any:
         return await tool(**args) if tool.is_async else await self._in_thread(tool, args)
@@ -126,6 +140,11 @@ class Hands:
         self._threads += 1
         threading.Thread(target=work, name=f"tool {tool.name}", daemon=True).start()
         return await future
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._inner.discard(task)
+        if not task.cancelled():
+            task.exception()  # after a deadline nobody else asks for it
 
     def _fail(self, call_id: str, reason: str, message: str) -> None:
         self._put(ToolFailed(self._now_ns(), call_id, reason, message))
