@@ -9,7 +9,9 @@ import pytest
 from nano import random_nano
 
 from liveagent.runtime.context import Context
-from liveagent.runtime.engine import Core, Engine, Lane, Soft
+from liveagent.runtime.core import Core
+from liveagent.runtime.engine import Engine, Lane
+from liveagent.runtime.work import Soft
 from liveagent.window import Budget
 
 SLOTS = 256

@@ -7,20 +7,9 @@ import numpy as np
 import pytest
 
 from liveagent import ConfigError
-from liveagent.runtime.engine import (
-    Append,
-    Core,
-    Decode,
-    Done,
-    Engine,
-    Heard,
-    Lane,
-    Listen,
-    Probe,
-    Reset,
-    Rewind,
-    Work,
-)
+from liveagent.runtime.core import Core
+from liveagent.runtime.engine import Engine, Lane
+from liveagent.runtime.work import Append, Decode, Done, Heard, Listen, Probe, Reset, Rewind, Work
 from liveagent.tools import home
 from tests.nano import random_nano
 

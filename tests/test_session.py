@@ -21,9 +21,10 @@ from liveagent.event import (
     WordPlayed,
     WordsHeard,
 )
-from liveagent.runtime.engine import Append, Core, Done
+from liveagent.runtime.core import Core
 from liveagent.runtime.session import Session, SessionConfig
 from liveagent.runtime.talk import open_session
+from liveagent.runtime.work import Append, Done
 from liveagent.tools import home, robot
 from tests.nano import random_nano
 from tests.world import World

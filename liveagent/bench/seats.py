@@ -18,9 +18,11 @@ from liveagent.agent import Agent
 from liveagent.audio import TICK_NS, TICK_SAMPLES, Samples, Tick
 from liveagent.event import Event, Inbox, SamplesPlayed, TextTyped, Voiced, WordMark
 from liveagent.nn.nano import Nano
-from liveagent.runtime.engine import Core, Engine, Lane, Reply, Work
+from liveagent.runtime.core import Core
+from liveagent.runtime.engine import Engine, Lane
 from liveagent.runtime.listener import Listener, Understood
 from liveagent.runtime.session import SILENT_SAMPLES, Session, SessionConfig
+from liveagent.runtime.work import Reply, Work
 
 WORD_SAMPLES = 4000  # of the pretended voice: a quarter of a second
 FLOOR = 10 ** (-62 / 20)  # a quiet room, as rms

@@ -36,8 +36,9 @@ from liveagent.event import TurnEnded, TurnTimed
 from liveagent.latency import Percentiles
 from liveagent.load import load_agent
 from liveagent.nn.nano import Nano
-from liveagent.runtime.engine import Append, Core
+from liveagent.runtime.core import Core
 from liveagent.runtime.session import SessionConfig
+from liveagent.runtime.work import Append
 from liveagent.train.voices import speak
 
 UTTERANCE_SAMPLES = 4 * RATE_HZ
@@ -100,7 +101,7 @@ async def _ours(seat: Seat, sound: Samples) -> tuple[float, int] | None:
 
 
 def _clear(core: Core, lane: int, history: Sequence[int]) -> None:
-    from liveagent.runtime.engine import Reset
+    from liveagent.runtime.work import Reset
 
     core.run(lane, Reset())
     core.run(lane, Append(tuple(history)))

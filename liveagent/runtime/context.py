@@ -17,7 +17,8 @@ import numpy as np
 
 from liveagent.event import CacheChanged
 from liveagent.ledger import Kind, Ledger, Span, SpanWord
-from liveagent.runtime.engine import Append, Decode, Done, Lane, Probe, Reset, Rewind, Soft
+from liveagent.runtime.engine import Lane
+from liveagent.runtime.work import Append, Decode, Done, Probe, Reset, Rewind, Soft
 from liveagent.tool import Tool
 from liveagent.window import Budget, plan
 
@@ -120,7 +121,10 @@ class Context:
         kept = await self.rewind(later)
         await self.rewind(place)
         if mark:
+            turn = self.ledger.turn  # the user's next turn may be open: the mark goes with the reply that it ends
+            self.ledger.turn = self.ledger.spans[-1].turn
             await self.add("mark", mark, t_ns)
+            self.ledger.turn = turn
         for each in kept:
             await self._read(each.ids, each.soft)
             self._note(each.span.kind, each.ids, each.span.t_ns, each.span.words, (), False, each.soft)

@@ -18,7 +18,7 @@ from liveagent.audio import Samples
 from liveagent.ctc import CtcSearch, Greedy, Spike, Spot
 from liveagent.errors import ConfigError, DeviceError
 from liveagent.event import WordSource
-from liveagent.runtime.engine import Heard, Soft
+from liveagent.runtime.work import Heard, Soft
 from liveagent.spoken import spoken
 from liveagent.words import Thresholds, Words
 

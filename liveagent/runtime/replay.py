@@ -174,7 +174,8 @@ def replay(path: Path, check: bool = False, agent: Agent | None = None, model: N
     cannot be expected to be the same; without, the differences in the header come back as warnings.
     """
     from liveagent.load import load_agent
-    from liveagent.runtime.engine import Core, Engine, Lane
+    from liveagent.runtime.core import Core
+    from liveagent.runtime.engine import Engine, Lane
     from liveagent.runtime.listener import Listener
     from liveagent.runtime.talk import load_model
 

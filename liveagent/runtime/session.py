@@ -53,7 +53,8 @@ from liveagent.level import dbfs
 from liveagent.manners import Manners
 from liveagent.runtime.answer import Answer, Out
 from liveagent.runtime.context import Context
-from liveagent.runtime.engine import VAD_FRAME_SAMPLES, Lane
+from liveagent.runtime.core import VAD_FRAME_SAMPLES
+from liveagent.runtime.engine import Lane
 from liveagent.runtime.listener import Listener, Understood
 from liveagent.spoken import spoken
 from liveagent.stop import Stop
@@ -371,9 +372,7 @@ class Session:
             self.context.ledger.begin_turn()
             self._user = _UserTurn(self.context.end, kind, [])
         soft = understood.soft if understood is not None else None
-        if (
-            soft is not None and understood is not None
-        ):  # outside the grammar: all that the ear thought
+        if soft is not None and understood is not None:  # outside the grammar: all that the ear thought
             whole = [template.user, *understood.pieces, template.end, template.agent]
         same = len(_agreeing(tuple(self._user.ids), tuple(whole))) if soft is None else 0
         if same < len(self._user.ids):

@@ -24,7 +24,8 @@ from liveagent.journal import Header
 from liveagent.manners import Manners, Mode
 from liveagent.ports.mic import Mic
 from liveagent.ports.nullspeaker import NullSpeaker
-from liveagent.runtime.engine import Core, Engine, Lane
+from liveagent.runtime.core import Core
+from liveagent.runtime.engine import Engine, Lane
 from liveagent.runtime.hands import Hands
 from liveagent.runtime.hearing_check import check_hearing
 from liveagent.runtime.listener import Listener

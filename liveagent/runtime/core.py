@@ -1,0 +1,319 @@
+"""The engine's core, without a thread: it takes the work of all lanes that is ready and groups it by shape.
+
+`submit` puts a job into its lane's queue, `step` does one round: hear, then one bucket of prefill or one token for
+every lane that wants it. A lane's jobs run in order; different lanes' jobs share steps. Rows of a slab that are not in
+the group are masked, so a lane's numbers never depend on who else is talking.
+
+Prefill runs in fixed buckets of 32, 8 and 1 tokens, chosen from the lane's own backlog alone, so that the shape of a
+step, and with it the last bit of every number, is a property of the session (LAW 2).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from liveagent.errors import ConfigError, DeviceError
+from liveagent.runtime.work import Append, Decode, Done, Heard, Listen, Probe, Reply, Reset, Rewind, Soft, Work
+
+if TYPE_CHECKING:
+    from liveagent.nn.nano import Nano
+    from liveagent.tool import Tool
+
+BUCKETS = (32, 8, 1)
+VAD_FRAME_SAMPLES = 512
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Work
+    done: Callable[[Reply | BaseException], None]
+    rows: torch.Tensor | None = None  # [n, D] still to be fed
+    fed: int = 0
+    ids: list[int] = field(default_factory=list)
+    steps: int = 0
+    started: bool = False
+
+
+@dataclass(slots=True)
+class _Lane:
+    jobs: deque[_Job] = field(default_factory=deque)
+    length: int = 0
+    logits: torch.Tensor | None = None  # [V] after the last slot
+    vad_rest: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    ear_rest: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    grammar: Any = None
+    matcher: Any = None
+    open: bool = False
+
+
+class Core:
+    """The engine without its thread. Not safe for several threads; `Engine` is."""
+
+    def __init__(self, model: Nano, lanes: int = 4, slots: int = 1024) -> None:
+        if lanes < 4:
+            raise ConfigError(f"an engine needs at least 4 lanes, not {lanes}: smaller steps round differently (LAW 2)")
+        self.model, self.lanes, self.slots = model, lanes, slots
+        self._ear = model.ear.init_state(lanes)
+        self._vad = model.vad.init_state(lanes)
+        self._cache = model.decoder.init_state(lanes, slots)
+        self._lane = [_Lane() for _ in range(lanes)]
+        self._block = model.ear.block_samples
+        self._vocab = model.pieces.vocab_size
+        self.decoder_steps = 0
+        self.ear_steps = 0
+
+    # --- lanes
+
+    def open(self) -> int:
+        """A free lane's number. Raises ConfigError when every lane is taken."""
+        for number, lane in enumerate(self._lane):
+            if not lane.open:
+                lane.open = True
+                return number
+        raise ConfigError(f"all {self.lanes} lanes are taken: start the engine with more lanes, or end a session")
+
+    def close(self, number: int) -> None:
+        lane = self._lane[number]
+        for job in lane.jobs:
+            job.done(ConfigError("the session was closed"))
+        self._lane[number] = _Lane()
+        self._clear(number)
+
+    def _clear(self, number: int) -> None:
+        self.model.ear.reset(self._ear, number)
+        self.model.vad.reset(self._vad, number)
+        self._cache.reset(number)
+
+    def submit(self, lane: int, work: Work, done: Callable[[Reply | BaseException], None]) -> None:
+        self._lane[lane].jobs.append(_Job(work, done))
+
+    def run(self, lane: int, work: Work) -> Reply:
+        """Submit one job and step until it is done: for tests, benches and replay without a thread."""
+        box: list[Reply | BaseException] = []
+        self.submit(lane, work, box.append)
+        while not box:
+            self.step()
+        if isinstance(box[0], BaseException):
+            raise box[0]
+        return box[0]
+
+    # --- one round
+
+    @torch.inference_mode()
+    def step(self) -> bool:
+        """One round over all lanes; False when there was nothing to do."""
+        heads = {n: lane.jobs[0] for n, lane in enumerate(self._lane) if lane.jobs}
+        if not heads:
+            return False
+        hearing = {n: job for n, job in heads.items() if isinstance(job.work, Listen)}
+        self._guard(hearing, self._hear)
+        feeding: dict[int, _Job] = {}
+        for n, job in heads.items():
+            if n in hearing:
+                continue
+            try:
+                if self._begin(n, job):
+                    feeding[n] = job
+            except Exception as error:  # one lane's bad request must not stop the others
+                self._finish(n, error)
+        sizes = {n: self._bucket(job) for n, job in feeding.items()}  # before any is fed: one bucket a round
+        for size in BUCKETS:
+            group = {n: job for n, job in feeding.items() if sizes[n] == size}
+            if group:
+                self._guard(group, partial(self._feed, size=size))
+        return True
+
+    def _guard(self, group: dict[int, _Job], act: Callable[[dict[int, _Job]], None]) -> None:
+        if not group:
+            return
+        try:
+            act(group)
+        except Exception as error:
+            for n in group:
+                if self._lane[n].jobs and self._lane[n].jobs[0] is group[n]:
+                    self._finish(n, error)
+
+    def _finish(self, n: int, reply: Reply | BaseException) -> None:
+        self._lane[n].jobs.popleft().done(reply)
+
+    def abort(self, why: BaseException) -> None:
+        """Answer everything that waits with an error."""
+        for lane in self._lane:
+            while lane.jobs:
+                lane.jobs.popleft().done(why)
+
+    def _hear(self, group: dict[int, _Job]) -> None:
+        vad: dict[int, list[float]] = {n: [] for n in group}
+        for n, job in group.items():
+            assert isinstance(job.work, Listen)
+            lane, samples = self._lane[n], np.asarray(job.work.samples, np.float32)
+            lane.vad_rest = np.concatenate([lane.vad_rest, samples])
+            lane.ear_rest = np.concatenate([lane.ear_rest, samples])
+        while True:
+            ready = [n for n in group if len(self._lane[n].vad_rest) >= VAD_FRAME_SAMPLES]
+            if not ready:
+                break
+            x, active = self._rows(ready, "vad_rest", VAD_FRAME_SAMPLES)
+            prob = self.model.vad.step(x, self._vad, active)
+            for n in ready:
+                vad[n].append(float(prob[n].reshape(-1)[-1]))
+        heard: dict[int, Heard] = {}
+        broken: dict[int, DeviceError] = {}
+        ready = [n for n in group if len(self._lane[n].ear_rest) >= self._block]
+        if ready:
+            x, active = self._rows(ready, "ear_rest", self._block)
+            out = self.model.ear.step(x, self._ear, active)
+            self.ear_steps += 1
+            for n in ready:
+                if not bool(torch.isfinite(out.logp[n]).all()):  # this lane's alone: the others' are good
+                    broken[n] = DeviceError("the ear gave no numbers: its weights are damaged; install liveagent again")
+                    continue
+                heard[n] = Heard(
+                    tuple(vad[n]),
+                    out.logp[n].numpy().copy(),
+                    out.hidden[n].numpy().copy(),
+                    torch.softmax(out.kind[n], -1).numpy().copy(),
+                )
+        for n in group:
+            self._finish(n, broken.get(n) or heard.get(n) or Heard(tuple(vad[n])))
+
+    def _rows(self, ready: Sequence[int], rest: str, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        x = torch.zeros(self.lanes, size)
+        active = torch.zeros(self.lanes, dtype=torch.bool)
+        for n in ready:
+            buffer = getattr(self._lane[n], rest)
+            x[n] = torch.from_numpy(buffer[:size].copy())
+            setattr(self._lane[n], rest, buffer[size:])
+            active[n] = True
+        return x, active
+
+    def _begin(self, n: int, job: _Job) -> bool:
+        """Do what needs no network; True when the job has rows to feed in this round."""
+        lane, work = self._lane[n], job.work
+        if isinstance(work, Reset):
+            self._clear(n)
+            self._lane[n] = _Lane(jobs=lane.jobs, open=True, grammar=self._grammar(work.tools))
+            self._finish(n, Done(0))
+            return False
+        if isinstance(work, Rewind):
+            if not 0 <= work.length <= lane.length:
+                raise ConfigError(f"cannot rewind to {work.length}: the lane holds {lane.length} slots")
+            self._cache.rewind(n, work.length)
+            lane.length, lane.logits = work.length, None
+            self._finish(n, Done(work.length))
+            return False
+        if not job.started:
+            job.started = True
+            if isinstance(work, Append | Probe):
+                if not work.ids:
+                    self._finish(n, Done(lane.length))
+                    return False
+                soft = work.soft if isinstance(work, Append) else None
+                job.rows = self._embed(work.ids) if soft is None else self._heard_rows(soft)
+                self._room(lane, len(work.ids))
+            else:
+                assert isinstance(work, Decode)
+                if lane.logits is None:
+                    raise ConfigError("nothing to decode from: append something after a rewind")
+                lane.matcher = lane.grammar.matcher() if work.call and lane.grammar is not None else None
+                self._room(lane, work.max_tokens)
+                self._choose(lane, job)
+        return True
+
+    def _grammar(self, tools: tuple[Tool, ...]) -> Any:
+        if not tools:
+            return None
+        from .constraint import CallGrammar
+
+        return CallGrammar(tools, self.model.pieces)
+
+    def _room(self, lane: _Lane, tokens: int) -> None:
+        if lane.length + tokens > self.slots:
+            raise ConfigError(f"the cache is full ({lane.length} + {tokens} of {self.slots} slots): evict a turn first")
+
+    def _embed(self, ids: Sequence[int]) -> torch.Tensor:
+        return self.model.decoder.embed(torch.tensor(ids, dtype=torch.long))
+
+    def _heard_rows(self, soft: Soft) -> torch.Tensor:
+        weights, hidden = (np.ascontiguousarray(part, np.float32) for part in (soft.weights, soft.hidden))
+        return self.model.heard_rows(torch.from_numpy(weights), torch.from_numpy(hidden))
+
+    @staticmethod
+    def _bucket(job: _Job) -> int:
+        left = 0 if job.rows is None else len(job.rows) - job.fed
+        return 32 if left >= 32 else 8 if left > 1 else 1
+
+    def _feed(self, group: dict[int, _Job], size: int) -> None:
+        width = self.model.decoder.width
+        x = torch.zeros(self.lanes, size, width)
+        count = torch.zeros(self.lanes, dtype=torch.long)
+        for n, job in group.items():
+            assert job.rows is not None
+            rows = job.rows[job.fed : job.fed + size]
+            x[n, : len(rows)] = rows
+            count[n] = len(rows)
+        logits = self.model.decoder.step(x, count, self._cache)
+        self.decoder_steps += 1
+        for n, job in group.items():
+            lane, fed = self._lane[n], int(count[n])
+            job.fed += fed
+            job.steps += 1
+            lane.length += fed
+            assert job.rows is not None
+            if job.fed < len(job.rows):
+                continue
+            try:
+                self._fed(n, lane, job, logits[n].clone())
+            except Exception as error:  # this lane's alone: the others' numbers are good
+                self._finish(n, error)
+
+    def _fed(self, n: int, lane: _Lane, job: _Job, logits: torch.Tensor) -> None:
+        work = job.work
+        if not bool(torch.isfinite(logits).all()):
+            raise DeviceError("the decoder gave no numbers: its weights are damaged; install liveagent again")
+        if isinstance(work, Probe):  # the branch is dropped; the lane's own last logits stand
+            lane.length -= len(work.ids)
+            self._cache.rewind(n, lane.length)
+            self._finish(n, Done(lane.length, logp=self._wanted(logits, work.want), steps=job.steps))
+            return
+        lane.logits = logits
+        if isinstance(work, Append):
+            self._finish(n, Done(lane.length, logp=self._wanted(logits, work.want), steps=job.steps))
+            return
+        assert isinstance(work, Decode)
+        ended = job.ids[-1] in work.stop
+        if ended or len(job.ids) >= work.max_tokens:
+            self._finish(n, Done(lane.length, tuple(job.ids), ended))
+            return
+        self._choose(lane, job)
+
+    @staticmethod
+    def _wanted(logits: torch.Tensor, want: tuple[int, ...]) -> tuple[float, ...]:
+        if not want:
+            return ()
+        logp = torch.log_softmax(logits.double(), -1)
+        return tuple(float(logp[i]) for i in want)
+
+    def _choose(self, lane: _Lane, job: _Job) -> None:
+        """Greedy choice of the next token from the lane's last logits, under the grammar where one is asked for."""
+        work = job.work
+        assert isinstance(work, Decode) and lane.logits is not None
+        logits = lane.logits
+        if lane.matcher is not None:
+            logits = logits.masked_fill(~torch.as_tensor(lane.matcher.mask()), float("-inf"))
+        elif work.allowed and not job.ids:
+            keep = torch.zeros(self._vocab, dtype=torch.bool)
+            keep[list(work.allowed)] = True
+            logits = logits.masked_fill(~keep, float("-inf"))
+        token = int(logits.argmax())
+        if lane.matcher is not None:
+            lane.matcher.consume(token)
+        job.ids.append(token)
+        job.rows, job.fed = self._embed([token]), 0
