@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from liveagent.action import StopPlayback
-from liveagent.audio import Samples
+from liveagent.audio import TICK_NS, Samples
 from liveagent.bench.nullsink import missing, null_sink
 from liveagent.bench.seats import Direct
 from liveagent.event import Interrupted, TickHeard, Voiced, WordMark
@@ -45,7 +45,9 @@ REPLY = (
     "bottles of water. I have set a timer for five minutes, and your keys are in the drawer next to the old lamp."
 )
 SAID = ("turn on the kitchen light", "no wait", "what is on my list", "i meant the other one", "thank you very much")
-BLOCK = 80  # samples: 5 ms, the grain at which the recording is compared
+TAIL = 1600  # samples of a word's end that are looked for in the recording
+LATE = 32_000  # how far a stuttering loudspeaker may put a word off
+ALIKE = 0.85  # correlation from which they are the same; through two resamplers it is 0.99 and more
 
 
 # --- against the oracle
@@ -178,39 +180,49 @@ class Uttered:
     samples: list[Samples] = field(default_factory=list)
     marks: list[WordMark] = field(default_factory=list)
     heard: int | None = None
-    stopped_at: int = 0
-    repaired_at: int = 0
+    begin: int = 0  # of its part of the recording
+    end: int = 0
+    stopped_ns: int = 0
+    repaired_ns: int = 0
 
-    def truly_heard(self, recording: Samples, after: int) -> tuple[int, int] | None:
-        """(words whose last sample is in the recording behind `after`, where that ends); None: it is not in there."""
+    def truly_heard(self, recording: Samples) -> int | None:
+        """How many words, up to the last whose end is in the recording; None: no word of the reply is in there.
+
+        Each word's last tenth of a second with sound is looked for on its own, near where the word before it leaves
+        it: a loudspeaker that stutters makes gaps, and they are no cut.
+        """
         voice = np.concatenate(self.samples)
-        loud = np.flatnonzero(np.abs(voice) > 0.02)
-        if not len(loud):
-            return None
-        first = int(loud[0])
-        head = voice[first : first + 4000]
-        heard = recording[after:]
-        if len(heard) <= len(head):
-            return None
-        size = 1 << (len(heard) + len(head)).bit_length()
-        match = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(head, size)), size)[: len(heard)]
-        begin = after + int(match.argmax()) - first
-        last = first
-        for at in range(first, min(len(voice), len(recording) - begin) - BLOCK, BLOCK):
-            said = voice[at : at + BLOCK]
-            if np.abs(said).max() < 0.01:
-                continue  # the voice's own silence says nothing
-            there = recording[max(0, begin + at) : begin + at + BLOCK]
-            if len(there) < BLOCK or np.sum(there**2) < 0.1 * np.sum(said**2):
-                break
-            last = at + BLOCK
-        words = 0
-        for mark in self.marks:
-            inside = np.flatnonzero(np.abs(voice[mark.start_samples : mark.end_samples]) >= 0.01)
-            if len(inside) and mark.start_samples + int(inside[-1]) > last + BLOCK:
-                break
-            words += 1
-        return words, begin + last
+        words, place, before = 0, 0, -1
+        for number, mark in enumerate(self.marks, 1):
+            loud = np.flatnonzero(np.abs(voice[mark.start_samples : mark.end_samples]) >= 0.02)
+            if not len(loud):
+                continue
+            end = mark.start_samples + int(loud[-1]) + 1
+            tail = voice[max(0, end - TAIL) : end]
+            if before < 0:
+                low, high = 0, len(recording)
+            else:
+                low = place + end - before - LATE // 8
+                high = low + LATE
+            found = _find(tail, recording, max(0, low - TAIL), min(len(recording), high))
+            if found is not None:
+                words, place, before = number, found, end
+        return words if before >= 0 else None
+
+
+def _find(part: Samples, sound: Samples, low: int, high: int) -> int | None:
+    """Where in `sound[low:high]` `part` ends, if it is in there."""
+    here = sound[low:high].astype(np.float64)
+    if len(here) < len(part):
+        return None
+    size = 1 << (len(here) + len(part)).bit_length()
+    match = np.fft.irfft(np.fft.rfft(here, size) * np.conj(np.fft.rfft(part.astype(np.float64), size)), size)
+    power = np.concatenate([[0.0], np.cumsum(here**2)])
+    count = len(here) - len(part) + 1
+    energy = power[len(part) :][:count] - power[:count]
+    alike = match[:count] / np.sqrt(np.maximum(energy, 1e-6) * float(np.sum(part.astype(np.float64) ** 2)))
+    best = int(alike.argmax())
+    return low + best + len(part) if alike[best] >= ALIKE else None
 
 
 async def cuts_live(
@@ -225,19 +237,19 @@ async def cuts_live(
 
     rng = random.Random(seed)
     said: dict[int, Uttered] = {}
-    tick = 0
+    now_ns = 0
 
     def view(item: object) -> None:
-        nonlocal tick
+        nonlocal now_ns
         if isinstance(item, TickHeard):
-            tick += 1
+            now_ns = item.t_ns + TICK_NS
         elif isinstance(item, Voiced):
             said.setdefault(item.utterance, Uttered()).marks.extend(item.marks)
         elif isinstance(item, StopPlayback):
-            said[item.utterance].stopped_at = tick
+            said[item.utterance].stopped_ns = now_ns
         elif isinstance(item, Interrupted) and item.utterance in said:
             said[item.utterance].heard = len(item.heard)
-            said[item.utterance].repaired_at = tick
+            said[item.utterance].repaired_ns = item.t_ns
 
     agent = load_agent("voice")
     async with open_session(agent, SessionConfig(), model, use_recogniser=False) as session:
@@ -262,6 +274,7 @@ async def cuts_live(
         source = asyncio.create_task(live.run(silence()))
         try:
             for number in range(1, cuts + 1):
+                said[number] = Uttered(begin=len(recording()))
                 live.typed("tell me something")
                 await _until(lambda number=number: session.answer.reply is not None  # type: ignore[misc]
                              and session.answer.reply.playback.played_samples > 0)  # fmt: skip
@@ -269,19 +282,17 @@ async def cuts_live(
                 live.typed("stop")
                 await _until(lambda number=number: said[number].heard is not None)  # type: ignore[misc]
                 await asyncio.sleep(0.6)
+                said[number].end = len(recording())
         finally:
             source.cancel()
             await asyncio.gather(source, return_exceptions=True)
             await live.close()
-    found, after = [], 0
-    sound = recording()
+    found, sound = [], recording()
     for utterance, each in sorted(said.items()):
-        truly = each.truly_heard(sound, after)
-        if truly is None or each.heard is None:
-            continue
-        words, after = truly
-        found.append({"utterance": utterance, "believed": each.heard, "recorded": words,
-                      "ticks": max(0, each.repaired_at - each.stopped_at)})  # fmt: skip
+        words = each.truly_heard(sound[each.begin : each.end])
+        if words is not None and each.heard is not None:
+            found.append({"utterance": utterance, "believed": each.heard, "recorded": words,
+                          "ticks": (each.repaired_ns - each.stopped_ns) // TICK_NS})  # fmt: skip
     return found
 
 

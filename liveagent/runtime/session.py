@@ -433,7 +433,7 @@ class Session:
             if self._latency is not None and "played" not in self._latency.t_ns:
                 self._latency.stamp("played", event.t_ns - (event.samples - 1) * SAMPLE_NS)
                 self._note(TurnTimed(self._now_ns, self._latency.durations_ms))
-            if reply.stopping:
+            if reply.stopping > 1:  # a report of the tick that stopped it is older than the stop
                 await self._take_back()
                 return
             if self.turns.playing is None and not reply.playback.done:
