@@ -13,6 +13,7 @@ import numpy as np
 from liveagent.agent import Agent
 from liveagent.audio import RATE_HZ, Samples
 from liveagent.automaton import Parse
+from liveagent.bench.wordings import WORDINGS
 from liveagent.tool import Tool
 from liveagent.train import paraphrases
 from liveagent.train.schemas import EVERYDAY_HELD_OUT, expand, fill, parse, top_choice, values_of
@@ -47,7 +48,7 @@ def call_of(tool: Tool, values: dict[str, Any]) -> Call:
 def held_out(agent: Agent, count: int, seed: int) -> list[Said]:
     """Wordings that no training sees, as many of each tool."""
     rng = random.Random(seed)
-    return [_reworded(rng, agent.tools[at % len(agent.tools)], paraphrases.HELD_OUT) for at in range(count)]
+    return [_reworded(rng, agent.tools[at % len(agent.tools)], WORDINGS) for at in range(count)]
 
 
 def _reworded(rng: random.Random, tool: Tool, wordings: dict[str, list[str]]) -> Said:

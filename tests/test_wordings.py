@@ -1,0 +1,32 @@
+"""What measures nano is not what it was trained on."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from liveagent.bench.wordings import WORDINGS
+from liveagent.pipelines.voice import agent
+from liveagent.train.paraphrases import HELD_OUT, PARAPHRASES
+from liveagent.train.schemas import expand
+
+TIMES = 300
+
+
+def said(rng: random.Random, phrases: list[str]) -> set[str]:
+    return {expand(rng, phrase.split(": ")[-1]) for phrase in phrases for _ in range(TIMES)}
+
+
+@pytest.mark.parametrize("tool", agent.tools, ids=lambda tool: tool.name)
+def test_no_wording_of_the_bench_is_in_training(tool) -> None:  # type: ignore[no-untyped-def]
+    rng = random.Random(0)
+    trained = said(rng, [*PARAPHRASES[tool.name], *HELD_OUT[tool.name], *(phrase.text for phrase in tool.phrases)])
+    assert len(trained) > 20
+    measured = said(rng, WORDINGS[tool.name])
+    assert len(measured) >= 4
+    assert not measured & trained
+
+
+def test_every_tool_is_measured() -> None:
+    assert set(WORDINGS) == {tool.name for tool in agent.tools}
