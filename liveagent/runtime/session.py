@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -56,6 +56,7 @@ from liveagent.runtime.context import Context
 from liveagent.runtime.core import VAD_FRAME_SAMPLES
 from liveagent.runtime.engine import Lane
 from liveagent.runtime.listener import Listener, Understood
+from liveagent.runtime.user_turn import UserTurn, agreeing
 from liveagent.spoken import spoken
 from liveagent.stop import Stop
 from liveagent.turns import Frame, Sense, Turns
@@ -63,8 +64,6 @@ from liveagent.window import Budget
 
 if TYPE_CHECKING:
     from liveagent.nn.nano import Nano
-
-T = TypeVar("T")
 
 SILENT_SAMPLES: Samples = np.zeros(0, np.float32)
 DECODE_TOKENS_PER_TICK = 24
@@ -91,15 +90,6 @@ class SessionConfig:
     manners: Manners = field(default_factory=Manners)
 
 
-@dataclass(slots=True)
-class _UserTurn:
-    """The open turn of the user: what of it is in the cache already."""
-
-    start: int
-    kind: Kind
-    ids: list[int]  # from `<user>` on
-
-
 class Session:
     """One conversation on one lane. Feed it ticks in order; never two at once."""
 
@@ -120,7 +110,7 @@ class Session:
         self.stop = Stop()
         self.echo = Echo()
         self._echo_state = self.echo.init_state()
-        self._user: _UserTurn | None = None
+        self.user = UserTurn(model, self.context)
         self._latency: TurnLatency | None = None
         self._frames = 0  # VAD frames so far
         self._origin_ns: int | None = None
@@ -153,7 +143,7 @@ class Session:
         await self._listen(tick, reference)
         await self._prefill()
         await self._speak()
-        if self._user is None and self.turns.phase == "idle" and await self.context.trim():
+        if not self.user.open and self.turns.phase == "idle" and await self.context.trim():
             self._note(Noted(self._now_ns, "evicted", "older turns left the cache"))
         self._note(self.context.state(self._now_ns))
         return self._out
@@ -196,24 +186,20 @@ class Session:
         self.turns.feed(event)
         self.listener.cancel()
         self._heard = self._stable = ()
-        await self._drop_user()
+        await self.user.drop()
         self._latency = TurnLatency()
         self._latency.stamp("decided", self._now_ns)
         await self._answer(words, "text")
 
     async def _returned(self, call_id: str, text: str, failed: bool) -> None:
         """A result goes before the words of a user who has begun to speak meanwhile, and is then not spoken of."""
-        user = self._user
-        if user is not None:
-            await self.context.rewind(user.start)
+        begun = await self.user.step_aside()
         await self._finish_decoding()
         before = self.answer.reply
         await self.answer.returned(call_id, text, failed, self._now_ns)
-        if user is not None:
-            if self.answer.reply is not before and self.answer.reply is not None:
-                await self._finish_decoding()
-            user.start = self.context.end
-            await self.context.add("audio", user.ids, self._now_ns)
+        if begun and self.answer.reply is not before:
+            await self._finish_decoding()
+        await self.user.step_back(begun, self._now_ns)
 
     # --- listening
 
@@ -260,7 +246,7 @@ class Session:
         if partial is None or (partial.words, self.turns.playing) == self._told:
             return
         self._told = partial.words, self.turns.playing
-        self._stable = _agreeing(self._heard, partial.words)
+        self._stable = tuple(agreeing(self._heard, partial.words))
         self._heard = partial.words
         heard = WordsHeard(
             self._now_ns, partial.words, partial.source, False, partial.in_grammar, partial.confidence, partial.closed
@@ -274,16 +260,9 @@ class Session:
 
     async def _guess_end(self) -> None:
         """Ask the decoder on the scratch branch, in the silence after words, whether the user has finished."""
-        if self._user is None or self.turns.phase != "turn" or not self._heard or not self._quiet:
+        if not self.user.open or self.turns.phase != "turn" or not self._heard or not self._quiet:
             return
-        template = self.model.template
-        whole = [template.user, *self.model.pieces.encode(" ".join(self._heard))]
-        rest = whole[len(self._user.ids) :] if whole[: len(self._user.ids)] == self._user.ids else None
-        if rest is None:  # the words changed under what is in the cache: put that right first
-            await self._align(whole)
-            rest = []
-        yes, no = await self.context.probe([*rest, template.eou], (template.yes, template.no))
-        guess = EndGuessed(self._now_ns, float(1.0 / (1.0 + np.exp(np.clip(no - yes, -30.0, 30.0)))))
+        guess = EndGuessed(self._now_ns, await self.user.finished(self._heard, self._now_ns))
         self._note(guess)
         await self._obey(self.turns.feed(guess))
 
@@ -306,7 +285,7 @@ class Session:
                 self._note(Resumed(self._now_ns, each.utterance, each.reason))
                 self.listener.cancel()
                 self._heard = self._stable = ()
-                await self._drop_user()
+                await self.user.drop()
             elif isinstance(each, StopPlayback):
                 await self._stop_playback(each)
 
@@ -318,38 +297,13 @@ class Session:
             return
         if self.answer.reply is not None and not self.answer.reply.ended:
             return
-        whole = [self.model.template.user, *self.model.pieces.encode(" ".join(self._stable))]
-        if self._user is None:
-            self.context.ledger.begin_turn()
-            self._user = _UserTurn(self.context.end, "audio", [])
-        if whole[: len(self._user.ids)] != self._user.ids and self._user.ids[: len(whole)] == whole:
-            return
-        await self._align(whole)
-
-    async def _align(self, whole: Sequence[int]) -> int:
-        """Make the cache hold exactly `whole` as the open turn; what agrees stays. Returns how many steps it took."""
-        assert self._user is not None
-        user = self._user
-        same = len(_agreeing(tuple(user.ids), tuple(whole)))
-        if same < len(user.ids):
-            await self.context.rewind(user.start + same)
-        user.ids = list(whole)
-        rest = whole[same:]
-        if not rest:
-            return 0
-        done = await self.context.add(user.kind, rest, self._now_ns, grow=same > 0)
-        return done.steps
-
-    async def _drop_user(self) -> None:
-        if self._user is not None:
-            await self.context.rewind(self._user.start)
-            self._user = None
+        await self.user.read(self._stable, self._now_ns)
 
     async def _end_turn(self, ended: TurnEnded) -> None:
         final = self.listener.end()
         self._heard = self._stable = ()
         if final is None or not final.words:
-            await self._drop_user()
+            await self.user.drop()
             self._note(Noted(self._now_ns, "no_words", "heard a voice, but no words"))
             return
         self.stop.release()
@@ -366,25 +320,8 @@ class Session:
         await self._finish_decoding()
         if (reply := self.answer.reply) is not None:  # a new turn is answered: nothing of the old answer sounds on
             await self._stop_playback(StopPlayback(reply.utterance, "typed" if kind == "text" else "barge_in"), True)
-        template = self.model.template
-        whole = [*template.user_turn(words), template.agent]
-        if self._user is None:
-            self.context.ledger.begin_turn()
-            self._user = _UserTurn(self.context.end, kind, [])
-        soft = understood.soft if understood is not None else None
-        if soft is not None and understood is not None:  # outside the grammar: all that the ear thought
-            whole = [template.user, *understood.pieces, template.end, template.agent]
-        same = len(_agreeing(tuple(self._user.ids), tuple(whole))) if soft is None else 0
-        if same < len(self._user.ids):
-            await self.context.rewind(self._user.start + same)
-        if soft is not None:
-            await self.context.add(kind, whole[:1], self._now_ns)
-            await self.context.add(kind, whole[1:-2], self._now_ns, grow=True, soft=soft)
-            same = len(whole) - 2
-        done = await self.context.add(
-            kind, whole[same:], self._now_ns, want=(template.call, template.say), grow=same > 0
-        )
-        self._user = None
+        pieces, soft = (understood.pieces, understood.soft) if understood is not None else ((), None)
+        done = await self.user.close(words, kind, self._now_ns, pieces, soft)
         if self._latency is not None:
             self._latency.stamp("words", self._now_ns)
             self._latency.stamp("token", self._now_ns)
@@ -478,11 +415,10 @@ class Session:
         assert reply is not None
         cut = reply.playback.cut()
         keep = reply.start + cut.keep_tokens
-        later = self._user.start if self._user is not None else self.context.end
+        later = self.user.start if self.user.open else self.context.end
         self.context.ledger.mark_heard(keep)
         await self.context.take_back(keep, later, [self.model.template.cut], self._now_ns)
-        if self._user is not None:
-            self._user.start = self.context.end - len(self._user.ids)
+        self.user.moved()
         self._note(Interrupted(self._now_ns, reply.utterance, cut.heard_words, cut.unheard_words, cut.cut_word))
         await self._end_reply(complete=False)
 
@@ -517,13 +453,6 @@ class Session:
 
     def _note(self, event: Event) -> None:
         self._out.events.append(event)
-
-
-def _agreeing(one: tuple[T, ...], other: tuple[T, ...]) -> tuple[T, ...]:
-    at = 0
-    while at < len(one) and at < len(other) and one[at] == other[at]:
-        at += 1
-    return one[:at]
 
 
 def _sense(kind: np.ndarray) -> Sense:

@@ -1,0 +1,122 @@
+"""The user's words on their way into the cache: read while they are spoken, put right, and closed.
+
+In the cache a turn is `<user> words <end> <agent>`. While somebody speaks, the words that stand are read already, so
+that at the end only the last ones and the two marks are left; when a later look changes a word, the cache goes back to
+there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from liveagent.ledger import Kind
+from liveagent.runtime.context import Context
+from liveagent.runtime.work import Done, Soft
+
+if TYPE_CHECKING:
+    from liveagent.nn.nano import Nano
+
+T = TypeVar("T")
+
+
+class UserTurn:
+    """What of the open turn is in the cache. `open` while something is; `ids` are the tokens, from `<user>` on."""
+
+    def __init__(self, model: Nano, context: Context) -> None:
+        self._model, self._context = model, context
+        self.ids: list[int] = []
+        self.start = 0
+
+    @property
+    def open(self) -> bool:
+        return bool(self.ids)
+
+    def ids_of(self, words: Sequence[str]) -> list[int]:
+        return [self._model.template.user, *self._model.pieces.encode(" ".join(words))]
+
+    async def read(self, words: Sequence[str], t_ns: int) -> None:
+        """Words that stand, while the user still speaks. Fewer than are there already change nothing."""
+        whole = self.ids_of(words)
+        if len(whole) < len(self.ids) and self.ids[: len(whole)] == whole:
+            return
+        await self._hold(whole, t_ns)
+
+    async def finished(self, words: Sequence[str], t_ns: int) -> float:
+        """What the decoder answers on the scratch branch: is that all they want to say? 0 … 1."""
+        template, whole = self._model.template, self.ids_of(words)
+        if whole[: len(self.ids)] != self.ids:  # the words changed under what is in the cache: put that right first
+            await self._hold(whole, t_ns)
+        rest = whole[len(self.ids) :]
+        yes, no = await self._context.probe([*rest, template.eou], (template.yes, template.no))
+        return 1.0 / (1.0 + math.exp(min(30.0, max(-30.0, no - yes))))
+
+    async def close(self, words: str, kind: Kind, t_ns: int, pieces: Sequence[int], soft: Soft | None) -> Done:
+        """Everything, and the agent's turn. Returns what the decoder makes of `<call>` and `<say>` there.
+
+        `soft` with its `pieces`: outside the grammar all that the ear thought is read, and not one guess of it.
+        """
+        template = self._model.template
+        marks = [template.end, template.agent]
+        if soft is None:
+            whole = [*template.user_turn(words), template.agent]
+            same = await self._keep(whole)
+            rest, grow = whole[same:], same > 0
+        else:
+            await self.drop()
+            self._begin()
+            await self._context.add(kind, [template.user], t_ns)
+            await self._context.add(kind, pieces, t_ns, grow=True, soft=soft)
+            rest, grow = marks, True
+        self.ids = []
+        return await self._context.add(kind, rest, t_ns, want=(template.call, template.say), grow=grow)
+
+    async def drop(self) -> None:
+        """It was nothing, or it is said again in another way: take all of it back."""
+        if self.open:
+            await self._context.rewind(self.start)
+            self.ids = []
+
+    async def step_aside(self) -> list[int]:
+        """Take it out of the cache for something that comes before it; `step_back` puts it behind."""
+        ids = self.ids
+        await self.drop()
+        return ids
+
+    async def step_back(self, ids: list[int], t_ns: int) -> None:
+        if ids:
+            self.start, self.ids = self._context.end, ids
+            await self._context.add("audio", ids, t_ns)
+
+    def moved(self) -> None:
+        """What was before it in the cache has changed its length; it is still the last."""
+        self.start = self._context.end - len(self.ids)
+
+    def _begin(self) -> None:
+        self._context.ledger.begin_turn()
+        self.start = self._context.end
+
+    async def _keep(self, whole: Sequence[int]) -> int:
+        """Take back what does not agree with `whole`; how many of its tokens stay."""
+        if not self.open:
+            self._begin()
+            return 0
+        same = len(agreeing(self.ids, whole))
+        if same < len(self.ids):
+            await self._context.rewind(self.start + same)
+        return same
+
+    async def _hold(self, whole: list[int], t_ns: int) -> None:
+        same = await self._keep(whole)
+        if whole[same:]:
+            await self._context.add("audio", whole[same:], t_ns, grow=same > 0)
+        self.ids = list(whole)
+
+
+def agreeing(one: Sequence[T], other: Sequence[T]) -> Sequence[T]:
+    """The beginning that two sequences share."""
+    at = 0
+    while at < len(one) and at < len(other) and one[at] == other[at]:
+        at += 1
+    return one[:at]
