@@ -212,12 +212,14 @@ def test_a_recording_from_elsewhere_cannot_be_checked_here(
         replay(path, check=True, agent=AGENT, model=random_nano())
 
 
+@pytest.mark.slow
 def test_without_check_it_is_replayed_with_a_warning(recorded: Recorded, tmp_path: Path) -> None:
     path = recorded.again(tmp_path / "elsewhere", liveagent="0.0.1")
     report = replay(path, agent=AGENT, model=random_nano())
     assert report.equal and "0.0.1" in report.warnings[0] and len(report.warnings) == 1
 
 
+@pytest.mark.slow
 def test_another_agent_or_other_weights_cannot_be_checked(recorded: Recorded, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="recorded with agent"):
         replay(recorded.path, check=True, agent=AGENT.replace(instructions="be long"), model=random_nano())
@@ -337,6 +339,7 @@ def test_a_disk_that_fails_later_keeps_the_beginning(slow: tuple[Recorder, SlowF
     assert load(recorder.path).records == ()
 
 
+@pytest.mark.slow
 def test_what_was_recorded_before_a_kill_is_there(tmp_path: Path) -> None:
     code = (
         "import sys, time; sys.path[:0] = sys.argv[2:]\n"

@@ -151,6 +151,7 @@ async def test_a_tool_that_fails_is_told_to_the_model_and_the_session_goes_on(se
     assert len(world.of(ToolCalled)) == 2
 
 
+@pytest.mark.slow
 async def test_a_long_conversation_stays_inside_the_cache_and_keeps_its_prefix() -> None:
     prompt = random_nano().template.prompt(AGENT.instructions, AGENT.tools)
     config = SessionConfig(slots=len(prompt) + 400, high_tokens=len(prompt) + 100, low_tokens=len(prompt) + 50)
@@ -172,6 +173,7 @@ async def test_nothing_but_marks_is_typed_and_nothing_happens(session: Session) 
     assert not world.of(CallTool, Say, WordsHeard)
 
 
+@pytest.mark.slow
 async def test_the_same_ticks_give_the_same_tokens_and_actions() -> None:
     async def once() -> tuple[list[object], list[int]]:
         async with open_session(AGENT, SessionConfig(), random_nano(), use_recogniser=False) as session:

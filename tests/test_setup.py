@@ -53,6 +53,7 @@ def setup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_pips_own_configuration_comes_first(
     setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,6 +63,7 @@ def test_pips_own_configuration_comes_first(
     assert setup.choose_torch(PYTHON) == ["torch==2.12.0+cpu"]
 
 
+@pytest.mark.slow
 def test_then_the_cpu_index_is_asked(setup: ModuleType, tmp_path: Path) -> None:
     for version in ("2.9.0+cpu", "2.11.0+cpu", "2.12.1+cpu", "2.99.0+cpu", "2.12.3"):
         add_wheel(tmp_path / "cpu", "torch", version)
@@ -71,17 +73,20 @@ def test_then_the_cpu_index_is_asked(setup: ModuleType, tmp_path: Path) -> None:
     setup.refuse_cuda(setup.plan(PYTHON, ["--target", str(tmp_path / "site"), "--ignore-installed", *chosen]))
 
 
+@pytest.mark.slow
 def test_without_a_cpu_build_nothing_is_fetched(setup: ModuleType) -> None:
     with pytest.raises(setup.SetupError, match="no CPU build of torch was found.*(?s:.)*TORCH_INDEX="):
         setup.choose_torch(PYTHON)
 
 
+@pytest.mark.slow
 def test_an_index_out_of_reach_is_the_same_as_an_empty_one(setup: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setup, "TORCH_INDEX", "http://127.0.0.1:9/simple")
     with pytest.raises(setup.SetupError, match="nothing was fetched"):
         setup.choose_torch(PYTHON)
 
 
+@pytest.mark.slow
 def test_a_gpu_takes_what_the_usual_index_has(setup: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setup, "has_nvidia_gpu", lambda: True)
     assert setup.choose_torch(PYTHON) == []
@@ -113,6 +118,7 @@ def test_it_says_how_much_before_it_fetches(
     assert "torch 2.12.0+cpu 3 MB" in said
 
 
+@pytest.mark.slow
 def test_a_resolution_that_fails_says_why(setup: ModuleType) -> None:
     with pytest.raises(setup.SetupError, match="No matching distribution found for no-such-package"):
         setup.plan(PYTHON, ["no-such-package"])
