@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
-from nano import random_nano
 
 from liveagent.runtime.context import Context
 from liveagent.runtime.core import Core
 from liveagent.runtime.engine import Engine, Lane
 from liveagent.runtime.work import Soft
 from liveagent.window import Budget
+from tests.nano import random_nano
 
 SLOTS = 256
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from world import World
 
 from liveagent.action import Action, CallTool
 from liveagent.event import Event, Interrupted, StopHeard, WordPlayed
@@ -23,6 +22,7 @@ from liveagent.ports.media import MediaFile, write_wav
 from liveagent.runtime.replay import replay
 from liveagent.runtime.session import SessionConfig
 from liveagent.runtime.talk import clip_path, open_session, talk
+from tests.world import World
 
 pytestmark = [
     pytest.mark.slow,
@@ -90,7 +90,7 @@ class Notes:
         self.items.append(item)
 
     async def typed_lines(self, pressed: Callable[[str], None]) -> AsyncIterator[str]:
-        for line in ():
+        for line in list[str]():
             yield line
         await asyncio.sleep(3600)
 
