@@ -88,6 +88,7 @@ async def measure(
     model: Nano, agent: Agent, said: Sequence[Said], grammar: bool = False, use_recogniser: bool = True
 ) -> list[Outcome]:
     config = SessionConfig(voice=False, grammar=grammar)
+    use_recogniser = use_recogniser and any(each.sound is not None for each in said)
     async with seats(agent, model, 4, config, use_recogniser) as made:
         return await share(made, said, lambda seat, each: (typed if each.sound is None else heard)(seat, each))
 

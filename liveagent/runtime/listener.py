@@ -15,6 +15,7 @@ import numpy as np
 
 from liveagent.agent import Agent
 from liveagent.audio import Samples
+from liveagent.automaton import Parse
 from liveagent.ctc import CtcSearch, Greedy, Spike, Spot
 from liveagent.errors import ConfigError, DeviceError
 from liveagent.event import WordSource
@@ -170,16 +171,26 @@ class Listener:
         self.open = False
         recognised = self._recogniser.end() if self._recogniser is not None else None
         text, confidence = self._free()
-        decided = self._words.decide(text, confidence, self._search.best(whole=True), recognised)
+        sentence = self._search.best(whole=True)
+        decided = self._words.decide(text, confidence, sentence, recognised)
         if not decided.text:
             return None
         found = self._understood(tuple(decided.text.split()), decided.source, decided.confidence)
-        found = replace(found, in_grammar=decided.in_grammar, unsure=decided.unsure)
+        unsure = decided.unsure
+        if decided.in_grammar and unsure and recognised is not None:
+            unsure = not self._same_call(sentence.text, recognised.text)
+        found = replace(found, in_grammar=decided.in_grammar, unsure=unsure)
         if decided.in_grammar or not self._spikes:
             return found
         weights = np.concatenate([each.weights for each in self._thoughts])
         hidden = np.concatenate([each.hidden for each in self._thoughts])
         return replace(found, pieces=tuple(each.piece for each in self._spikes), soft=Soft(weights, hidden))
+
+    def _same_call(self, one: str, other: str) -> bool:
+        """Whether two sentences ask for the same: "light" or "lights" is no reason to ask again."""
+        calls = [self.agent.automaton.parse(words) for words in (one, other)]
+        first, second = ((each.tool.name, dict(each.args)) if isinstance(each, Parse) else None for each in calls)
+        return first is not None and first == second
 
     def forget(self) -> None:
         """Drop the pre-roll: what was said so far is nobody's beginning."""
