@@ -92,8 +92,7 @@ class Seat:
         self.listener.cancel()
         self.listener.last = None
         self.steps += self.session.answer.first_token_steps
-        self.session = Session(self.agent, self.model, self.lane, self.listener, self.config)
-        self.session.context = self.session.answer.context = context
+        self.session = Session(self.agent, self.model, self.lane, self.listener, self.config, context)
         self._begin()
 
     @property

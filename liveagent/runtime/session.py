@@ -100,11 +100,13 @@ class Session:
         lane: Lane,
         listener: Listener,
         config: SessionConfig | None = None,
+        context: Context | None = None,
     ) -> None:
+        """`context`: one of this lane's that holds this agent's prompt and nothing else; then there is no `open`."""
         self.agent, self.model, self.lane, self.listener = agent, model, lane, listener
         self.config = config or SessionConfig()
         budget = Budget(self.config.slots, self.config.high_tokens, self.config.low_tokens)
-        self.context = Context(lane, budget)
+        self.context = context or Context(lane, budget)
         self.answer = Answer(agent, model, self.context, self.config.grammar)
         self.turns = Turns(self.config.manners)
         self.stop = Stop()
