@@ -250,11 +250,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--eval-s", type=float, default=300)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--resume", type=Path, help="a last.pt; the learning rate starts anew")
     parser.add_argument("--export", type=Path, help="write the averaged weights of --out/last.pt here and stop")
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(args.threads)
     pieces = Pieces.load(args.pieces)
     source = args.out / "last.pt" if args.export else args.resume
     if source:
