@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 CALL_TOKENS = 64
 REPLY_TOKENS = 120
+SURE_CALL_NATS = 0.4  # words of no phrase are acted on from six to four for a call; below that it asks again
+AGAIN = "Say that again, please."
 NO = frozenset({"no", "no thanks", "no thank you", "never mind", "do not", "don't", "stop", "cancel"})
 YES = frozenset({"yes", "yes please", "yeah", "okay", "do it", "sure", "go ahead"})
 
@@ -84,6 +86,9 @@ class Answer:
             return
         template = self.model.template
         if self.agent.tools and logp[0] > logp[1]:
+            if logp[0] - logp[1] < SURE_CALL_NATS and not self.agent.automaton.accepts(words):
+                await self.say(AGAIN, t_ns)
+                return
             await self._decode_call(t_ns)
         else:
             await self._open_reply(template.say, t_ns)

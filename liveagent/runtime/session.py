@@ -51,7 +51,7 @@ from liveagent.latency import TurnLatency
 from liveagent.ledger import Kind
 from liveagent.level import dbfs
 from liveagent.manners import Manners
-from liveagent.runtime.answer import Answer, Out
+from liveagent.runtime.answer import AGAIN, Answer, Out
 from liveagent.runtime.context import Context
 from liveagent.runtime.core import VAD_FRAME_SAMPLES
 from liveagent.runtime.engine import Lane
@@ -328,7 +328,7 @@ class Session:
             self._latency.stamp("words", self._now_ns)
             self._latency.stamp("token", self._now_ns)
         if understood is not None and understood.unsure:
-            await self.answer.say("Say that again, please.", self._now_ns)
+            await self.answer.say(AGAIN, self._now_ns)
         else:
             await self.answer.decide(words, done.steps, done.logp, self._now_ns)
         if self._latency is not None and self.answer.pending:
