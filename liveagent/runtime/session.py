@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from liveagent.nn.nano import Nano
 
 SILENT_SAMPLES: Samples = np.zeros(0, np.float32)
-DECODE_TOKENS_PER_TICK = 24
+DECODE_TOKENS_PER_TICK = 12  # a short reply in one tick; a long one shares its ticks with the other sessions
 PREROLL_TICKS = 6
 STOP_WAIT_TICKS = 4
 MIN_PROBE_NS = 60_000_000
