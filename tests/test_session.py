@@ -184,3 +184,18 @@ async def test_the_same_ticks_give_the_same_tokens_and_actions() -> None:
             return [action for _, _, out in world.ticks for action in out.actions], world.tokens
 
     assert await once() == await once()
+
+
+@pytest.mark.parametrize("doubtful", [False, True])
+async def test_a_doubtful_call_of_something_that_moves_is_asked_about_with_its_arguments(doubtful: bool) -> None:
+    agent = Agent("nano", tools=[robot.move])
+    async with open_session(agent, SessionConfig(), random_nano(), use_recogniser=False) as session:
+        await session.context.add("audio", [session.model.template.user], 0)
+        await session.answer._decode_call(0, doubtful)
+        (action,) = session.answer.out.actions
+        if not doubtful:
+            assert isinstance(action, CallTool) and action.name == "move"
+        else:
+            assert isinstance(action, Say) and action.text.startswith("Shall I? Say yes or no: move the hand, ")
+            await session.answer.decide("yes", 1, (), 0)
+            assert isinstance(session.answer.out.actions[-1], CallTool)

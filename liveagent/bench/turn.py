@@ -85,9 +85,9 @@ async def _ours(seat: Seat, sound: Samples) -> tuple[float, int] | None:
     began, first = 0.0, [0.0]
     decide = seat.session.answer.decide
 
-    async def decided(words: str, steps: int, logp: Sequence[float], t_ns: int) -> None:
+    async def decided(words: str, steps: int, logp: Sequence[float], t_ns: int, heard: bool = False) -> None:
         first[0] = time.process_time() - began
-        await decide(words, steps, logp, t_ns)
+        await decide(words, steps, logp, t_ns, heard)
 
     seat.session.answer.decide = decided  # type: ignore[method-assign]
     await seat.hear(sound)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CALL_TOKENS = 64
 REPLY_TOKENS = 120
 SURE_CALL_NATS = 0.4  # words of no phrase are acted on from six to four for a call; below that it asks again
+HEARD_CALL_NATS = 1.5  # … and when they were heard, from more than four to one
 AGAIN = "Say that again, please."
 NO = frozenset({"no", "no thanks", "no thank you", "never mind", "do not", "don't", "stop", "cancel"})
 YES = frozenset({"yes", "yes please", "yeah", "okay", "do it", "sure", "go ahead"})
@@ -63,10 +64,12 @@ class Answer:
         self._calls = 0
         self._utterances = 0
 
-    async def decide(self, words: str, steps: int, logp: Sequence[float], t_ns: int) -> None:
+    async def decide(self, words: str, steps: int, logp: Sequence[float], t_ns: int, heard: bool = False) -> None:
         """The user's turn has just been closed by `<end> <agent>`; `logp` are those of `<call>` and `<say>` there.
 
         `steps` is how many decoder steps the closing took: what a user waits for before the first token is known.
+        `heard`: the words were spoken. Outside the grammar such words are often wrong, so the decoder must be surer of
+        a call, and one that moves something is asked about first.
         """
         self.first_token_steps.append(steps)
         asked, self._asked = self._asked, None
@@ -79,17 +82,17 @@ class Answer:
         parse = self.agent.automaton.parse(words) if self.use_grammar else None
         if isinstance(parse, Parse):
             if parse.tool.confirm:
-                self._asked = parse
-                await self.say(f"Shall I? Say yes or no: {parse.tool.description.rstrip('.').lower()}.", t_ns)
+                await self._ask(parse, t_ns)
             else:
                 await self._force_call(parse, t_ns)
             return
         template = self.model.template
         if self.agent.tools and logp[0] > logp[1]:
-            if logp[0] - logp[1] < SURE_CALL_NATS and not self.agent.automaton.accepts(words):
+            outside = not self.agent.automaton.accepts(words)
+            if outside and logp[0] - logp[1] < (HEARD_CALL_NATS if heard else SURE_CALL_NATS):
                 await self.say(AGAIN, t_ns)
                 return
-            await self._decode_call(t_ns)
+            await self._decode_call(t_ns, doubtful=outside and heard)
         else:
             await self._open_reply(template.say, t_ns)
 
@@ -150,7 +153,7 @@ class Answer:
         await self.context.add("call", ids, t_ns)
         self._send(parse.tool.name, dict(parse.args), "grammar", t_ns)
 
-    async def _decode_call(self, t_ns: int) -> None:
+    async def _decode_call(self, t_ns: int, doubtful: bool) -> None:
         template = self.model.template
         await self.context.add("call", [template.call], t_ns)
         done = await self.context.decode(
@@ -166,12 +169,18 @@ class Answer:
             await self.context.add("result", [*template.result_turn(str(error), True), template.agent], t_ns)
             await self._open_reply(template.say, t_ns)
             return
-        if tool.confirm:
-            self._asked = Parse(tool, args)
+        if tool.confirm or (doubtful and tool.effect == "physical"):
             await self.context.rewind(self.context.ledger.spans[-1].start)
-            await self.say(f"Shall I? Say yes or no: {tool.description.rstrip('.').lower()}.", t_ns)
+            await self._ask(Parse(tool, args), t_ns)
             return
         self._send(name, args, "model", t_ns)
+
+    async def _ask(self, call: Parse, t_ns: int) -> None:
+        """Ask before calling, with what exactly would be called; the next turn's yes does it."""
+        self._asked = call
+        what = [call.tool.description.rstrip(".").lower()]
+        what += [call.tool.argument(name).say(value) for name, value in call.args.items()]
+        await self.say(f"Shall I? Say yes or no: {', '.join(what)}.", t_ns)
 
     def _send(self, name: str, args: dict[str, Any], by: DecidedBy, t_ns: int) -> None:
         self._calls += 1

@@ -264,7 +264,10 @@ class Session:
         """Ask the decoder on the scratch branch, in the silence after words, whether the user has finished."""
         if not self.user.open or self.turns.phase != "turn" or not self._heard or not self._quiet:
             return
-        guess = EndGuessed(self._now_ns, await self.user.finished(self._heard, self._now_ns))
+        finished = await self.user.finished(self._heard, self._now_ns)
+        if self.agent.automaton.begun(self._heard):  # "put coffee": every sentence of the grammar goes on from here
+            finished = min(finished, self.config.manners.unsure_finished)
+        guess = EndGuessed(self._now_ns, finished)
         self._note(guess)
         await self._obey(self.turns.feed(guess))
 
@@ -330,7 +333,7 @@ class Session:
         if understood is not None and understood.unsure:
             await self.answer.say(AGAIN, self._now_ns)
         else:
-            await self.answer.decide(words, done.steps, done.logp, self._now_ns)
+            await self.answer.decide(words, done.steps, done.logp, self._now_ns, heard=kind == "audio")
         if self._latency is not None and self.answer.pending:
             self._latency.stamp("call", self._now_ns)
 
