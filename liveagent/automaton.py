@@ -118,6 +118,15 @@ class Automaton:
             state = self.ways[state][word]
         return state in self.accepting
 
+    def begun(self, words: Sequence[str]) -> bool:
+        """Whether a sentence begins with these words (at least one) and they are none yet."""
+        state = 0
+        for word in words:
+            if word not in self.ways[state]:
+                return False
+            state = self.ways[state][word]
+        return bool(words) and state not in self.accepting
+
     def next_words(self, state: int = 0) -> Mapping[str, int]:
         """Word → state for every word that may follow."""
         return self.ways[state]
