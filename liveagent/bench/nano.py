@@ -13,7 +13,7 @@ right when the first thing that the session does is exactly the call that was me
                                 salad, questions that no tool answers, several people at once, noise            ≤ 0.05
     shuffled_decoder            typed_tool_exact with the decoder's weights shuffled within each tensor         ≤ 0.05
     human_clips                 of the 8 spoken clips of alsa-utils, how many were heard word for word, in a
-                                grammar that holds them and 40 000 other sentences; null: not installed         8
+                                grammar that holds them beside the shipped agent's; null: not installed         8
 
 `detail` has counts, the ear alone without the recogniser, tools never seen, and each false accept's kind.
 """

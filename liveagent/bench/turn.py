@@ -39,6 +39,7 @@ from liveagent.nn.nano import Nano
 from liveagent.runtime.core import Core
 from liveagent.runtime.session import SessionConfig
 from liveagent.runtime.work import Append
+from liveagent.train.paraphrases import AFTER
 from liveagent.train.voices import speak
 
 UTTERANCE_SAMPLES = 4 * RATE_HZ
@@ -136,6 +137,7 @@ def paused(model_agent: Any, count: int, seed: int) -> list[Said]:
     for text in texts:
         words = text.split()
         places = [at for at in range(2, len(words)) if not model_agent.automaton.accepts(words[:at])]
+        places = [at for at in places if " ".join(words[at:]) not in AFTER]  # before "please" it was whole
         if len(words) < 4 or not places or len(said) == count:
             continue
         at = rng.choice(places)

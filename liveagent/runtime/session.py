@@ -67,6 +67,7 @@ if TYPE_CHECKING:
 
 SILENT_SAMPLES: Samples = np.zeros(0, np.float32)
 DECODE_TOKENS_PER_TICK = 12  # a short reply in one tick; a long one shares its ticks with the other sessions
+FREE_FINISHED = 0.5  # words of no phrase: nobody knows how they may go on, so wait longer than the shortest silence
 PREROLL_TICKS = 6
 STOP_WAIT_TICKS = 4
 MIN_PROBE_NS = 60_000_000
@@ -267,6 +268,8 @@ class Session:
         finished = await self.user.finished(self._heard, self._now_ns)
         if self.agent.automaton.begun(self._heard):  # "put coffee": every sentence of the grammar goes on from here
             finished = min(finished, self.config.manners.unsure_finished)
+        elif not self.agent.automaton.accepts(self._heard):
+            finished = min(finished, FREE_FINISHED)
         guess = EndGuessed(self._now_ns, finished)
         self._note(guess)
         await self._obey(self.turns.feed(guess))
