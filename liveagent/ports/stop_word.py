@@ -45,7 +45,7 @@ class StopWord:
     ) -> None:
         self.words = frozenset(words)
         rivals = sorted({*_OTHERS.split(), *others} - self.words)
-        self._decoder = make_decoder()
+        self._decoder = make_decoder(compallsen=False)  # its words compete with each other: the same hits for less
         teach(self._decoder, [*sorted(self.words), *rivals], say or {}, pronounce)
         arcs = [(0, 1, 1.0, word) for word in (*sorted(self.words), *rivals)]
         arcs += [(1, 1, 1.0, word) for word in rivals]

@@ -163,8 +163,7 @@ class Listener:
         near = ear.margin >= PARTIAL_NATS
         if ear.words and (not words or near):
             return self._understood(ear.words, "ear", 0.5 if near else 0.0)
-        # The recogniser always stands somewhere in the grammar: that alone is no reason to end a turn at once.
-        return replace(self._understood(words, "recogniser", 0.5), closed=False) if words else None
+        return self._understood(words, "recogniser", 0.5) if words else None
 
     def end(self) -> Understood | None:
         """Close the utterance; None when there were no words in it."""

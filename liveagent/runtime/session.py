@@ -67,10 +67,9 @@ if TYPE_CHECKING:
 
 SILENT_SAMPLES: Samples = np.zeros(0, np.float32)
 DECODE_TOKENS_PER_TICK = 12  # a short reply in one tick; a long one shares its ticks with the other sessions
-FREE_FINISHED = 0.5  # words of no phrase: nobody knows how they may go on, so wait longer than the shortest silence
-PREROLL_TICKS = 6
+FREE_FINISHED = 0.35  # words of no phrase: nobody knows how they may go on, so wait longer than the shortest silence
+LONE_FINISHED = 0.57  # words of the recogniser alone, which hears a sentence in anything: 640 ms of silence
 STOP_WAIT_TICKS = 4
-MIN_PROBE_NS = 60_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +121,7 @@ class Session:
         self._told: tuple[tuple[str, ...], int | None] = (), None  # the words that `turns` knows, and what sounded then
         self._sense: Sense | None = None
         self._quiet = True
+        self._lone = False
         self._out = Out()
         self._now_ns = 0
 
@@ -255,6 +255,9 @@ class Session:
             self._now_ns, partial.words, partial.source, False, partial.in_grammar, partial.confidence, partial.closed
         )
         self._note(heard)
+        self._lone = partial.source == "recogniser"
+        if self._lone:
+            heard = replace(heard, in_grammar=False, closed=False)
         if self.turns.playing is not None:  # a reply is only taken back for words that two looks agree on
             heard = replace(heard, words=self._stable, in_grammar=False, closed=False)
             if not self._stable:
@@ -270,6 +273,8 @@ class Session:
             finished = min(finished, self.config.manners.unsure_finished)
         elif not self.agent.automaton.accepts(self._heard):
             finished = min(finished, FREE_FINISHED)
+        elif self._lone:
+            finished = min(finished, LONE_FINISHED)
         guess = EndGuessed(self._now_ns, finished)
         self._note(guess)
         await self._obey(self.turns.feed(guess))
@@ -376,7 +381,8 @@ class Session:
                 self._latency.stamp("voiced", event.t_ns)
         elif event.samples:
             if self._latency is not None and "played" not in self._latency.t_ns:
-                self._latency.stamp("played", event.t_ns - (event.samples - 1) * SAMPLE_NS)
+                first_ns = event.t_ns - (event.samples - 1) * SAMPLE_NS
+                self._latency.stamp("played", max(first_ns, self._latency.t_ns.get("voiced", first_ns)))
                 self._note(TurnTimed(self._now_ns, self._latency.durations_ms))
             if reply.stopping > 1:  # a report of the tick that stopped it is older than the stop
                 await self._take_back()
