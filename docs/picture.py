@@ -1,7 +1,7 @@
 """Draws README's picture: the live screen at one moment of a recording.
 
     liveagent talk --source pipelines/nano/clip.flac --fast --record clip.larec
-    python docs/picture.py clip.larec 38.4 docs/terminal.svg
+    python docs/picture.py clip.larec 38.6 docs/terminal.svg
 """
 
 from __future__ import annotations

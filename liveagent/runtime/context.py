@@ -39,7 +39,6 @@ class Context:
         self.lane, self.budget = lane, budget
         self.ledger = Ledger()
         self.evicted_tokens = 0
-        self.tokens_read = 0
         self._ids: list[int] = []  # of the places ledger.first … ledger.end
         self._soft: list[Soft | None] = []  # likewise; of one spike each
 
@@ -72,7 +71,6 @@ class Context:
     ) -> Done:
         """Read tokens into the cache as a span of `kind`, or as more of the last span (`grow`)."""
         done = await self.lane.do(Append(tuple(ids), tuple(want), soft))
-        self.tokens_read += len(ids)
         rows = [None] * len(ids) if soft is None else [soft.part(at, at + 1) for at in range(len(ids))]
         self._note(kind, ids, t_ns, words, depends_on, grow, rows)
         return done

@@ -66,8 +66,6 @@ class Core:
         self._lane = [_Lane() for _ in range(lanes)]
         self._block = model.ear.block_samples
         self._vocab = model.pieces.vocab_size
-        self.decoder_steps = 0
-        self.ear_steps = 0
 
     # --- lanes
 
@@ -170,7 +168,6 @@ class Core:
         if ready:
             x, active = self._rows(ready, "ear_rest", self._block)
             out = self.model.ear.step(x, self._ear, active)
-            self.ear_steps += 1
             for n in ready:
                 if not bool(torch.isfinite(out.logp[n]).all()):  # this lane's alone: the others' are good
                     broken[n] = DeviceError("the ear gave no numbers: its weights are damaged; install liveagent again")
@@ -260,7 +257,6 @@ class Core:
             x[n, : len(rows)] = rows
             count[n] = len(rows)
         logits = self.model.decoder.step(x, count, self._cache)
-        self.decoder_steps += 1
         for n, job in group.items():
             lane, fed = self._lane[n], int(count[n])
             job.fed += fed

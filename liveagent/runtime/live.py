@@ -109,7 +109,7 @@ class Live:
     # --- the loop
 
     async def run(self, source: AsyncIterator[AudioChunk]) -> None:
-        """Until the source ends and the last answer is out."""
+        """Until the source ends; its open last tick is filled with silence."""
         async for chunk in source:
             for tick in self.chunker.feed(chunk):
                 await self.step(tick)

@@ -41,7 +41,6 @@ class Reply:
     ids: list[int]
     ended: bool = False  # the decoder closed it
     said_words: int = 0
-    said_tokens: int = 0
     stopping: int = 0  # ticks since a StopPlayback was sent, 0 when none was
 
     @classmethod
