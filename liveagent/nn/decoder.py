@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from liveagent.errors import ConfigError
 from liveagent.nn.cache import KVCache
+from liveagent.nn.projector import Projector
 
 FORMAT, VERSION = "liveagent.decoder", 1
 
@@ -33,6 +34,11 @@ class DecoderConfig:
     hear_width: int = 160
     rope_base: float = 10_000.0
     norm_eps: float = 1e-5
+    time_pairs: int = 0
+    """How many of a head's slowest pairs turn with time instead of place in order."""
+    sight_width: int = 0
+    """Numbers an eye says of a cell, 0: no eyes."""
+    sight_cells: int = 16
 
     @property
     def head_width(self) -> int:
@@ -58,6 +64,31 @@ def _angles(positions: int, head_width: int, base: float) -> Tensor:
     angle = torch.arange(positions, dtype=torch.float64)[:, None] * rate
     angle = torch.cat([angle, angle], dim=-1)
     return torch.stack([angle.cos(), angle.sin()], dim=-1).float()
+
+
+TIME_PERIODS_S = (6.0, 5400.0)
+"""Shortest and longest period of the pairs that turn with time: what lies seconds, minutes or an hour back is told
+apart. The slowest pairs of the order turn by less than a radian in a whole window, so they are hardly missed."""
+
+
+@lru_cache(maxsize=4)
+def _time_rates(pairs: int) -> Tensor:
+    """`[pairs]` radians a second, float64; the longest period first."""
+    short, long = TIME_PERIODS_S
+    steps = torch.arange(pairs, dtype=torch.float64) / max(1, pairs - 1)
+    return 2 * torch.pi / (long * (short / long) ** steps)
+
+
+def rotations(table: Tensor, times: Tensor, pairs: int) -> Tensor:
+    """The rotations `[..., hd, 2]` of tokens whose order alone gives `table [..., hd, 2]` and that stand at `times
+    [...]` (float64, seconds): the last `pairs` of a head's pairs turn by time."""
+    if not pairs:
+        return table
+    angle = times[..., None].double() * _time_rates(pairs).to(times.device)
+    turned = torch.stack([angle.cos(), angle.sin()], dim=-1).to(table.dtype)
+    half = table.shape[-2] // 2
+    low, high = table[..., : half - pairs, :], table[..., half : 2 * half - pairs, :]
+    return torch.cat([low, turned, high, turned], dim=-2)
 
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
@@ -113,6 +144,9 @@ class Decoder(nn.Module):
         self.embedding = nn.Embedding(config.vocab_size, config.width)
         self.before = nn.Linear(config.width, config.width, bias=False)
         self.hear = nn.Linear(config.hear_width, config.width, bias=False)
+        self.projector = (
+            Projector(config.sight_width, config.sight_cells, config.width) if config.sight_width else None
+        )
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.norm = nn.RMSNorm(config.width, eps=config.norm_eps)
         nn.init.normal_(self.embedding.weight, std=0.02)
@@ -137,19 +171,29 @@ class Decoder(nn.Module):
         rows = pieces @ self.embedding.weight if pieces.is_floating_point() else self.embed(pieces)
         return rows if hidden is None else rows + self.hear(hidden)
 
+    def see_embed(self, sight: Tensor, cells: Tensor) -> Tensor:
+        """Input rows `[..., D]` for what the eye said of cells: `sight [..., sight_width]`, `cells [...]` int64.
+        ConfigError for a decoder without eyes."""
+        if self.projector is None:
+            raise ConfigError("this decoder has no eyes: take weights that were trained with pictures")
+        rows: Tensor = self.projector(sight, cells)
+        return rows
+
     def forward(
         self,
         ids: Tensor | None = None,
         *,
         rows: Tensor | None = None,
         leaves: tuple[Tensor, Tensor] | None = None,
+        times: Tensor | None = None,
     ) -> Tensor:
-        """Whole sequences: `ids [B, T]` (or ready input `rows [B, T, D]`) to logits `[B, T, V]`.
+        """Whole sequences: `ids [B, T]` (or ready input `rows [B, T, D]`) to logits `[B, T, V]`. `times [B, T]`: when
+        each token came, in seconds (float64); None: all at once.
 
         `leaves` (positions `[B, P]`, mask `[B, P, T]`) say that the last P of the T rows are leaves: probes that branch
         off the sequence, stand at the given positions, see what their mask says and are seen by nobody else.
         """
-        return self.logits(self.hidden(ids, rows=rows, leaves=leaves))
+        return self.logits(self.hidden(ids, rows=rows, leaves=leaves, times=times))
 
     def hidden(
         self,
@@ -158,6 +202,7 @@ class Decoder(nn.Module):
         rows: Tensor | None = None,
         leaves: tuple[Tensor, Tensor] | None = None,
         only: Tensor | None = None,
+        times: Tensor | None = None,
     ) -> Tensor:
         """As `forward`, before the output layer: `[B, T, D]`, or `[N, D]` for the N places where `only [B, T]` is true,
         which spares the last layer the others."""
@@ -178,6 +223,9 @@ class Decoder(nn.Module):
         else:
             stem = table[:trunk].expand(rows.shape[0], -1, -1, -1)
             table = torch.cat([stem, table[leaves[0]]], dim=1)[:, None]
+        if self.config.time_pairs:
+            when = rows.new_zeros(rows.shape[:2]) if times is None else times
+            table = rotations(table.expand(rows.shape[0], 1, -1, -1, -1), when[:, None], self.config.time_pairs)
         for layer in self.layers:
             assert isinstance(layer, Layer)
             q, k, v = layer.project(rows)
