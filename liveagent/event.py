@@ -140,6 +140,15 @@ class DeviceBack:
 
 
 @dataclass(frozen=True, slots=True)
+class CameraFroze:
+    """The camera still answers, but has shown the very same picture for `for_ms`: no camera's noise is that still."""
+
+    t_ns: int
+    device: str
+    for_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Shed:
     """Work was given up to keep up: `what` ("video", "echo", "scratch" …), how often. Never audio."""
 
@@ -291,6 +300,71 @@ class Interrupted:
 
 
 @dataclass(frozen=True, slots=True)
+class FrameSeen:
+    """A picture of the camera, taken at `t_ns`, was compared with the reference: `patches` of its `of` patches were
+    encoded anew (0: nothing had changed), all of them in a `keyframe`. `reason` says why in a word; `dropped` pictures
+    before it were never looked at."""
+
+    t_ns: int
+    keyframe: bool
+    reason: str
+    patches: int
+    of: int
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PictureKept:
+    """What was seen at `t_ns` entered the cache as span `span` of `tokens` tokens. `sees`: the things in it, in words
+    ("red ball"); `thumbnail`: base64 of `[16, 16, 3]` uint8, for viewers alone."""
+
+    t_ns: int
+    span: int
+    tokens: int
+    reason: str
+    sees: tuple[str, ...] = ()
+    thumbnail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PicturesEvicted:
+    """These picture spans left the cache, `tokens` in all."""
+
+    t_ns: int
+    spans: tuple[int, ...]
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSet:
+    """The agent waits for something now (`by` "agent": it was made so; "user": it was asked to), or no more (`on`
+    False)."""
+
+    t_ns: int
+    watch: str
+    by: Literal["agent", "user"] = "agent"
+    on: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The scratch branch answered whether `watch` holds at the moment, with this probability."""
+
+    t_ns: int
+    watch: str
+    holds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WatchFired:
+    """What was waited for happened in the picture taken at `t_ns`: `change` is "appear", "leave" or "move"."""
+
+    t_ns: int
+    watch: str
+    change: Literal["appear", "leave", "move"] = "appear"
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCalled:
     t_ns: int
     call_id: str
@@ -331,22 +405,23 @@ class Noted:
 
 Inbox: TypeAlias = (
     SessionStarted | AudioHeard | GapMarked | TextTyped | TalkPressed | TalkReleased | Voiced | VoiceFailed
-    | SamplesPlayed | ToolReturned | ToolFailed | DeviceLost | DeviceBack | Shed | LagNoted | SessionEnded
+    | SamplesPlayed | ToolReturned | ToolFailed | DeviceLost | DeviceBack | CameraFroze | Shed | LagNoted | SessionEnded
 )  # fmt: skip
 Notice: TypeAlias = (
     TickHeard | SpeechStarted | SpeechEnded | WordsHeard | WakeHeard | StopHeard | EndGuessed | TurnEnded
-    | ReplyStarted | ReplyEnded | WordPlayed | Ducked | Resumed | Interrupted | ToolCalled | CacheChanged | TurnTimed
-    | Noted
+    | ReplyStarted | ReplyEnded | WordPlayed | Ducked | Resumed | Interrupted | FrameSeen | PictureKept
+    | PicturesEvicted | WatchSet | Watched | WatchFired | ToolCalled | CacheChanged | TurnTimed | Noted
 )  # fmt: skip
 Event: TypeAlias = Inbox | Notice
 
 INBOX: tuple[type[Inbox], ...] = (
     SessionStarted, AudioHeard, GapMarked, TextTyped, TalkPressed, TalkReleased, Voiced, VoiceFailed, SamplesPlayed,
-    ToolReturned, ToolFailed, DeviceLost, DeviceBack, Shed, LagNoted, SessionEnded,
+    ToolReturned, ToolFailed, DeviceLost, DeviceBack, CameraFroze, Shed, LagNoted, SessionEnded,
 )  # fmt: skip
 NOTICES: tuple[type[Notice], ...] = (
     TickHeard, SpeechStarted, SpeechEnded, WordsHeard, WakeHeard, StopHeard, EndGuessed, TurnEnded, ReplyStarted,
-    ReplyEnded, WordPlayed, Ducked, Resumed, Interrupted, ToolCalled, CacheChanged, TurnTimed, Noted,
+    ReplyEnded, WordPlayed, Ducked, Resumed, Interrupted, FrameSeen, PictureKept, PicturesEvicted, WatchSet, Watched,
+    WatchFired, ToolCalled, CacheChanged, TurnTimed, Noted,
 )  # fmt: skip
 
 _FORM: JsonForm[Event] = JsonForm((*INBOX, *NOTICES))

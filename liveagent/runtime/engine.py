@@ -15,7 +15,7 @@ import numpy as np
 
 from liveagent.errors import ConfigError, DeviceError, LiveAgentError
 from liveagent.runtime.core import Core
-from liveagent.runtime.work import Append, Decode, Done, Heard, Listen, Probe, Reply, Reset, Rewind, Work
+from liveagent.runtime.work import Append, Decode, Done, Heard, Listen, Look, Probe, Reply, Reset, Rewind, Seen, Work
 
 
 class Engine:
@@ -126,6 +126,11 @@ class Lane:
     async def hear(self, samples: np.ndarray) -> Heard:
         reply = await self.ask(Listen(samples))
         assert isinstance(reply, Heard)
+        return reply
+
+    async def see(self, pixels: np.ndarray, patches: np.ndarray | None = None) -> Seen:
+        reply = await self.ask(Look(pixels, patches))
+        assert isinstance(reply, Seen)
         return reply
 
     async def do(self, work: Append | Probe | Rewind | Decode | Reset) -> Done:

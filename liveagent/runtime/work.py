@@ -24,6 +24,16 @@ class Listen:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """One picture: `pixels` uint8 `[128, 128, 3]`. `patches` bool `[64]`: which of its 16 px patches, row by row from
+    the top left, are encoded anew, the others standing as they were seen before; None: all of them. Answered with
+    `Seen`."""
+
+    pixels: np.ndarray
+    patches: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Soft:
     """What the ear thought at each of n spikes: `weights` float32 `[n, V]`, its probabilities over the blank and its
     pieces, and `hidden` float32 `[n, D]`, its state there. Read as weighted piece embeddings, state beside them."""
@@ -35,24 +45,41 @@ class Soft:
         return Soft(self.weights[start:end], self.hidden[start:end])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Sights:
+    """What the eye said of k cells of a picture: `sight` float32 `[k, 20]` (see `liveagent.sight`), `cells` int64
+    `[k]`, the numbers of those cells."""
+
+    sight: np.ndarray
+    cells: np.ndarray
+
+    def part(self, start: int, end: int) -> Sights:
+        return Sights(self.sight[start:end], self.cells[start:end])
+
+
 @dataclass(frozen=True, slots=True)
 class Append:
     """Put tokens into the cache at the write pointer. `want`: ids whose log-probabilities at the end to return.
 
-    `soft`: what the ear heard in place of each of `ids`, which then only name the likeliest piece; None: hard ids.
+    `soft`: what the ear heard in place of each of `ids`, which then only name the likeliest piece. `sights`: what the
+    eye saw in place of the last k of `ids`, which are `<image>` each. Neither: hard ids. `t_s`: when the tokens came,
+    in seconds since the session began.
     """
 
     ids: tuple[int, ...]
     want: tuple[int, ...] = ()
     soft: Soft | None = None
+    sights: Sights | None = None
+    t_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Ask on the scratch branch: append `ids`, read `want`, drop the branch. The lane is as before."""
+    """Ask on the scratch branch at `t_s`: append `ids`, read `want`, drop the branch. The lane is as before."""
 
     ids: tuple[int, ...]
     want: tuple[int, ...]
+    t_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +102,17 @@ class Decode:
     stop: tuple[int, ...]
     allowed: tuple[int, ...] = ()
     call: bool = False
+    t_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Empty the lane: cache, ear and VAD. `tools` are those whose calls the grammar admits."""
+    """Empty the lane: cache, ear, VAD and eye. `tools` are those whose calls the grammar admits."""
 
     tools: tuple[Tool, ...] = ()
 
 
-Work = Listen | Append | Probe | Rewind | Decode | Reset
+Work = Listen | Look | Append | Probe | Rewind | Decode | Reset
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +127,16 @@ class Heard:
     logp: np.ndarray | None = None
     hidden: np.ndarray | None = None
     kind: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """What the eye makes of a picture: `sight` float32 `[16, 20]` (see `liveagent.sight`); `patches` of `of` patches
+    went through it."""
+
+    sight: np.ndarray
+    patches: int
+    of: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,4 +154,4 @@ class Done:
     steps: int = 0
 
 
-Reply = Heard | Done
+Reply = Heard | Seen | Done
