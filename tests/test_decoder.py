@@ -67,6 +67,25 @@ def test_live_equals_whole(net: Decoder, length: int) -> None:
         torch.testing.assert_close(logits, whole[i], rtol=0, atol=1e-5)
 
 
+def test_live_equals_whole_with_times() -> None:
+    """Tokens that came an hour apart, in one block and in several, give what the whole pass gives; and time tells."""
+    torch.manual_seed(6)
+    net = Decoder(DecoderConfig(97, width=64, layers=3, heads=2, hidden=96, hear_width=12, time_pairs=4)).eval()
+    torch.nn.init.normal_(net.embedding.weight, std=0.3)
+    ids, times = tokens(45), torch.cumsum(torch.rand(45, dtype=torch.float64) * 400, 0)
+    whole = net(ids[None], times=times[None])[0]
+    assert (whole - net(ids[None])[0]).abs().max() > 1e-2
+    for sizes in ([1] * 45, [32, 8, 5], [8, 32, 1, 4]):
+        state, at = net.init_state(LANES, 64), 0
+        for size in sizes:
+            x, when = torch.zeros(LANES, size, 64), torch.zeros(LANES, size, dtype=torch.float64)
+            x[2], when[2] = net.embed(ids[at : at + size]), times[at : at + size]
+            logits = net.step(x, [0, 0, size, 0], state, when)[2]
+            at += size
+            torch.testing.assert_close(logits, whole[at - 1], rtol=0, atol=1e-5)
+        assert torch.equal(state.time[2, :45], times)
+
+
 @pytest.mark.parametrize("hostile", [0.0, 1e6, float("nan"), float("inf")])
 def test_a_lane_does_not_see_its_neighbours(net: Decoder, hostile: float) -> None:
     """Bit-equal: alone, beside quiet lanes, beside lanes of another length that hold what would poison it."""

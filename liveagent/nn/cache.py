@@ -17,8 +17,8 @@ class KVCache:
 
     `keys` (rotated, what attention reads) and `values` are `[B, L, S, H, hd]`, `raw` (the keys before rotation)
     `[B, S, L, H, hd]`, `rows` (what went in) `[B, S, D]`, all float32; `position` `[B, S]` int64 says at which place of
-    the token order a slot stands, `length` `[B]` int64 how many slots of a lane are in use, `fork_at` `[B]` where a
-    lane's scratch branch starts, counted from 1; 0 is none.
+    the token order a slot stands, `time` `[B, S]` float64 when it came, in seconds; `length` `[B]` int64 how many slots
+    of a lane are in use, `fork_at` `[B]` where a lane's scratch branch starts, counted from 1; 0 is none.
 
     A dead slot is zero: a NaN behind an attention mask would still poison the row. Raw keys are kept so that a hole in
     the middle of a lane can be closed later by rotating what is older from its raw keys, which is exact at any age;
@@ -30,6 +30,7 @@ class KVCache:
     raw: Tensor
     rows: Tensor
     position: Tensor
+    time: Tensor
     length: Tensor
     fork_at: Tensor
 
@@ -41,6 +42,7 @@ class KVCache:
             raw=torch.zeros(lanes, slots, layers, heads, head_width),
             rows=torch.zeros(lanes, slots, heads * head_width),
             position=torch.zeros(lanes, slots, dtype=torch.long),
+            time=torch.zeros(lanes, slots, dtype=torch.float64),
             length=torch.zeros(lanes, dtype=torch.long),
             fork_at=torch.zeros(lanes, dtype=torch.long),
         )
@@ -85,11 +87,13 @@ class KVCache:
         keys = self.keys[lane : lane + 1, :, :extent].transpose(2, 3).unbind(1)
         return list(zip(keys, self.values[lane : lane + 1, :, :extent].transpose(2, 3).unbind(1), strict=True))
 
-    def advance(self, lane: int, count: int) -> None:
-        """Move the write pointer over `count` slots that every layer has just written."""
+    def advance(self, lane: int, count: int, times: Tensor | None = None) -> None:
+        """Move the write pointer over `count` slots that every layer has just written, of tokens that came at `times
+        [count]` (None: 0 s)."""
         start = int(self.length[lane])
         first = int(self.position[lane, start - 1]) + 1 if start else 0
         self.position[lane, start : start + count] = torch.arange(first, first + count)
+        self.time[lane, start : start + count] = 0.0 if times is None else times
         self.length[lane] = start + count
 
     def next_position(self, lane: int) -> int:
@@ -105,6 +109,7 @@ class KVCache:
         for slab in self._lane(lane):
             slab[length:old] = 0.0
         self.position[lane, length:old] = 0
+        self.time[lane, length:old] = 0
         self.length[lane] = length
         if int(self.fork_at[lane]) > length + 1:
             self.fork_at[lane] = 0
@@ -138,6 +143,7 @@ class KVCache:
         for slab in self._lane(lane):
             slab.zero_()
         self.position[lane] = 0
+        self.time[lane] = 0
         self.length[lane] = 0
         self.fork_at[lane] = 0
 
@@ -152,6 +158,7 @@ class KVCache:
         for ours, theirs in zip(self._lane(src), dst_cache._lane(dst), strict=True):
             theirs[:length] = ours[:length]
         dst_cache.position[dst, :length] = self.position[src, :length]
+        dst_cache.time[dst, :length] = self.time[src, :length]
         dst_cache.length[dst] = length
         dst_cache.fork_at[dst] = self.fork_at[src]
 

@@ -54,16 +54,26 @@ class DecoderState(KVCache):
 
 
 @lru_cache(maxsize=4)
-def _angles(positions: int, head_width: int, base: float) -> Tensor:
-    """Rotation table `[positions, head_width, 2]` (cos, sin) as float32, from angles in float64.
+def _rates(head_width: int, base: float) -> Tensor:
+    """`[hd / 2]` radians a place, float64."""
+    return base ** (-torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
+
+
+def turns(positions: Tensor, head_width: int, base: float) -> Tensor:
+    """Rotations `[..., hd, 2]` (cos, sin) of the places `positions [...]` as float32, from angles in float64.
 
     Su et al., "RoFormer" (2021), halves paired as (i, i + hd/2). In float32 an angle is off by 0.002 rad at position
     1e5; here only the finished cosine is rounded.
     """
-    rate = base ** (-torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
-    angle = torch.arange(positions, dtype=torch.float64)[:, None] * rate
+    angle = positions[..., None].double() * _rates(head_width, base).to(positions.device)
     angle = torch.cat([angle, angle], dim=-1)
     return torch.stack([angle.cos(), angle.sin()], dim=-1).float()
+
+
+@lru_cache(maxsize=4)
+def _angles(positions: int, head_width: int, base: float) -> Tensor:
+    """`turns` of the first places, `[positions, hd, 2]`: whole sequences are short and ask for the same again."""
+    return turns(torch.arange(positions), head_width, base)
 
 
 TIME_PERIODS_S = (6.0, 5400.0)
@@ -255,13 +265,16 @@ class Decoder(nn.Module):
         """An empty cache for `lanes` lanes of `slots` tokens each, float32."""
         return DecoderState.empty(self.config.layers, lanes, self.config.heads, slots, self.config.head_width)
 
-    def step(self, x: Tensor, count: Tensor | Sequence[int], state: DecoderState) -> Tensor:
+    def step(
+        self, x: Tensor, count: Tensor | Sequence[int], state: DecoderState, times: Tensor | None = None
+    ) -> Tensor:
         """Append `count[b]` tokens to lane b and return the logits `[B, V]` after each lane's last one.
 
         `x` `[B, T, D]` holds input rows, valid ones first; `count` `[B]`, 0 for a lane that is not asked (its state
-        stays bit-unchanged, its logits are zero). ConfigError when a lane would overflow; no lane is changed then.
+        stays bit-unchanged, its logits are zero); `times` `[B, T]` when each token came, in seconds (float64), None:
+        all at 0. ConfigError when a lane would overflow; no lane is changed then.
         """
-        counts, hidden = self._read(x, count, state)
+        counts, hidden = self._read(x, count, state, times)
         out = x.new_zeros(len(counts), self.config.vocab_size)
         busy = [b for b, n in enumerate(counts) if n]
         if busy:
@@ -271,12 +284,16 @@ class Decoder(nn.Module):
                 out[b] = logits[b]
         return out
 
-    def read(self, x: Tensor, count: Tensor | Sequence[int], state: DecoderState) -> Tensor:
+    def read(
+        self, x: Tensor, count: Tensor | Sequence[int], state: DecoderState, times: Tensor | None = None
+    ) -> Tensor:
         """As `step`, but the hidden rows `[B, T, D]` of all tokens, for `logits`; those past a lane's count mean
         nothing."""
-        return self._read(x, count, state)[1]
+        return self._read(x, count, state, times)[1]
 
-    def _read(self, x: Tensor, count: Tensor | Sequence[int], state: DecoderState) -> tuple[list[int], Tensor]:
+    def _read(
+        self, x: Tensor, count: Tensor | Sequence[int], state: DecoderState, times: Tensor | None
+    ) -> tuple[list[int], Tensor]:
         counts = count.tolist() if isinstance(count, Tensor) else list(count)
         lanes, time, _ = x.shape
         if len(counts) != lanes or lanes != state.lanes or max(counts, default=0) > time:
@@ -285,12 +302,14 @@ class Decoder(nn.Module):
         for b, n, start in busy:
             if start + n > state.slots:
                 raise ConfigError(f"lane {b} is full: {start} + {n} of {state.slots} slots; evict or take back first")
-        return counts, self._advance(x, busy, state) if busy else x
+        return counts, self._advance(x, busy, state, times) if busy else x
 
-    def _advance(self, x: Tensor, busy: list[tuple[int, int, int]], state: DecoderState) -> Tensor:
+    def _advance(
+        self, x: Tensor, busy: list[tuple[int, int, int]], state: DecoderState, times: Tensor | None
+    ) -> Tensor:
         """Append rows `x [B, T, D]`, of which `busy` (lane, count, start) are valid; hidden rows of all `[B, T, D]`."""
         lanes, time, width = x.shape
-        valid, at, deep, table, masks = self._places(busy, time, state)
+        valid, at, deep, table, masks = self._places(busy, time, state, times)
         rows = x.flatten(0, 1)
         before = F.pad(x[:, :-1], (0, 0, 1, 0))
         for b, _, start in busy:
@@ -317,24 +336,26 @@ class Decoder(nn.Module):
             x = x + F.linear(F.silu(gate) * up, layer.down.weight)
         state.put_raw(at, torch.stack(raws, 1), rows if valid is None else rows.index_select(0, valid))
         for b, n, _ in busy:
-            state.advance(b, n)
+            state.advance(b, n, None if times is None else times[b, :n])
         return x
 
     def _places(
-        self, busy: list[tuple[int, int, int]], time: int, state: DecoderState
+        self, busy: list[tuple[int, int, int]], time: int, state: DecoderState, times: Tensor | None
     ) -> tuple[Tensor | None, Tensor, Tensor, Tensor, list[Tensor | None]]:
         """For the valid tokens of a step: their rows among B*T (None: all), their slots (`KVCache.places`), the
         rotations `[B*T, 1, 1, hd, 2]` of all rows, and each busy lane's mask `[n, start + n]` (None: all see all)."""
         rows = [b * time + i for b, n, _ in busy for i in range(n)]
         slots = [state.places(b, n) for b, n, _ in busy]
         total = state.lanes * time
-        turns = [0] * total
+        places = [0] * total
         masks: list[Tensor | None] = []
         for b, n, start in busy:
             first = state.next_position(b)
-            turns[b * time : b * time + n] = range(first, first + n)
+            places[b * time : b * time + n] = range(first, first + n)
             masks.append(None if n == 1 else torch.ones(n, start + n, dtype=torch.bool).tril(diagonal=start))
-        table = self._table(max(turns) + 1)[torch.tensor(turns)][:, None, None]
+        table = turns(torch.tensor(places), self.config.head_width, self.config.rope_base)
+        when = table.new_zeros(total, dtype=torch.float64) if times is None else times.reshape(total)
+        table = rotations(table, when, self.config.time_pairs)[:, None, None]
         valid = None if len(rows) == total else torch.tensor(rows)
         plain, deep = (torch.tensor([i for pair in slots for i in pair[k]]) for k in (0, 1))
         return valid, plain, deep, table, masks
