@@ -49,7 +49,7 @@ def missing() -> str:
 
 
 class Pulse:
-    """A running server. `unplug` takes the microphone away, `replug` brings it back."""
+    """A running server. Within `unplugged` it has no device, within `silent` its microphone says nothing."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -86,20 +86,28 @@ class Pulse:
             ["pactl", *arguments], env=os.environ | self.environment, capture_output=True, text=True, check=check
         ).stdout
 
-    def unplug(self) -> None:
-        """Take every device away: with one left, PulseAudio would move the streams there."""
+    @contextmanager
+    def unplugged(self) -> Iterator[None]:
+        """Take every device away: with one left, PulseAudio would move the streams there. They come back whatever
+        happens inside: the tests that follow use them too."""
         for line in self.pactl("list", "short", "modules").splitlines():
             number, name, *_ = line.split("\t")
             if name in ("module-remap-source", "module-null-sink"):
                 self.pactl("unload-module", number, check=False)  # one may have taken another with it
+        try:
+            yield
+        finally:
+            for line in DEVICES.splitlines():
+                self.pactl(*line.split())
 
-    def replug(self) -> None:
-        for line in DEVICES.splitlines():
-            self.pactl(*line.split())
-
-    def suspend(self, on: bool) -> None:
+    @contextmanager
+    def silent(self) -> Iterator[None]:
         """The microphone says nothing any more, without a word of error."""
-        self.pactl("suspend-source", "mic", str(int(on)))
+        self.pactl("suspend-source", "mic", "1")
+        try:
+            yield
+        finally:
+            self.pactl("suspend-source", "mic", "0")
 
 
 @contextmanager

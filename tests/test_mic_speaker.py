@@ -35,6 +35,19 @@ def until(done: Callable[[], object], *ears: Ear, limit_s: float = 30) -> None:
         time.sleep(0.02)
 
 
+def stays(so: Callable[[], object], *ears: Ear, s: float = 1.5) -> None:
+    """Wait until it has been so, without a break, for that long: what happens in stages is over."""
+    since = time.monotonic()
+
+    def long_enough() -> bool:
+        nonlocal since
+        if not so():
+            since = time.monotonic()
+        return time.monotonic() - since > s
+
+    until(long_enough, *ears)
+
+
 def all_played(speaker: Speaker, reports: list[SamplesPlayed], samples: int) -> bool:
     """Collects its reports; whether they have come to so many samples."""
     reports += speaker.sounded()
@@ -165,16 +178,16 @@ def test_unplugged_and_plugged_in_again(pulse: Pulse, opened: Callable[..., Any]
     ear = Ear(opened(Mic("mic", on_event=events.append)))
     speaker = opened(Speaker("speaker", on_event=events.append))
     until(lambda: ear.hear() and speaker._written)
-    pulse.unplug()
-    until(lambda: {e.device for e in events if isinstance(e, DeviceLost)} == {"mic", "speaker"}, ear)
-    assert ear.mic.lost and speaker.lost
-    speaker.play(1, CHIRP, final=True)
-    received, gaps = ear.hear(), ear.chunker.gap_samples
-    until(lambda: ear.chunker.gap_samples > gaps + RATE_HZ // 2, ear)  # the clock goes on
-    assert ear.chunker.received_samples == received and not speaker.sounded()
-    pulse.replug()
-    until(lambda: not ear.mic.lost and not speaker.lost, ear)
-    assert {e.device for e in events if isinstance(e, DeviceBack)} == {"mic", "speaker"}
+    with pulse.unplugged():
+        stays(lambda: ear.mic.lost and speaker.lost, ear)
+        assert {e.device for e in events if isinstance(e, DeviceLost)} == {"mic", "speaker"}
+        before = len(events)
+        speaker.play(1, CHIRP, final=True)
+        received, gaps = ear.hear(), ear.chunker.gap_samples
+        until(lambda: ear.chunker.gap_samples > gaps + RATE_HZ // 2, ear)  # the clock goes on
+        assert ear.chunker.received_samples == received and not speaker.sounded()
+        assert len(events) == before and ear.mic.lost and speaker.lost
+    until(lambda: {e.device for e in events[before:] if isinstance(e, DeviceBack)} == {"mic", "speaker"}, ear)
     until(lambda: ear.hear() > received + RATE_HZ // 2)
     reports: list[SamplesPlayed] = []
     until(lambda: all_played(speaker, reports, len(CHIRP)), ear)
@@ -188,14 +201,60 @@ def test_a_microphone_that_falls_silent_is_lost_too(pulse: Pulse, opened: Callab
     events: list[DeviceLost | DeviceBack] = []
     ear = Ear(opened(Mic("mic", on_event=events.append)))
     until(ear.hear)
-    pulse.suspend(True)
-    until(lambda: events)
-    assert isinstance(events[0], DeviceLost) and "silent" in events[0].message
-    pulse.suspend(False)
+    with pulse.silent():
+        until(lambda: events)
+        assert isinstance(events[0], DeviceLost) and "silent" in events[0].message
     until(lambda: any(isinstance(e, DeviceBack) for e in events))
     received = ear.hear()
     until(lambda: ear.hear() > received + 1_000)
     assert ear.chunker.gap_samples > 0
+
+
+def test_a_stream_that_ends_after_its_first_blocks_is_not_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PortAudio fills a stream's buffer before it finds out that the device is gone."""
+    monkeypatch.setattr(portaudio, "RETRY_S", (0.05,))
+    told: list[str] = []
+    streams: list[SimpleNamespace] = []
+    keeper: portaudio.StreamKeeper
+
+    def open_one() -> SimpleNamespace:
+        streams.append(SimpleNamespace(active=True, abort=lambda **_: None, close=lambda **_: None))
+        keeper.beat()
+        return streams[-1]
+
+    keeper = portaudio.StreamKeeper(
+        open_one, lambda: True, lambda message: told.append("lost"), lambda: told.append("back")
+    )
+    keeper.start()
+    try:
+        for count in (1, 2, 3):
+            until(lambda n=count: len(streams) == n)  # type: ignore[misc]
+            keeper.beat()
+            assert told == ["lost"] * (count > 1) and keeper.lost == (count > 1)
+            streams[-1].active = False
+        until(lambda: len(streams) == 4)
+        until(lambda: keeper.beat() or "back" in told)  # type: ignore[func-returns-value]
+        assert told == ["lost", "back"] and not keeper.lost
+    finally:
+        keeper.close()
+
+
+def test_words_wait_while_a_stream_is_on_trial() -> None:
+    speaker = Speaker()
+    speaker.play(1, CHIRP, final=True)
+    speaker._keeper = SimpleNamespace(lost=True, beat=lambda: None)  # type: ignore[assignment]
+    when, block = SimpleNamespace(currentTime=0.0, outputBufferDacTime=0.0), np.zeros((320, 1), np.float32)
+
+    def blocks() -> None:
+        for _ in range(4):
+            speaker._first_ns = speaker._last_ns = time.monotonic_ns() - 10**9
+            speaker._speak(RATE_HZ, block, 320, when, SimpleNamespace(output_underflow=False))
+
+    blocks()
+    assert speaker.queued_ms == 1_000 and not block.any()
+    speaker._keeper.lost = False  # type: ignore[union-attr]
+    blocks()
+    assert speaker.queued_ms == 1_000 - 4 * 20
 
 
 @pytest.mark.audio

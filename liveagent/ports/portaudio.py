@@ -21,6 +21,7 @@ FIX = "install PortAudio (Debian, Ubuntu: apt install libportaudio2) and soundde
 
 FIRST_CALLBACK_S = 5.0  # a sound server may take 2 s to begin
 STALL_S = 1.0
+BACK_S = 0.5  # a stream that fails is asked for a buffer's worth first, and a sound server moves it about meanwhile
 LOOK_S = 0.04
 RETRY_S = (0.25, 0.5, 1.0, 2.0)
 _lock = threading.RLock()  # PortAudio allows no two of opening, closing and starting anew at once
@@ -110,7 +111,9 @@ class StreamKeeper:
     """Opens a stream, notices when it ends or falls silent, and opens it again, waiting longer each time up to 2 s.
 
     open: makes a started stream or raises DeviceError. busy: whether ending the stream now would be heard.
-    on_lost(message), on_back(): told once each, in this keeper's thread. on_absent(): every 40 ms while lost.
+    on_lost(message), on_back(): told once each, in this keeper's thread; back is what has run for half a second. Until
+    then the stream is on trial: its callback runs and `lost` still holds. on_absent(): every 40 ms while lost and
+    while no callback runs.
     """
 
     def __init__(
@@ -126,7 +129,8 @@ class StreamKeeper:
         self._stream: Any = None
         self._closing = threading.Event()
         self._deadline_s = 0.0
-        self._beats = False
+        self._first_s: float | None = None  # of this stream: its first callback, and the latest
+        self._latest_s = 0.0
         self.lost = False
         self._thread = threading.Thread(target=self._keep, name="portaudio", daemon=True)
 
@@ -138,8 +142,11 @@ class StreamKeeper:
 
     def beat(self) -> None:
         """The stream's callback ran."""
-        self._deadline_s = time.monotonic() + STALL_S
-        self._beats = True
+        now_s = time.monotonic()
+        if self._first_s is None:
+            self._first_s = now_s
+        self._latest_s = now_s
+        self._deadline_s = now_s + STALL_S
 
     def close(self) -> None:
         self._closing.set()
@@ -158,9 +165,10 @@ class StreamKeeper:
                     stream.abort(ignore_errors=True)
                 with contextlib.suppress(Exception):
                     stream.close(ignore_errors=True)
+            self._first_s = None
 
     def _begin(self) -> None:
-        self._beats = False
+        self._first_s = None
         stream = self._open()
         with _lock:
             self._stream = stream
@@ -181,24 +189,35 @@ class StreamKeeper:
                 self._on_lost(trouble)
                 self._return()
 
+    def _proven(self) -> bool:
+        """Whether this stream's callback has been running for long enough to count as a device."""
+        return self._first_s is not None and self._latest_s - self._first_s >= BACK_S
+
+    def _on_trial(self) -> bool:
+        return self.lost and self._first_s is not None
+
     def _return(self) -> None:
         tries, next_s, opened = 0, time.monotonic(), False
         while not self._closing.wait(LOOK_S):
-            self._on_absent()
-            if opened and self._beats:  # a sound server may open what it cannot serve: back is what runs
+            if opened and self._trouble():  # a sound server may open what it cannot serve
+                self.end()
+                opened = False
+                tries += 1
+                next_s = time.monotonic() + RETRY_S[min(tries, len(RETRY_S) - 1)]
+            if opened and self._proven():
                 self.lost = False
                 self._on_back()
                 return
-            if opened and self._trouble():
-                self.end()
-                opened = False
+            if not self._on_trial():  # a stream on trial brings its own time along
+                self._on_absent()
             if opened or time.monotonic() < next_s:
                 continue
             try:
                 self._begin()
                 opened = True
             except DeviceError:
+                self.end()
                 tries += 1
-                if tries % 3 == 0 and not any(k._busy() for k in list(_keepers) if k is not self):
+                if tries % 3 == 0 and not any(k._busy() or k._on_trial() for k in list(_keepers) if k is not self):
                     refresh()
             next_s = time.monotonic() + RETRY_S[min(tries, len(RETRY_S) - 1)]

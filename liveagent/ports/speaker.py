@@ -199,13 +199,13 @@ class Speaker:
 
     def _may_take(self, now_ns: int, block_s: float) -> bool:
         """Whether the device asks at a pace at which it can play. Behind an underflow, and at its start, a sound server
-        may swallow seconds at once: those get silence, the words wait."""
+        may swallow seconds at once, and a stream that is not yet proven may end: those get silence, the words wait."""
         if self._first_ns is None:
             self._first_ns = self._last_ns = now_ns
         # A little faster than the clock, since the device's own may be.
         self._credit_s = min(BURST_S, self._credit_s + (now_ns - self._last_ns) / 1e9 * 1.05)
         self._last_ns = now_ns
-        if self._credit_s < block_s or now_ns - self._first_ns < SETTLE_S * 1e9:
+        if self.lost or self._credit_s < block_s or now_ns - self._first_ns < SETTLE_S * 1e9:
             return False
         self._credit_s -= block_s
         return True
