@@ -1,36 +1,43 @@
-"""`Nano`: the model that liveagent ships. Ear, decoder, VAD and pieces from one folder, and how to prompt them."""
+"""`Nano`: the model that liveagent ships. Ear, eye, decoder, VAD and pieces from one folder, and how to prompt them."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from liveagent.argument import Value
-from liveagent.errors import ConfigError, ToolError
+from liveagent.errors import ConfigError, DeviceError, ToolError
 from liveagent.nn.decoder import Decoder
 from liveagent.nn.ear import Ear
+from liveagent.nn.eye import Eye
 from liveagent.nn.pieces import Pieces
 from liveagent.nn.template import Template, name_words
 from liveagent.nn.vad import Vad
+from liveagent.sight import WIDTH as SIGHT_WIDTH
 from liveagent.tool import Tool
 
 FILES = ("pieces.json", "ear.safetensors", "decoder.safetensors")
+EYE_FILE = "eye.safetensors"
 
 
 class Nano:
-    """Everything a session needs of a model: `ear`, `decoder`, `vad`, `pieces`, `template`.
+    """Everything a session needs of a model: `ear`, `eye` (None: it is blind), `decoder`, `vad`, `pieces`, `template`.
 
     `fingerprint` is 16 hex digits over the weight files: recordings carry it. `slots` is the context it was trained
-    for. Nothing here is changed by running, so one Nano serves every session of a process.
+    for, `device` where its weights are. Nothing here is changed by running, so one Nano serves every session of a
+    process.
     """
 
     slots = 1024
 
-    def __init__(self, ear: Ear, decoder: Decoder, vad: Vad, pieces: Pieces, fingerprint: str = "") -> None:
+    def __init__(
+        self, ear: Ear, decoder: Decoder, vad: Vad, pieces: Pieces, fingerprint: str = "", eye: Eye | None = None
+    ) -> None:
         if decoder.config.vocab_size != pieces.vocab_size:
             raise ConfigError(
                 f"the decoder knows {decoder.config.vocab_size} pieces, the tokenizer has {pieces.vocab_size}: "
@@ -45,18 +52,47 @@ class Nano:
             raise ConfigError(
                 "the ear was trained with another tokenizer: take pieces.json and ear.safetensors from the same release"
             )
+        if eye is not None and decoder.config.sight_width not in (0, SIGHT_WIDTH):
+            raise ConfigError(
+                f"the decoder reads {decoder.config.sight_width} numbers of a cell, the eye says {SIGHT_WIDTH}: "
+                f"take {EYE_FILE} and decoder.safetensors from the same release"
+            )
         self.ear, self.decoder, self.vad, self.pieces = ear.eval(), decoder.eval(), vad.eval(), pieces
+        self.eye = eye.eval() if eye is not None else None
         self.template = Template(pieces)
         self.fingerprint = fingerprint
-        for net in (ear, decoder, vad):
+        self.device = torch.device("cpu")
+        for net in self._nets():
             net.requires_grad_(False)
 
+    def _nets(self) -> list[nn.Module]:
+        return [net for net in (self.ear, self.decoder, self.vad, self.eye) if net is not None]
+
+    @property
+    def sees(self) -> bool:
+        """Whether it has an eye, and a decoder that can read what the eye says."""
+        return self.eye is not None and self.decoder.projector is not None
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move the weights there; sessions of this model run there from then on. DeviceError when there is no such
+        device here."""
+        try:
+            for net in self._nets():
+                net.to(device)
+            self.device = torch.empty(0, device=device).device
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            why = str(error).partition("\n")[0]
+            raise DeviceError(f"cannot run on {device}: {why}; choose --device cpu") from None
+        return self
+
     @classmethod
-    def load(cls, folder: str | Path | None = None) -> Nano:
-        """Load from a weights folder; None takes the weights that come with the package.
+    def load(cls, folder: str | Path | None = None, device: str = "cpu") -> Nano:
+        """Load from a weights folder; None takes the weights that come with the package. A folder without
+        `eye.safetensors` gives a blind one.
 
         Raises:
             ConfigError: the folder or a file is missing, cut short, of another version, or the files do not fit.
+            DeviceError: there is no such device.
         """
         folder = weights_folder() if folder is None else Path(folder)
         if not folder.is_dir():
@@ -69,15 +105,21 @@ class Nano:
         pieces = Pieces.load(folder / "pieces.json")
         ear = Ear.load(folder / "ear.safetensors")
         decoder = Decoder.load(folder / "decoder.safetensors", pieces.hash, ear.config.width)
-        return cls(ear, decoder, Vad.load(), pieces, fingerprint(folder))
+        eye = Eye.load(folder / EYE_FILE) if (folder / EYE_FILE).is_file() else None
+        return cls(ear, decoder, Vad.load(), pieces, fingerprint(folder), eye).to(device)
 
     def heard_rows(self, weights: Tensor, hidden: Tensor | None = None) -> Tensor:
         """Input rows `[n, D]` for n heard pieces: `weights` `[n, E + 1]` are the ear's probabilities at its spikes (the
         blank's column is left out and the rest scaled to 1), `hidden` `[n, ear width]` its state there."""
-        full = torch.zeros(len(weights), self.pieces.vocab_size)
+        full = weights.new_zeros(len(weights), self.pieces.vocab_size)
         ear = weights[:, 1 : self.pieces.ear_vocab]
         full[:, 1 : self.pieces.ear_vocab] = ear / ear.sum(-1, keepdim=True).clamp_min(1e-9)
         return self.decoder.hear_embed(full, hidden)
+
+    def seen_rows(self, sight: Tensor, cells: Tensor) -> Tensor:
+        """Input rows `[k, D]` for what the eye said, `sight` `[k, 20]`, of the cells `[k]` of a picture. ConfigError
+        for a decoder that cannot read pictures."""
+        return self.decoder.see_embed(sight, cells)
 
     def parse_call(self, ids: Sequence[int], tools: Sequence[Tool]) -> tuple[str, dict[str, Value]]:
         """Read a decoded call (with or without `<call>` before and `<end>` after it) as a tool's name and arguments.
@@ -118,6 +160,6 @@ def weights_folder() -> Path:
 def fingerprint(folder: Path) -> str:
     """Sixteen hex digits over the files that make a model's numbers."""
     digest = hashlib.sha256()
-    for name in FILES:
+    for name in (*FILES, *([EYE_FILE] if (folder / EYE_FILE).is_file() else [])):
         digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
     return digest.hexdigest()[:16]

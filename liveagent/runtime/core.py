@@ -1,8 +1,8 @@
 """The engine's core, without a thread: it takes the work of all lanes that is ready and groups it by shape.
 
-`submit` puts a job into its lane's queue, `step` does one round: hear, then one bucket of prefill or one token for
-every lane that wants it. A lane's jobs run in order; different lanes' jobs share steps. Rows of a slab that are not in
-the group are masked, so a lane's numbers never depend on who else is talking.
+`submit` puts a job into its lane's queue, `step` does one round: hear, look, then one bucket of prefill or one token
+for every lane that wants it. A lane's jobs run in order; different lanes' jobs share steps. Rows of a slab that are
+not in the group are masked, so a lane's numbers never depend on who else is talking.
 
 Prefill runs in fixed buckets of 32, 8 and 1 tokens, chosen from the lane's own backlog alone, so that the shape of a
 step, and with it the last bit of every number, is a property of the session (LAW 2).
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,23 @@ import numpy as np
 import torch
 
 from liveagent.errors import ConfigError, DeviceError
-from liveagent.runtime.work import Append, Decode, Done, Heard, Listen, Probe, Reply, Reset, Rewind, Soft, Work
+from liveagent.runtime.work import (
+    Append,
+    Decode,
+    Done,
+    Heard,
+    Listen,
+    Look,
+    Probe,
+    Reply,
+    Reset,
+    Rewind,
+    Seen,
+    Sights,
+    Soft,
+    Work,
+)
+from liveagent.sight import PICTURE_PX
 
 if TYPE_CHECKING:
     from liveagent.nn.nano import Nano
@@ -60,12 +77,18 @@ class Core:
         if lanes < 4:
             raise ConfigError(f"an engine needs at least 4 lanes, not {lanes}: smaller steps round differently (LAW 2)")
         self.model, self.lanes, self.slots = model, lanes, slots
-        self._ear = model.ear.init_state(lanes)
-        self._vad = model.vad.init_state(lanes)
-        self._cache = model.decoder.init_state(lanes, slots)
+        with self._on_device():
+            self._ear = model.ear.init_state(lanes)
+            self._vad = model.vad.init_state(lanes)
+            self._cache = model.decoder.init_state(lanes, slots)
         self._lane = [_Lane() for _ in range(lanes)]
         self._block = model.ear.block_samples
         self._vocab = model.pieces.vocab_size
+
+    def _on_device(self) -> AbstractContextManager[object]:
+        """Tensors are made where the model is. What is decided token by token stays on the CPU, wherever that is."""
+        device = self.model.device
+        return nullcontext() if device.type == "cpu" else device
 
     # --- lanes
 
@@ -112,9 +135,11 @@ class Core:
             return False
         hearing = {n: job for n, job in heads.items() if isinstance(job.work, Listen)}
         self._guard(hearing, self._hear)
+        looking = {n: job for n, job in heads.items() if isinstance(job.work, Look)}
+        self._guard(looking, self._see)
         feeding: dict[int, _Job] = {}
         for n, job in heads.items():
-            if n in hearing:
+            if n in hearing or n in looking:
                 continue
             try:
                 if self._begin(n, job):
@@ -132,7 +157,8 @@ class Core:
         if not group:
             return
         try:
-            act(group)
+            with self._on_device():
+                act(group)
         except Exception as error:
             for n in group:
                 if self._lane[n].jobs and self._lane[n].jobs[0] is group[n]:
@@ -174,12 +200,32 @@ class Core:
                     continue
                 heard[n] = Heard(
                     tuple(vad[n]),
-                    out.logp[n].numpy().copy(),
-                    out.hidden[n].numpy().copy(),
-                    torch.softmax(out.kind[n], -1).numpy().copy(),
+                    out.logp[n].cpu().numpy().copy(),
+                    out.hidden[n].cpu().numpy().copy(),
+                    torch.softmax(out.kind[n], -1).cpu().numpy().copy(),
                 )
         for n in group:
             self._finish(n, broken.get(n) or heard.get(n) or Heard(tuple(vad[n])))
+
+    def _see(self, group: dict[int, _Job]) -> None:
+        eye = self.model.eye
+        if eye is None:
+            raise ConfigError("this model has no eyes: take weights with an eye.safetensors, or give no camera")
+        pixels = torch.zeros(self.lanes, PICTURE_PX, PICTURE_PX, 3, dtype=torch.uint8)
+        for n, job in group.items():
+            assert isinstance(job.work, Look)
+            pixels[n] = torch.from_numpy(np.ascontiguousarray(job.work.pixels))
+        sights = eye.sight(pixels.permute(0, 3, 1, 2)).cpu()
+        of = eye.config.vit.patches
+        for n, job in group.items():
+            assert isinstance(job.work, Look)
+            if bool(torch.isfinite(sights[n]).all()):
+                chosen = of if job.work.patches is None else int(np.count_nonzero(job.work.patches))
+                self._finish(n, Seen(sights[n].numpy().copy(), chosen, of))
+            else:  # this lane's alone: the others' are good
+                self._finish(
+                    n, DeviceError("the eye gave no numbers: its weights are damaged; install liveagent again")
+                )
 
     def _rows(self, ready: Sequence[int], rest: str, size: int) -> tuple[torch.Tensor, torch.Tensor]:
         x = torch.zeros(self.lanes, size)
@@ -212,8 +258,7 @@ class Core:
                 if not work.ids:
                     self._finish(n, Done(lane.length))
                     return False
-                soft = work.soft if isinstance(work, Append) else None
-                job.rows = self._embed(work.ids) if soft is None else self._heard_rows(soft)
+                job.rows = self._rows_of(work)
                 self._room(lane, len(work.ids))
             else:
                 assert isinstance(work, Decode)
@@ -235,12 +280,29 @@ class Core:
         if lane.length + tokens > self.slots:
             raise ConfigError(f"the cache is full ({lane.length} + {tokens} of {self.slots} slots): evict a turn first")
 
+    def _rows_of(self, work: Append | Probe) -> torch.Tensor:
+        """What the decoder reads for the ids of an Append, `[n, D]`."""
+        if isinstance(work, Append) and work.soft is not None:
+            return self._heard_rows(work.soft)
+        if isinstance(work, Append) and work.sights is not None:
+            hard = len(work.ids) - len(work.sights.cells)
+            if hard < 0:
+                raise ConfigError(f"{len(work.sights.cells)} cells of a picture in the place of {len(work.ids)} tokens")
+            seen = self._seen_rows(work.sights)
+            return torch.cat([self._embed(work.ids[:hard]), seen]) if hard else seen
+        return self._embed(work.ids)
+
     def _embed(self, ids: Sequence[int]) -> torch.Tensor:
-        return self.model.decoder.embed(torch.tensor(ids, dtype=torch.long))
+        return self.model.decoder.embed(torch.tensor(ids, dtype=torch.long, device=self.model.device))
 
     def _heard_rows(self, soft: Soft) -> torch.Tensor:
-        weights, hidden = (np.ascontiguousarray(part, np.float32) for part in (soft.weights, soft.hidden))
-        return self.model.heard_rows(torch.from_numpy(weights), torch.from_numpy(hidden))
+        return self.model.heard_rows(self._tensor(soft.weights, np.float32), self._tensor(soft.hidden, np.float32))
+
+    def _seen_rows(self, sights: Sights) -> torch.Tensor:
+        return self.model.seen_rows(self._tensor(sights.sight, np.float32), self._tensor(sights.cells, np.int64))
+
+    def _tensor(self, array: np.ndarray, kind: type[np.float32 | np.int64]) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, kind)).to(self.model.device)
 
     @staticmethod
     def _bucket(job: _Job) -> int:
@@ -250,13 +312,13 @@ class Core:
     def _feed(self, group: dict[int, _Job], size: int) -> None:
         width = self.model.decoder.width
         x = torch.zeros(self.lanes, size, width)
-        count = torch.zeros(self.lanes, dtype=torch.long)
+        count = torch.zeros(self.lanes, dtype=torch.long, device="cpu")
         for n, job in group.items():
             assert job.rows is not None
             rows = job.rows[job.fed : job.fed + size]
             x[n, : len(rows)] = rows
             count[n] = len(rows)
-        logits = self.model.decoder.step(x, count, self._cache)
+        logits = self.model.decoder.step(x, count, self._cache).cpu()
         for n, job in group.items():
             lane, fed = self._lane[n], int(count[n])
             job.fed += fed
@@ -303,9 +365,9 @@ class Core:
         assert isinstance(work, Decode) and lane.logits is not None
         logits = lane.logits
         if lane.matcher is not None:
-            logits = logits.masked_fill(~torch.as_tensor(lane.matcher.mask()), float("-inf"))
+            logits = logits.masked_fill(~torch.from_numpy(lane.matcher.mask()), float("-inf"))
         elif work.allowed and not job.ids:
-            keep = torch.zeros(self._vocab, dtype=torch.bool)
+            keep = torch.zeros(self._vocab, dtype=torch.bool, device="cpu")
             keep[list(work.allowed)] = True
             logits = logits.masked_fill(~keep, float("-inf"))
         token = int(logits.argmax())
