@@ -312,13 +312,15 @@ class Core:
     def _feed(self, group: dict[int, _Job], size: int) -> None:
         width = self.model.decoder.width
         x = torch.zeros(self.lanes, size, width)
+        times = torch.zeros(self.lanes, size, dtype=torch.float64)
         count = torch.zeros(self.lanes, dtype=torch.long, device="cpu")
         for n, job in group.items():
-            assert job.rows is not None
+            assert job.rows is not None and isinstance(job.work, Append | Decode | Probe)
+            times[n] = job.work.t_s
             rows = job.rows[job.fed : job.fed + size]
             x[n, : len(rows)] = rows
             count[n] = len(rows)
-        logits = self.model.decoder.step(x, count, self._cache).cpu()
+        logits = self.model.decoder.step(x, count, self._cache, times).cpu()
         for n, job in group.items():
             lane, fed = self._lane[n], int(count[n])
             job.fed += fed
