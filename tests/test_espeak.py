@@ -58,7 +58,7 @@ def test_a_killed_process_comes_back() -> None:
         whole, _ = await said(voice, "Nothing had been said yet, so it is said after all.")
         assert len(whole) > 16_000 and voice._child.process.pid != first.pid
 
-        pieces = voice.say(LONG * 4, 2)  # minutes of it: the kill comes before its end on a busy machine too
+        pieces = voice.say(LONG * 3, 2)  # minutes of it: the kill comes before its end on a busy machine too
         await anext(pieces)
         voice._child.process.kill()
         with pytest.raises(DeviceError, match="starts again"):
