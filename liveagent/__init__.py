@@ -5,13 +5,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Bound here, not lazily: the submodule of the same name would otherwise take the attribute when it is first imported.
+# Bound here, not lazily: submodules of the same names would otherwise take the attributes when first imported.
 from liveagent.tool import tool
+from liveagent.watch import watch
 
 if TYPE_CHECKING:
     from liveagent.agent import Agent, Plan
     from liveagent.errors import ConfigError, DeviceError, LinkError, LiveAgentError, ProtocolError, ToolError
     from liveagent.tool import Tool
+    from liveagent.watch import Watch
 
 __version__ = "0.1.0"
 
@@ -25,6 +27,7 @@ _HOME = {
     "ProtocolError": "errors",
     "Tool": "tool",
     "ToolError": "errors",
+    "Watch": "watch",
 }
 __all__ = [
     "Agent",
@@ -36,8 +39,10 @@ __all__ = [
     "ProtocolError",
     "Tool",
     "ToolError",
+    "Watch",
     "__version__",
     "tool",
+    "watch",
 ]
 
 

@@ -15,6 +15,7 @@ from liveagent.automaton import Automaton
 from liveagent.errors import ConfigError
 from liveagent.spoken import spoken
 from liveagent.tool import Tool, check_tools
+from liveagent.watch import Watch, check_watches
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ class Agent:
     `model` is a name or the path of a weights folder. `questions` are phrases (no arguments) that the model answers
     in words. `wake`: act only on what follows this phrase; None listens always. `voice` is a name or a voice file's
     path, None for silence. `device` is torch's name of where the model runs. `say`: how words that no dictionary has
-    are said, in words that it has ("zigbee": "zig bee"). Raises ConfigError for anything that could not work, before
-    anything is opened.
+    are said, in words that it has ("zigbee": "zig bee"). `watches`: what it waits for in
+    what it sees. Raises ConfigError for anything that could not work, before anything is opened.
     """
 
     model: str = "nano"
@@ -51,15 +52,16 @@ class Agent:
     seed: int = 0
     device: str = "cpu"
     say: Mapping[str, str] = field(default_factory=dict)
+    watches: Sequence[Watch] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model:
             raise ConfigError(f"model={self.model!r}: give a name such as 'nano', or the path of a weights folder")
         if not isinstance(self.instructions, str):
             raise ConfigError("instructions= wants a text")
-        for name in ("tools", "questions"):
+        for name in ("tools", "questions", "watches"):
             value = getattr(self, name)
-            if isinstance(value, str | Tool) or not isinstance(value, Sequence):
+            if isinstance(value, str | Tool | Watch) or not isinstance(value, Sequence):
                 raise ConfigError(f"{name}= wants a list: {name}=[...]")
             object.__setattr__(self, name, tuple(value))
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
@@ -74,6 +76,7 @@ class Agent:
             raise ConfigError(f"device={self.device!r}: give cpu, cuda, cuda:0, ... or mps")
         object.__setattr__(self, "say", {spoken(word): spoken(how) for word, how in self.say.items()})
         check_tools(self.tools, self.questions)
+        check_watches(self.watches)
         _ = self.automaton  # its limits are errors of the one who wrote the agent, so they come now
 
     @cached_property

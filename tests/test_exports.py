@@ -18,8 +18,10 @@ NAMES = {
     "ProtocolError",
     "Tool",
     "ToolError",
+    "Watch",
     "__version__",
     "tool",
+    "watch",
 }
 
 

@@ -45,7 +45,11 @@ def agent_hash(agent: Agent) -> str:
         for t in agent.tools
     ]
     said = dict(agent.pronounced)
-    text = json.dumps([agent.instructions, tools, list(agent.questions), agent.wake, said], sort_keys=True, default=str)
+    parts: list[Any] = [agent.instructions, tools, list(agent.questions), agent.wake, said]
+    if agent.watches:
+        watches = agent.watches
+        parts.append([[w.name, w.condition, w.change, w.hold_s, w.again, w.says, w.action is None] for w in watches])
+    text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
