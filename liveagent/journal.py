@@ -33,7 +33,7 @@ READERS: dict[int, str] = {1: "0.1"}
 """Which liveagent first read a format. Formats are only ever added."""
 MAX_RECORD_BYTES = 1 << 24
 
-Kind: TypeAlias = Literal["event", "action", "audio", "tokens", "json", "end"]
+Kind: TypeAlias = Literal["event", "action", "audio", "tokens", "json", "end", "picture"]  # only ever longer
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _TOP = struct.Struct("<8sHI")
@@ -65,7 +65,8 @@ _HEADER: JsonForm[Header] = JsonForm((Header,))
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One thing that fell into tick `tick`. `payload` is int16 little-endian for audio, else JSON."""
+    """One thing that fell into tick `tick`. `payload` is int16 little-endian for audio, `liveagent.film`'s for a
+    picture, else JSON."""
 
     tick: int
     kind: Kind
@@ -164,6 +165,10 @@ class JournalWriter:
         """[T] int16."""
         assert samples.dtype == np.int16 and samples.ndim == 1, "samples: [T] int16"
         self._append(tick, "audio", samples.astype("<i2").tobytes())
+
+    def picture(self, tick: int, payload: bytes) -> None:
+        """What `Film.write` gave."""
+        self._append(tick, "picture", payload)
 
     def tokens(self, tick: int, ids: Iterable[int]) -> None:
         self._append(tick, "tokens", json.dumps([int(token) for token in ids], separators=(",", ":")).encode())
