@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
-Kind: TypeAlias = Literal["system", "tool", "text", "audio", "reply", "call", "result", "mark", "scratch"]
+Kind: TypeAlias = Literal["system", "tool", "text", "audio", "reply", "call", "result", "mark", "picture", "scratch"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 PINNED: frozenset[Kind] = frozenset({"system", "tool"})
 
@@ -180,6 +180,19 @@ class Ledger:
         self._spans.append(span)
         self.end += length
         return span
+
+    def put_back(self, span: Span) -> Span:
+        """A span that was taken back whole was read again at the end: as `append`, but it stays who it was (id, words,
+        time, and what it depends on, as far as that is held). What was the rest of a span that is still held is a new
+        span."""
+        held = {each.id for each in self._spans}
+        back = self.append(
+            span.kind, span.length, span.t_ns, words=span.words, depends_on=[i for i in span.depends_on if i in held]
+        )
+        if span.id not in held:
+            self._next_id -= 1
+            back = self._spans[-1] = replace(back, id=span.id)
+        return back
 
     def grow(self, tokens: int, words: Sequence[SpanWord] = ()) -> Span:
         """The last span got `tokens` more at the end (a reply, token by token); `words` are added to its own."""

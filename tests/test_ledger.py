@@ -164,7 +164,7 @@ def test_the_screen_sees_kinds_sizes_and_ages() -> None:
 def test_what_cannot_be_is_refused() -> None:
     ledger = _spoken()
     with pytest.raises(ValueError, match="no kind"):
-        ledger.append("picture", 1, 0)  # type: ignore[arg-type]
+        ledger.append("smell", 1, 0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at least one"):
         ledger.append("text", 0, 0)
     with pytest.raises(ValueError, match="still held"):
@@ -189,3 +189,19 @@ def test_a_tool_span_inside_a_turn_is_not_pinned() -> None:
     assert ledger.pinned_tokens == 10
     with pytest.raises(ConfigError):
         plan(ledger, Budget(100, 20, 9))
+
+
+def test_what_is_put_back_stays_who_it_was() -> None:
+    ledger = _spoken()
+    frame = ledger.append("picture", 4, 950)
+    part = ledger.append("picture", 2, 960, depends_on=[frame.id])
+    text = ledger.append("text", 5, 970)
+    gone = ledger.truncate(text.start + 2)
+    assert ledger.put_back(gone[0]).id == text.id + 1, "the beginning of that span is still held"
+    gone = ledger.truncate(frame.start)
+    mark = ledger.append("mark", 1, 980)
+    back = [ledger.put_back(span) for span in gone if span.kind == "picture"]
+    assert [(span.id, span.depends_on) for span in back] == [(frame.id, ()), (part.id, (frame.id,))]
+    assert [span.t_ns for span in back] == [950, 960]
+    assert ledger.append("text", 1, 990).id > mark.id
+    ledger.check()

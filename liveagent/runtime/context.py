@@ -12,24 +12,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
 from liveagent.event import CacheChanged
 from liveagent.ledger import Kind, Ledger, Span, SpanWord
 from liveagent.runtime.engine import Lane
-from liveagent.runtime.work import Append, Decode, Done, Probe, Reset, Rewind, Soft
+from liveagent.runtime.work import Append, Decode, Done, Probe, Reset, Rewind, Sights, Soft
 from liveagent.tool import Tool
 from liveagent.window import Budget, plan
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Token:
+    """What is kept of a token so that it can be read again as it was: its id, when it came, and, where the decoder read
+    no id, what the ear thought or the eye saw there."""
+
+    id: int
+    t_s: float
+    sense: Soft | Sights | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a take-back removed and may be read again: a span, the ids of its slots, and what the ear heard there."""
+    """What a take-back removed and may be read again: a span and its tokens."""
 
     span: Span
-    ids: tuple[int, ...]
-    soft: tuple[Soft | None, ...]
+    tokens: tuple[Token, ...]
 
 
 class Context:
@@ -39,8 +49,9 @@ class Context:
         self.lane, self.budget = lane, budget
         self.ledger = Ledger()
         self.evicted_tokens = 0
-        self._ids: list[int] = []  # of the places ledger.first … ledger.end
-        self._soft: list[Soft | None] = []  # likewise; of one spike each
+        self.now_s = 0.0
+        """When tokens that are added or decoded now come, in seconds since the session began."""
+        self._tokens: list[Token] = []  # of the places ledger.first … ledger.end
 
     @property
     def end(self) -> int:
@@ -50,12 +61,12 @@ class Context:
     @property
     def ids(self) -> tuple[int, ...]:
         """What the cache holds, in order: the ids of places `ledger.first` … `end`."""
-        return tuple(self._ids)
+        return tuple(token.id for token in self._tokens)
 
     async def open(self, tools: tuple[Tool, ...]) -> None:
         """Empty the lane; `tools` are those whose calls may be decoded."""
         await self.lane.do(Reset(tools))
-        self.ledger, self._ids, self._soft = Ledger(), [], []
+        self.ledger, self._tokens = Ledger(), []
 
     async def add(
         self,
@@ -68,11 +79,12 @@ class Context:
         want: Sequence[int] = (),
         grow: bool = False,
         soft: Soft | None = None,
+        sights: Sights | None = None,
     ) -> Done:
-        """Read tokens into the cache as a span of `kind`, or as more of the last span (`grow`)."""
-        done = await self.lane.do(Append(tuple(ids), tuple(want), soft))
-        rows = [None] * len(ids) if soft is None else [soft.part(at, at + 1) for at in range(len(ids))]
-        self._note(kind, ids, t_ns, words, depends_on, grow, rows)
+        """Read tokens into the cache as a span of `kind`, or as more of the last span (`grow`). `soft` stands for all
+        of `ids`, `sights` for the last of them."""
+        done = await self.lane.do(Append(tuple(ids), tuple(want), soft, sights, self.now_s))
+        self._note(kind, _tokens(ids, self.now_s, soft, sights), t_ns, words, depends_on, grow)
         return done
 
     async def decode(
@@ -87,29 +99,22 @@ class Context:
         grow: bool = False,
     ) -> Done:
         """Let the decoder choose tokens; they become a span of `kind`, or more of the last span."""
-        done = await self.lane.do(Decode(max_tokens, tuple(stop), tuple(allowed), call))
-        self._note(kind, done.ids, t_ns, (), (), grow, [None] * len(done.ids))
+        done = await self.lane.do(Decode(max_tokens, tuple(stop), tuple(allowed), call, self.now_s))
+        self._note(kind, _tokens(done.ids, self.now_s), t_ns, (), (), grow)
         return done
 
     async def probe(self, ids: Sequence[int], want: Sequence[int]) -> tuple[float, ...]:
         """Log-probabilities of `want` after `ids` on the scratch branch, which is dropped again."""
-        return (await self.lane.do(Probe(tuple(ids), tuple(want)))).logp
+        return (await self.lane.do(Probe(tuple(ids), tuple(want), self.now_s))).logp
 
     async def rewind(self, place: int) -> list[Kept]:
         """Take back everything from `place` on; returns what went, in order."""
         at = place - self.ledger.first
-        ids, soft = self._ids[at:], self._soft[at:]
+        tokens = self._tokens[at:]
         gone = self.ledger.truncate(place)
-        del self._ids[at:], self._soft[at:]
+        del self._tokens[at:]
         await self.lane.do(Rewind(at))
-        return [
-            Kept(
-                span,
-                tuple(ids[span.start - place : span.end - place]),
-                tuple(soft[span.start - place : span.end - place]),
-            )
-            for span in gone
-        ]
+        return [Kept(span, tuple(tokens[span.start - place : span.end - place])) for span in gone]
 
     async def take_back(self, place: int, later: int, mark: Sequence[int], t_ns: int) -> None:
         """Unhear (LAW 4): drop places `place` … `later`, put `mark` there, and read again what came in after `later`.
@@ -124,8 +129,9 @@ class Context:
             await self.add("mark", mark, t_ns)
             self.ledger.turn = turn
         for each in kept:
-            await self._read(each.ids, each.soft)
-            self._note(each.span.kind, each.ids, each.span.t_ns, each.span.words, (), False, each.soft)
+            await self._read(each.tokens)
+            self.ledger.put_back(each.span)
+            self._tokens += each.tokens
 
     async def trim(self) -> int:
         """Evict whole oldest turns when the window is over its high mark. Returns how many tokens went."""
@@ -133,37 +139,23 @@ class Context:
         if not todo:
             return 0
         first, hole = self.ledger.first, todo.holes[0].start
-        ids: list[int] = []
-        soft: list[Soft | None] = []
+        tokens: list[Token] = []
         at = hole
         for each in (*todo.holes, None):
             end = each.start if each is not None else self.ledger.end
-            ids += self._ids[at - first : end - first]
-            soft += self._soft[at - first : end - first]
+            tokens += self._tokens[at - first : end - first]
             at = each.end if each is not None else end
         await self.lane.do(Rewind(hole - first))
         self.ledger.apply(todo)
-        self._ids = self._ids[: hole - first] + ids
-        self._soft = self._soft[: hole - first] + soft
-        await self._read(ids, soft)
+        self._tokens = self._tokens[: hole - first] + tokens
+        await self._read(tokens)
         self.evicted_tokens += todo.evicted_tokens
         return todo.evicted_tokens
 
-    async def _read(self, ids: Sequence[int], soft: Sequence[Soft | None]) -> None:
-        """Read kept tokens again, as they were: hard ids as ids, heard pieces as they were heard."""
-        start = 0
-        while start < len(ids):
-            end = start + 1
-            while end < len(ids) and (soft[end] is None) == (soft[start] is None):
-                end += 1
-            rows = [each for each in soft[start:end] if each is not None]
-            heard = (
-                Soft(np.concatenate([each.weights for each in rows]), np.concatenate([each.hidden for each in rows]))
-                if rows
-                else None
-            )
-            await self.lane.do(Append(tuple(ids[start:end]), soft=heard))
-            start = end
+    async def _read(self, tokens: Sequence[Token]) -> None:
+        """Read kept tokens again, as they were: ids as ids, what was heard and seen as it was heard and seen."""
+        for (t_s, _), run in groupby(tokens, lambda token: (token.t_s, type(token.sense))):
+            await self.lane.do(_append(list(run), t_s))
 
     def state(self, t_ns: int) -> CacheChanged:
         """What the cache holds, for the screen."""
@@ -181,18 +173,40 @@ class Context:
     def _note(
         self,
         kind: Kind,
-        ids: Sequence[int],
+        tokens: Sequence[Token],
         t_ns: int,
         words: Sequence[SpanWord],
         depends_on: Sequence[int],
         grow: bool,
-        soft: Sequence[Soft | None],
     ) -> None:
-        if not ids:
+        if not tokens:
             return
-        self._ids += ids
-        self._soft += soft
+        self._tokens += tokens
         if grow:
-            self.ledger.grow(len(ids), words)
+            self.ledger.grow(len(tokens), words)
         else:
-            self.ledger.append(kind, len(ids), t_ns, words=words, depends_on=depends_on)
+            self.ledger.append(kind, len(tokens), t_ns, words=words, depends_on=depends_on)
+
+
+def _tokens(ids: Sequence[int], t_s: float, soft: Soft | None = None, sights: Sights | None = None) -> list[Token]:
+    senses: list[Soft | Sights | None] = [None] * len(ids)
+    if soft is not None:
+        senses = [soft.part(at, at + 1) for at in range(len(ids))]
+    elif sights is not None:
+        hard = len(ids) - len(sights.cells)
+        senses[hard:] = [sights.part(at, at + 1) for at in range(len(sights.cells))]
+    return [Token(id, t_s, sense) for id, sense in zip(ids, senses, strict=True)]
+
+
+def _append(tokens: Sequence[Token], t_s: float) -> Append:
+    """Tokens of one time and one kind of sense as they are read."""
+    ids = tuple(token.id for token in tokens)
+    heard = [token.sense for token in tokens if isinstance(token.sense, Soft)]
+    seen = [token.sense for token in tokens if isinstance(token.sense, Sights)]
+    if heard:
+        weights, hidden = ([getattr(each, name) for each in heard] for name in ("weights", "hidden"))
+        return Append(ids, soft=Soft(np.concatenate(weights), np.concatenate(hidden)), t_s=t_s)
+    if seen:
+        sight, cells = ([getattr(each, name) for each in seen] for name in ("sight", "cells"))
+        return Append(ids, sights=Sights(np.concatenate(sight), np.concatenate(cells)), t_s=t_s)
+    return Append(ids, t_s=t_s)
