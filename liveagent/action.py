@@ -87,6 +87,19 @@ class CallTool:
 
 
 @dataclass(frozen=True, slots=True)
+class CallWatch:
+    """Run the function of the watch that has fired, once (LAW 6). `seen_ns`: when the picture was taken in which
+    `change` ("appear", "leave", "move") was seen; `holds`: how likely the condition is in it; `things`: what is."""
+
+    call_id: str
+    watch: str
+    change: Literal["appear", "leave", "move"]
+    seen_ns: int
+    holds: float
+    things: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class CancelCall:
     """The effect is not wanted any more, if it can still be stopped."""
 
@@ -115,10 +128,12 @@ class Note:
     level: Literal["info", "warning"] = "info"
 
 
-Action: TypeAlias = Say | Duck | Freeze | Resume | StopPlayback | CallTool | CancelCall | Halt | Listen | Note
+Action: TypeAlias = (
+    Say | Duck | Freeze | Resume | StopPlayback | CallTool | CallWatch | CancelCall | Halt | Listen | Note
+)
 
 ACTIONS: tuple[type[Action], ...] = (
-    Say, Duck, Freeze, Resume, StopPlayback, CallTool, CancelCall, Halt, Listen, Note,
+    Say, Duck, Freeze, Resume, StopPlayback, CallTool, CallWatch, CancelCall, Halt, Listen, Note,
 )  # fmt: skip
 
 _FORM: JsonForm[Action] = JsonForm(ACTIONS)

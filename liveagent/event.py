@@ -149,6 +149,38 @@ class CameraFroze:
 
 
 @dataclass(frozen=True, slots=True)
+class SayAsked:
+    """The function of a watch that fired (its `call_id`) wants this said, when nobody else speaks."""
+
+    t_ns: int
+    call_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchFailed:
+    """The function of a watch that fired came to nothing."""
+
+    t_ns: int
+    call_id: str
+    watch: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """From here on nothing of what came in from `since_ns` up to `until_ns` is known, nor of what was answered to it.
+    What it was is not said. `utterances`, `calls`: how many of each were in it, so that later ones keep their numbers.
+    """
+
+    t_ns: int
+    since_ns: int
+    until_ns: int
+    utterances: int = 0
+    calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Shed:
     """Work was given up to keep up: `what` ("video", "echo", "scratch" …), how often. Never audio."""
 
@@ -405,7 +437,8 @@ class Noted:
 
 Inbox: TypeAlias = (
     SessionStarted | AudioHeard | GapMarked | TextTyped | TalkPressed | TalkReleased | Voiced | VoiceFailed
-    | SamplesPlayed | ToolReturned | ToolFailed | DeviceLost | DeviceBack | CameraFroze | Shed | LagNoted | SessionEnded
+    | SamplesPlayed | ToolReturned | ToolFailed | DeviceLost | DeviceBack | CameraFroze | SayAsked | WatchFailed
+    | Forgotten | Shed | LagNoted | SessionEnded
 )  # fmt: skip
 Notice: TypeAlias = (
     TickHeard | SpeechStarted | SpeechEnded | WordsHeard | WakeHeard | StopHeard | EndGuessed | TurnEnded
@@ -416,7 +449,8 @@ Event: TypeAlias = Inbox | Notice
 
 INBOX: tuple[type[Inbox], ...] = (
     SessionStarted, AudioHeard, GapMarked, TextTyped, TalkPressed, TalkReleased, Voiced, VoiceFailed, SamplesPlayed,
-    ToolReturned, ToolFailed, DeviceLost, DeviceBack, CameraFroze, Shed, LagNoted, SessionEnded,
+    ToolReturned, ToolFailed, DeviceLost, DeviceBack, CameraFroze, SayAsked, WatchFailed, Forgotten, Shed, LagNoted,
+    SessionEnded,
 )  # fmt: skip
 NOTICES: tuple[type[Notice], ...] = (
     TickHeard, SpeechStarted, SpeechEnded, WordsHeard, WakeHeard, StopHeard, EndGuessed, TurnEnded, ReplyStarted,

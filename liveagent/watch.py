@@ -15,13 +15,10 @@ import inspect
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from liveagent.errors import ConfigError
 from liveagent.spoken import spoken
-
-if TYPE_CHECKING:
-    from liveagent.sight import Sight
 
 Change: TypeAlias = Literal["appear", "leave", "move"]
 WatchAction: TypeAlias = Callable[["Sighting", Any], Awaitable[None]]
@@ -38,13 +35,13 @@ MOVE_REST_S = 1.0
 @dataclass(frozen=True, slots=True, eq=False)
 class Sighting:
     """What a watch's function is told: which watch, what changed, when its picture was taken, how likely (0 to 1) the
-    condition is now, and what the eye said of that picture (None where there is no picture to speak of)."""
+    condition is now, and the things in that picture, in words ("red ball")."""
 
     watch: str
     change: Change
     t_ns: int
     holds: float
-    sight: Sight | None = None
+    things: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,10 +178,10 @@ class Watching:
 
     def tick(self, t_ns: int) -> bool:
         """Nothing new was seen up to `t_ns`: what was answered last still stands."""
-        state = self.state
-        if self.watch.change == "move" and state.holds and state.asked_ns is not None:
-            if t_ns - state.asked_ns >= MOVE_REST_S * 1e9:  # the moment of that movement is over
-                state.holds = False
+        state, asked_ns = self.state, self.state.asked_ns
+        rested = asked_ns is not None and t_ns - asked_ns >= MOVE_REST_S * 1e9
+        if self.watch.change == "move" and state.holds and rested:  # the moment of that movement is over
+            state.holds = False
         return self._turn(t_ns)
 
     def _turn(self, t_ns: int) -> bool:
