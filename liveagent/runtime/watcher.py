@@ -1,0 +1,173 @@
+"""What a session waits for: its watches asked at each kept picture, and what it says unprompted.
+
+Each watch is a question on the scratch branch, `<event> a red ball is on the table <end>`, answered by `<yes>` or
+`<no>`; the branch is dropped, so asking leaves no trace. It is asked between turns and while somebody speaks (their
+words so far step aside for it), never inside a reply that is still being decoded: then as soon as that has ended. What
+is to be said waits until nobody speaks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from liveagent.action import CallWatch
+from liveagent.agent import Agent
+from liveagent.automaton import Parse
+from liveagent.event import Event, Noted, SayAsked, Watched, WatchFailed, WatchFired, WatchSet
+from liveagent.runtime.answer import Answer
+from liveagent.runtime.context import Context
+from liveagent.runtime.user_turn import UserTurn
+from liveagent.watch import MAX_WATCHES, Watching
+from liveagent.wish import wish
+
+if TYPE_CHECKING:
+    from liveagent.nn.nano import Nano
+
+WAITING_SAYINGS = 8
+STALE_NS = 30_000_000_000
+"""What could not be said for so long is not said any more."""
+AGREED = "I will tell you."
+ENDED = "All right, I stopped watching."
+NOTHING = "I am not watching for anything."
+FULL = f"I watch for {MAX_WATCHES} things already."
+TOY_ONLY = "I only know the toy table yet."
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The newest picture in the cache: when it was taken, and the things in it, in words."""
+
+    t_ns: int
+    things: tuple[str, ...] = ()
+
+
+class Watcher:
+    """The watches of one session. `seen` is told of pictures, `ask` asks, `tick` lets time pass, `next_words` is what
+    to say now."""
+
+    def __init__(self, agent: Agent, model: Nano, context: Context, user: UserTurn, answer: Answer) -> None:
+        self.agent, self.model, self.context, self.user, self.answer = agent, model, context, user, answer
+        self.watchings = [Watching(each) for each in agent.watches]
+        self._picture: Picture | None = None
+        self._due = False
+        self._sayings: deque[tuple[int, str]] = deque(maxlen=WAITING_SAYINGS)
+        self._calls = 0
+        self._called: dict[str, str] = {}  # of calls of functions: which watch's
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is to be said."""
+        return bool(self._sayings)
+
+    # --- what a user asks for
+
+    def hear(self, words: str, t_ns: int) -> str | None:
+        """Arm or end what these words ask for, and what to answer; None when they ask for nothing of the kind."""
+        if not self.model.sees or isinstance(self.agent.automaton.parse(words), Parse):
+            return None
+        asked = wish(words)
+        if asked is None:
+            return None
+        if asked.watch is None:
+            said = [each for each in self.watchings if each.by_user]
+            for each in said:
+                self._end(each, t_ns)
+            return ENDED if said else NOTHING
+        if not asked.toy:  # what else nano's eye could be asked for it has not learnt
+            return TOY_ONLY
+        watch = asked.watch
+        for each in [each for each in self.watchings if each.by_user and each.watch.name == watch.name]:
+            self._end(each, t_ns)
+        if len(self.watchings) >= MAX_WATCHES:
+            return FULL
+        self.watchings.append(Watching(watch, by_user=True))
+        self._note(WatchSet(t_ns, watch.name, "user"))
+        self._due = self._picture is not None
+        return AGREED
+
+    def _end(self, watching: Watching, t_ns: int) -> None:
+        self.watchings.remove(watching)
+        self._note(WatchSet(t_ns, watching.watch.name, "user" if watching.by_user else "agent", False))
+
+    # --- what is seen
+
+    def seen(self, t_ns: int, things: Sequence[str] = ()) -> None:
+        """A picture taken at `t_ns` is in the cache now, behind everything else: the watches are to be asked."""
+        self._picture, self._due = Picture(t_ns, tuple(things)), True
+
+    def forget(self) -> None:
+        """The newest picture is not known any more; nor what was answered to it."""
+        self._picture, self._due = None, False
+        for each in self.watchings:
+            each.state.turning_ns = None
+
+    async def ask(self, t_ns: int) -> None:
+        """Ask what is due, if the cache is between two turns or in the user's."""
+        reply = self.answer.reply
+        if not self._due or self._picture is None or not self.watchings or (reply is not None and not reply.ended):
+            return
+        self._due = False
+        template = self.model.template
+        begun = await self.user.step_aside()
+        for each in list(self.watchings):
+            ids = template.watch(each.watch.condition)
+            yes, no = await self.context.probe(ids, (template.yes, template.no))
+            fired = each.feed(self._picture.t_ns, yes - no)
+            self._note(Watched(t_ns, each.watch.name, round(each.state.likely, 4)))
+            if fired:
+                self._fire(each, t_ns)
+        await self.user.step_back(begun, t_ns)
+
+    def tick(self, t_ns: int) -> None:
+        """A picture of `t_ns` was looked at and was no news: what was answered last still stands."""
+        if self._due:
+            return
+        for each in list(self.watchings):
+            if each.tick(t_ns):
+                self._fire(each, t_ns)
+
+    def _fire(self, watching: Watching, t_ns: int) -> None:
+        watch, picture = watching.watch, self._picture
+        assert picture is not None
+        self._note(WatchFired(picture.t_ns, watch.name, watch.change))
+        if watch.action is None:
+            self._sayings.append((t_ns, watch.says))
+        else:
+            self._calls += 1
+            call_id = f"watch_{self._calls}"
+            self._called[call_id] = watch.name
+            while len(self._called) > MAX_WATCHES * 8:
+                self._called.pop(next(iter(self._called)))
+            holds = round(watching.state.likely, 4)
+            self.answer.out.actions.append(
+                CallWatch(call_id, watch.name, watch.change, picture.t_ns, holds, picture.things)
+            )
+        if watching.over:
+            self._end(watching, t_ns)
+
+    # --- what is said
+
+    def take(self, event: SayAsked | WatchFailed) -> None:
+        """What a watch's function wants said, or that it failed. Of calls that are not known, nothing."""
+        name = self._called.get(event.call_id)
+        if name is None:
+            return
+        if isinstance(event, SayAsked):
+            self._sayings.append((event.t_ns, event.text))
+        else:
+            self._note(Noted(event.t_ns, "watch_failed", f"watch {name!r}: {event.message}"))
+
+    def next_words(self, t_ns: int) -> str | None:
+        """The oldest thing to say, for a moment in which nobody speaks; what is stale is left out, and noted."""
+        while self._sayings:
+            asked_ns, text = self._sayings.popleft()
+            if t_ns - asked_ns <= STALE_NS:
+                return text
+            self._note(Noted(t_ns, "not_said", "somebody else spoke for too long; what a watch found was not said"))
+        return None
+
+    def _note(self, event: Event) -> None:
+        self.answer.out.events.append(event)
