@@ -30,6 +30,7 @@ from liveagent.event import (
     ReplyEnded,
     Resumed,
     SamplesPlayed,
+    SayAsked,
     SpeechEnded,
     SpeechStarted,
     StopHeard,
@@ -44,6 +45,7 @@ from liveagent.event import (
     Voiced,
     VoiceFailed,
     WakeHeard,
+    WatchFailed,
     WordsHeard,
 )
 from liveagent.event import Ducked as DuckedEvent
@@ -57,6 +59,7 @@ from liveagent.runtime.core import VAD_FRAME_SAMPLES
 from liveagent.runtime.engine import Lane
 from liveagent.runtime.listener import Listener, Understood
 from liveagent.runtime.user_turn import UserTurn, agreeing
+from liveagent.runtime.watcher import Watcher
 from liveagent.spoken import spoken
 from liveagent.stop import Stop
 from liveagent.turns import Frame, Sense, Turns
@@ -113,6 +116,7 @@ class Session:
         self.echo = Echo()
         self._echo_state = self.echo.init_state()
         self.user = UserTurn(model, self.context)
+        self.watcher = Watcher(agent, model, self.context, self.user, self.answer)
         self._latency: TurnLatency | None = None
         self._frames = 0  # VAD frames so far
         self._origin_ns: int | None = None
@@ -145,6 +149,8 @@ class Session:
             await self._take(event)
         await self._listen(tick, reference)
         await self._prefill()
+        await self.watcher.ask(self._now_ns)
+        await self._speak_up()
         await self._speak()
         if not self.user.open and self.turns.phase == "idle" and await self.context.trim():
             self._note(Noted(self._now_ns, "evicted", "older turns left the cache"))
@@ -171,6 +177,8 @@ class Session:
             await self._obey(self.turns.feed(event))
             if self.turns.pressed and not self.listener.open:
                 self._begin_listening()
+        elif isinstance(event, SayAsked | WatchFailed):
+            self.watcher.take(event)
         elif isinstance(event, DeviceLost | DeviceBack):
             self._note(Noted(event.t_ns, type(event).__name__, getattr(event, "message", "") or event.device))
 
@@ -340,12 +348,26 @@ class Session:
             self._latency.stamp("token", self._now_ns)
         if understood is not None and understood.unsure:
             await self.answer.say(AGAIN, self._now_ns)
+        elif (agreed := self.watcher.hear(words, self._now_ns)) is not None:
+            await self.answer.say(agreed, self._now_ns)
         else:
             await self.answer.decide(words, done.steps, done.logp, self._now_ns, heard=kind == "audio")
         if self._latency is not None and self.answer.pending:
             self._latency.stamp("call", self._now_ns)
 
     # --- the reply
+
+    async def _speak_up(self) -> None:
+        """Say unprompted what a watch found: once nobody speaks and nothing is open."""
+        nobody = self.turns.phase == "idle" and not self.user.open and not self.answer.pending
+        if not self.watcher.waits or not nobody or self.answer.reply is not None:
+            return
+        words = self.watcher.next_words(self._now_ns)
+        if words is not None:
+            self._latency = None
+            self.context.ledger.begin_turn()
+            await self.context.add("mark", [self.model.template.agent], self._now_ns)
+            await self.answer.say(words, self._now_ns)
 
     async def _speak(self) -> None:
         await self._settle_stopping()
