@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from liveagent.sight import COLOURS, SHAPES, Sight, of_things
 from liveagent.video import Pixels
 
-Field: TypeAlias = NDArray[np.float32]
+Field: TypeAlias = NDArray[np.floating[Any]]
 """`[H, W]` numbers, or `[H, W, 3]` light from 0 to 1."""
 
 RGB = np.array(
@@ -84,8 +84,8 @@ class Table:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Painted:
-    """`light` `[px, px, 3]` from 0 to 1; `owner` `[px, px]` int8: which thing shows there, -1 none; `shown`: which share
-    of each thing is not hidden by others or cut off by the edge."""
+    """`light` `[px, px, 3]` from 0 to 1; `owner` `[px, px]` int8: which thing shows there, -1 none; `shown`: the
+    share of each thing that is not hidden by others or cut off by the edge."""
 
     light: Field
     owner: NDArray[np.int8]
@@ -111,7 +111,7 @@ def paint(table: Table, size_px: int = 128) -> Painted:
 def _lerp(px: int, knots: int) -> Field:
     """`[px, knots]` weights that carry knots, evenly spread, to pixels in straight lines."""
     place = np.linspace(0, knots - 1, px)
-    return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(knots))).astype(np.float32)
+    return np.asarray(np.maximum(0, 1 - np.abs(place[:, None] - np.arange(knots))), np.float32)
 
 
 @lru_cache(maxsize=8)
