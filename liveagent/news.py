@@ -101,6 +101,12 @@ class News:
                 return self._keep(sight, t_ns, "changed")
         return self._keep(sight, t_ns, "refresh") if waited >= self._longest_ns else None
 
+    def ask(self, sight: Sight, t_ns: int) -> Why | None:
+        """As `feed`, where somebody wants to know now: what differs is news at once."""
+        if self._kept is None or not bool(np.isfinite(sight).all()) or not differ(self._kept, sight):
+            return self.feed(sight, t_ns)
+        return self._keep(sight, t_ns, "changed")
+
     def _keep(self, sight: Sight, t_ns: int, why: Why) -> Why:
         self._kept = self._last = sight
         self._kept_ns, self._since_ns = t_ns, None

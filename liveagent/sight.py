@@ -52,3 +52,9 @@ def of_things(things: Iterable[tuple[int, int, float, float]], other: bool = Fal
     sight[np.arange(CELLS), np.minimum(counts, 2)] = 1
     sight[:, OTHER] = other
     return sight
+
+
+def named(sight: Sight) -> tuple[str, ...]:
+    """For people: the things that are likelier there than not, cell by cell, "red ball"."""
+    cells = [sight[cell] for cell in range(CELLS) if sight[cell, COUNT][0] < 0.5]
+    return tuple(f"{COLOURS[int(cell[COLOUR].argmax())]} {SHAPES[int(cell[SHAPE].argmax())]}" for cell in cells)
