@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from liveagent import tool
-from liveagent.action import CallTool, CancelCall, Halt
-from liveagent.event import ToolFailed, ToolReturned
+from liveagent import tool, watch
+from liveagent.action import CallTool, CallWatch, CancelCall, Halt
+from liveagent.event import SayAsked, ToolFailed, ToolReturned, WatchFailed
 from liveagent.runtime.hands import CALLS_IN_FLIGHT, Hands
 from liveagent.tool import Tool
+from liveagent.watch import Sighting
 
 Came = ToolReturned | ToolFailed
 NEVER = threading.Event()
@@ -167,3 +168,63 @@ async def test_closing_waits_for_nobody_who_will_not_end() -> None:
     await asyncio.sleep(0.01)
     await desk.hands.close()
     assert {each.reason for each in desk.came if isinstance(each, ToolFailed)} == {"cancelled"}
+
+
+@watch("a red ball is on the table")
+async def greets(sight: Sighting, session: Any) -> None:
+    await session.say(f"  {sight.things[0]},\n{sight.change} ")
+    await session.say("Mind it!")
+
+
+@watch("a green cup is on the table")
+async def breaks(sight: Sighting, session: Any) -> None:
+    await session.say("Hm.")
+    raise KeyError(sight.watch)
+
+
+@watch("a blue cup is on the table")
+async def talks(sight: Sighting, session: Any) -> None:
+    for _ in range(100):
+        await session.say("And another thing.")
+
+
+@watch("a cone is on the table")
+async def says_nothing(sight: Sighting, session: Any) -> None:
+    await session.say("  ")
+
+
+async def told(name: str, call_id: str = "watch_1", twice: bool = False) -> list[Any]:
+    came: list[Any] = []
+    hands = Hands([], came.append, lambda: 7, [greets, breaks, talks, says_nothing])
+    for _ in range(2 if twice else 1):
+        hands.obey(CallWatch(call_id, name, "appear", 5, 0.9, ("red ball",)))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    await hands.close()
+    return came
+
+
+async def test_a_watch_that_fires_runs_its_function_once() -> None:
+    assert await told("greets", twice=True) == [
+        SayAsked(7, "watch_1", "red ball, appear"),
+        SayAsked(7, "watch_1", "Mind it!"),
+    ]
+
+
+async def test_what_a_watchs_function_raises_is_told_and_what_it_said_before_stands() -> None:
+    assert await told("breaks") == [
+        SayAsked(7, "watch_1", "Hm."),
+        WatchFailed(7, "watch_1", "breaks", "KeyError: 'breaks'"),
+    ]
+
+
+async def test_a_watchs_function_says_so_much_and_no_more() -> None:
+    *said, failed = await told("talks")
+    assert len(said) == 8 and all(isinstance(each, SayAsked) for each in said)
+    assert isinstance(failed, WatchFailed) and "8 things at most" in failed.message
+    (failed,) = await told("says_nothing")
+    assert isinstance(failed, WatchFailed) and "a word in it" in failed.message
+
+
+async def test_a_watch_that_is_not_there() -> None:
+    assert await told("nobody") == [WatchFailed(7, "watch_1", "nobody", "this agent has no such watch")]

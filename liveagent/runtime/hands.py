@@ -1,9 +1,9 @@
-"""The hands: tools are called here, each call once, each with a deadline (LAW 6).
+"""The hands: tools and the functions of watches are called here, each call once, each with a deadline (LAW 6).
 
-A call arrives as `CallTool` and comes back as `ToolReturned` or `ToolFailed`, through the session's inbox like a sound.
-A second `CallTool` with an id that was seen does nothing. Whatever a tool raises becomes `ToolFailed`; it never ends
-the session. Plain functions run in a thread of their own, so that a slow one does not stop the clock, and one that
-never returns keeps nobody from ending.
+A call arrives as `CallTool` and comes back as `ToolReturned` or `ToolFailed`, through the session's inbox like a sound;
+a watch's as `CallWatch`, and what it wants said as `SayAsked`. A second call with an id that was seen does nothing.
+Whatever a function raises becomes `ToolFailed` or `WatchFailed`; it never ends the session. Plain functions run in a
+thread of their own, so that a slow one does not stop the clock, and one that never returns keeps nobody from ending.
 """
 
 from __future__ import annotations
@@ -15,24 +15,56 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from liveagent.action import CallTool, CancelCall, Halt
+from liveagent.action import CallTool, CallWatch, CancelCall, Halt
 from liveagent.errors import ToolError
-from liveagent.event import ToolFailed, ToolReturned
+from liveagent.event import SayAsked, ToolFailed, ToolReturned, WatchFailed
 from liveagent.jsonform import check_json
 from liveagent.tool import Tool
+from liveagent.watch import Sighting, Watch
 
 REMEMBERED_CALLS = 4096
 CALLS_IN_FLIGHT = 8
 CLOSE_S = 1.0
+WATCH_DEADLINE_MS = 60_000
+SAYINGS = 8
+SAYING_CHARS = 300
+
+Outcome = ToolReturned | ToolFailed | SayAsked | WatchFailed
+
+
+class WatchSession:
+    """The session as a watch's function is given it."""
+
+    def __init__(self, call_id: str, put: Callable[[Outcome], None], now_ns: Callable[[], int]) -> None:
+        self._call_id, self._put, self._now_ns = call_id, put, now_ns
+        self._said = 0
+
+    async def say(self, text: str) -> None:
+        """Have this said aloud, as soon as nobody else speaks. Returns at once. ToolError for what cannot be said."""
+        text = " ".join(text.split()) if isinstance(text, str) else ""
+        if not text:
+            raise ToolError("say() wants a text with a word in it")
+        if len(text) > SAYING_CHARS:
+            raise ToolError(f"say() was given {len(text)} characters; {SAYING_CHARS} are the most that is said at once")
+        if self._said >= SAYINGS:
+            raise ToolError(f"a watch that fires says {SAYINGS} things at most")
+        self._said += 1
+        self._put(SayAsked(self._now_ns(), self._call_id, text))
 
 
 class Hands:
-    """Runs one session's tool calls. `put(event)` receives what came of each; `now_ns()` stamps it."""
+    """Runs one session's tool calls and the functions of its watches. `put(event)` receives what came of each;
+    `now_ns()` stamps it."""
 
     def __init__(
-        self, tools: Sequence[Tool], put: Callable[[ToolReturned | ToolFailed], None], now_ns: Callable[[], int]
+        self,
+        tools: Sequence[Tool],
+        put: Callable[[Outcome], None],
+        now_ns: Callable[[], int],
+        watches: Sequence[Watch] = (),
     ) -> None:
         self._tools = {tool.name: tool for tool in tools}
+        self._watches = {watch.name: watch for watch in watches}
         self._put, self._now_ns = put, now_ns
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -41,7 +73,7 @@ class Hands:
         self._inner: set[asyncio.Task[Any]] = set()  # the tools' own, those past their deadline too
         self._threads = 0  # of plain functions, those past their deadline too
 
-    def obey(self, action: CallTool | CancelCall | Halt) -> None:
+    def obey(self, action: CallTool | CallWatch | CancelCall | Halt) -> None:
         """Start or cancel a call, or halt. Returns at once."""
         if isinstance(action, Halt):
             self._halt()
@@ -57,6 +89,14 @@ class Hands:
         while len(self._seen) > REMEMBERED_CALLS:
             self._seen.popitem(last=False)
         running = max(len(self._tasks), len(self._inner), self._threads)
+        if isinstance(action, CallWatch):
+            if running >= CALLS_IN_FLIGHT:
+                self._put(self._watch_failed(action, f"{CALLS_IN_FLIGHT} calls are still running"))
+                return
+            told = asyncio.get_running_loop().create_task(self._tell(action), name=f"watch {action.watch}")
+            self._tasks[action.call_id] = told
+            told.add_done_callback(lambda _: self._forget(action.call_id))
+            return
         if running >= CALLS_IN_FLIGHT and action.name != "stop":  # a stop is never made to wait
             self._fail(action.call_id, "refused", f"{CALLS_IN_FLIGHT} calls are still running")
             return
@@ -94,6 +134,28 @@ class Hands:
             self._fail(action.call_id, "error", f"{type(error).__name__}: {error}")
         else:
             self._put(ToolReturned(self._now_ns(), action.call_id, result))
+
+    async def _tell(self, action: CallWatch) -> None:
+        """Run the function of a watch that has fired. Whatever it raises is told, and ends nothing else."""
+        watch = self._watches.get(action.watch)
+        if watch is None:
+            self._put(self._watch_failed(action, "this agent has no such watch"))
+            return
+        sighting = Sighting(action.watch, action.change, action.seen_ns, action.holds, action.things)
+        session = WatchSession(action.call_id, self._put, self._now_ns)
+        try:
+            await self._within(WATCH_DEADLINE_MS, watch(sighting, session))
+        except TimeoutError:
+            self._put(self._watch_failed(action, f"it did not end within {WATCH_DEADLINE_MS // 1000} s"))
+        except asyncio.CancelledError:
+            self._put(self._watch_failed(action, "it was cancelled"))
+        except ToolError as error:
+            self._put(self._watch_failed(action, str(error)))
+        except Exception as error:  # a user's function may raise anything; it concerns this call alone
+            self._put(self._watch_failed(action, f"{type(error).__name__}: {error}"))
+
+    def _watch_failed(self, action: CallWatch, why: str) -> WatchFailed:
+        return WatchFailed(self._now_ns(), action.call_id, action.watch, why)
 
     async def _within(self, deadline_ms: int, call: Coroutine[Any, Any, Any]) -> Any:
         """The result, or TimeoutError at the deadline, even if the tool will not be cancelled."""

@@ -16,6 +16,7 @@ import numpy as np
 from liveagent.action import (
     Action,
     CallTool,
+    CallWatch,
     CancelCall,
     Duck,
     Freeze,
@@ -164,7 +165,7 @@ class Live:
                 self.voicer.stop(action.utterance)
             played = self.speaker.stop(action.utterance)
             self.put(SamplesPlayed(self.now_ns(), action.utterance, played))
-        elif isinstance(action, CallTool | CancelCall | Halt):
+        elif isinstance(action, CallTool | CallWatch | CancelCall | Halt):
             self.hands.obey(action)
 
     @property

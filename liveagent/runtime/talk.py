@@ -178,7 +178,7 @@ async def talk(
             note("recording", f"recording voices and words to {record}")
         live = Live(
             session,
-            lambda live: Hands(agent.tools, live.put, live.now_ns),
+            lambda live: Hands(agent.tools, live.put, live.now_ns, agent.watches),
             speaker,
             (lambda live: Voicer(voice, live.speaker.play, live.put, live.now_ns)) if voice is not None else None,
             recorder,
