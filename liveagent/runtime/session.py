@@ -1,10 +1,11 @@
 """One conversation: a fold over ticks.
 
-`tick` takes 80 ms of sound and what else came into the inbox, and gives actions and events. It reads no clock and asks
-nobody but its lane of the engine, so the same ticks and the same inbox give the same tokens and actions at any speed
-(LAW 2); a recording is exactly that input, and `replay` is exactly this code.
+`tick` takes 80 ms of sound, perhaps a picture, and what else came into the inbox, and gives actions and events. It
+reads no clock and asks nobody but its lane of the engine, so the same ticks and the same inbox give the same tokens and
+actions at any speed (LAW 2); a recording is exactly that input, and `replay` is exactly this code.
 
-Way of a tick: inbox → echo gate → VAD and ear (engine) → words (listener) → turns → cache and decoder (answer).
+Way of a tick: picture → what changed → eye (engine) · inbox → echo gate → VAD and ear (engine) → words (listener) →
+turns → cache and decoder (answer).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from liveagent.agent import Agent
 from liveagent.audio import SAMPLE_NS, TICK_NS, Samples, Tick
 from liveagent.echo import DELAY_SAMPLES, Echo
 from liveagent.event import (
+    CameraFroze,
     DeviceBack,
     DeviceLost,
     EndGuessed,
@@ -53,16 +55,19 @@ from liveagent.latency import TurnLatency
 from liveagent.ledger import Kind
 from liveagent.level import dbfs
 from liveagent.manners import Manners
+from liveagent.news import Why
 from liveagent.runtime.answer import AGAIN, Answer, Out
 from liveagent.runtime.context import Context
 from liveagent.runtime.core import VAD_FRAME_SAMPLES
 from liveagent.runtime.engine import Lane
 from liveagent.runtime.listener import Listener, Understood
+from liveagent.runtime.looking import Looking
 from liveagent.runtime.user_turn import UserTurn, agreeing
 from liveagent.runtime.watcher import Watcher
 from liveagent.spoken import spoken
 from liveagent.stop import Stop
 from liveagent.turns import Frame, Sense, Turns
+from liveagent.video import VideoFrame
 from liveagent.window import Budget
 
 if TYPE_CHECKING:
@@ -73,6 +78,8 @@ DECODE_TOKENS_PER_TICK = 12  # a short reply in one tick; a long one shares its 
 FREE_FINISHED = 0.35  # words of no phrase: nobody knows how they may go on, so wait longer than the shortest silence
 LONE_FINISHED = 0.57  # words of the recogniser alone, which hears a sentence in anything: 640 ms of silence
 STOP_WAIT_TICKS = 4
+CALL_WAIT_TICKS = 25
+"""So long a picture waits for a call's result, which belongs behind the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,7 @@ class SessionConfig:
     voice: whether something speaks the replies and reports what was played; without it a reply counts as read.
     echo_gate: take the loudspeaker out of the microphone; needless, and a little harmful, with headphones.
     grammar: read whole-matching phrases off the parse (`by="grammar"`).
+    prune: leave the empty cells of a picture out of the cache.
     """
 
     slots: int = 1280
@@ -90,6 +98,7 @@ class SessionConfig:
     voice: bool = True
     grammar: bool = True
     echo_gate: bool = True
+    prune: bool = True
     manners: Manners = field(default_factory=Manners)
 
 
@@ -116,6 +125,7 @@ class Session:
         self.echo = Echo()
         self._echo_state = self.echo.init_state()
         self.user = UserTurn(model, self.context)
+        self.looking = Looking(model, lane, self.context, self.config.prune) if model.sees else None
         self.watcher = Watcher(agent, model, self.context, self.user, self.answer)
         self._latency: TurnLatency | None = None
         self._frames = 0  # VAD frames so far
@@ -126,6 +136,8 @@ class Session:
         self._sense: Sense | None = None
         self._quiet = True
         self._lone = False
+        self._waited = 0  # ticks that a picture has waited for a call's result
+        self._blind = False  # it was said that it cannot see
         self._out = Out()
         self._now_ns = 0
 
@@ -179,6 +191,8 @@ class Session:
                 self._begin_listening()
         elif isinstance(event, SayAsked | WatchFailed):
             self.watcher.take(event)
+        elif isinstance(event, CameraFroze):
+            self._note(Noted(event.t_ns, "camera_froze", f"the same picture for {event.for_ms / 1000:.0f} s"))
         elif isinstance(event, DeviceLost | DeviceBack):
             self._note(Noted(event.t_ns, type(event).__name__, getattr(event, "message", "") or event.device))
 
@@ -210,6 +224,33 @@ class Session:
         await self.answer.returned(call_id, text, failed, self._now_ns)
         if begun and self.answer.reply is not before:
             await self._finish_decoding()
+        await self.user.step_back(begun, self._now_ns)
+
+    # --- looking
+
+    async def _look(self, frame: VideoFrame) -> None:
+        if self.looking is None:
+            if not self._blind:
+                self._note(Noted(self._now_ns, "blind", "this model has no eyes; what the camera shows is not seen"))
+            self._blind = True
+            return
+        self._note(await self.looking.see(frame))
+
+    async def _remember(self) -> None:
+        """Keep the newest picture if it is news, between two turns or in front of the user's open one."""
+        looking, reply = self.looking, self.answer.reply
+        if looking is None or not looking.waiting or (reply is not None and not reply.ended):
+            return
+        self._waited = self._waited + 1 if self.answer.pending else 0
+        if 0 < self._waited <= CALL_WAIT_TICKS:
+            return
+        await self._keep(looking.news())
+
+    async def _keep(self, why: Why | None) -> None:
+        if why is None or self.looking is None:
+            return
+        begun = await self.user.step_aside()
+        self._note(await self.looking.keep(why))
         await self.user.step_back(begun, self._now_ns)
 
     # --- listening
@@ -341,6 +382,8 @@ class Session:
         await self._finish_decoding()
         if (reply := self.answer.reply) is not None:  # a new turn is answered: nothing of the old answer sounds on
             await self._stop_playback(StopPlayback(reply.utterance, "typed" if kind == "text" else "barge_in"), True)
+        if self.looking is not None:
+            await self._keep(self.looking.late_news())
         pieces, soft = (understood.pieces, understood.soft) if understood is not None else ((), None)
         done = await self.user.close(words, kind, self._now_ns, pieces, soft)
         if self._latency is not None:
@@ -451,7 +494,7 @@ class Session:
         assert reply is not None
         cut = reply.playback.cut()
         keep = reply.start + cut.keep_tokens
-        later = self.user.start if self.user.open else self.context.end
+        later = next(span.end for span in self.context.ledger.spans if span.end >= reply.start)
         self.context.ledger.mark_heard(keep)
         await self.context.take_back(keep, later, [self.model.template.cut], self._now_ns)
         self.user.moved()

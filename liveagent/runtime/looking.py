@@ -1,0 +1,109 @@
+"""A session's sense of sight: pictures in, and now and then one that is worth a place in the cache.
+
+Way of a picture: frame → changed patches (`Keyframes`) → eye (engine) → what it says (`Sight`) → is that news (`News`)?
+→ a span `<image>` and a row for each cell. A picture in which nothing changed costs the comparison of its pixels, and a
+session without a camera none of this. Which pictures are kept depends on the pictures and their times alone.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from liveagent.event import FrameSeen, PictureKept
+from liveagent.keyframe import Keyframes
+from liveagent.news import News, Why
+from liveagent.runtime.context import Context
+from liveagent.runtime.engine import Lane
+from liveagent.runtime.work import Sights
+from liveagent.sight import CELLS, COUNT, OTHER, PICTURE_PX, Sight, named
+from liveagent.video import Pixels, VideoFrame, resize
+
+if TYPE_CHECKING:
+    from liveagent.nn.nano import Nano
+
+EMPTY = 0.9
+"""A cell that is likelier to hold nothing than this may be left out of a picture."""
+THUMBNAIL_PX = 16
+
+
+def small(frame: VideoFrame) -> VideoFrame:
+    """The picture as nano sees it, 128 x 128 px, its proportions kept."""
+    pixels = resize(frame.pixels, PICTURE_PX, PICTURE_PX, letterbox=True)
+    return frame if pixels is frame.pixels else VideoFrame(pixels, frame.t_ns, frame.dropped)
+
+
+def kept_cells(sight: Sight, prune: bool) -> list[int]:
+    """The cells of a picture that enter the cache: all, or with `prune` those that are not surely empty. A picture of
+    something other than the toy table keeps at least one, which says so."""
+    if not prune:
+        return list(range(CELLS))
+    cells = [cell for cell in range(CELLS) if sight[cell, COUNT][0] < EMPTY]
+    return cells or ([0] if sight[0, OTHER] > 0.5 else [])
+
+
+class Looking:
+    """What one session sees. Not for two tasks at once."""
+
+    def __init__(
+        self,
+        model: Nano,
+        lane: Lane,
+        context: Context,
+        prune: bool = True,
+        keyframes: Keyframes | None = None,
+        news: News | None = None,
+    ) -> None:
+        self._model, self._lane, self._context = model, lane, context
+        self.prune = prune
+        self._keyframes = keyframes or Keyframes()
+        self._news = news or News()
+        self.sight: Sight | None = None
+        """What the eye says of the newest picture; None before the first."""
+        self.kept: Sight | None = None
+        """What it said of the one that was kept last."""
+        self._pixels: Pixels | None = None
+        self._t_ns = 0
+        self._new = False  # a picture came since it was last asked whether it is worth keeping
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a picture came that nobody has decided about."""
+        return self._new
+
+    async def see(self, frame: VideoFrame) -> FrameSeen:
+        """Look at a picture: encode what changed in it."""
+        frame = small(frame)
+        change = self._keyframes.feed(frame.pixels, frame.t_ns)
+        if change.count:
+            patches = None if change.full else change.patches
+            self.sight = (await self._lane.see(frame.pixels, patches)).sight
+        self._pixels, self._t_ns, self._new = frame.pixels, frame.t_ns, True
+        return FrameSeen(frame.t_ns, change.full, change.reason, change.count, len(change.patches), frame.dropped)
+
+    def news(self) -> Why | None:
+        """Whether the newest picture is worth keeping; then `keep` it. Asked only when there is room for it: what came
+        in between is forgotten, the newest counts."""
+        self._new = False
+        return self._news.feed(self.sight, self._t_ns) if self.sight is not None else None
+
+    def late_news(self) -> Why | None:
+        """As `news`, in front of a question: what is there now counts, even if it has not been so for long."""
+        if self.sight is None or self.sight is self.kept:
+            return None
+        self._new = False
+        return self._news.ask(self.sight, self._t_ns)
+
+    async def keep(self, why: Why) -> PictureKept:
+        """Put the newest picture into the cache, at its end."""
+        assert self.sight is not None and self._pixels is not None
+        self.kept = self.sight
+        cells = kept_cells(self.sight, self.prune)
+        sights = Sights(self.sight[cells], np.array(cells, np.int64))
+        ids = self._model.template.picture(len(cells))
+        await self._context.add("picture", ids, self._t_ns, sights=sights)
+        span = self._context.ledger.spans[-1]
+        thumbnail = base64.b64encode(resize(self._pixels, THUMBNAIL_PX, THUMBNAIL_PX).tobytes()).decode()
+        return PictureKept(self._t_ns, span.id, len(ids), why, named(self.sight), thumbnail)
