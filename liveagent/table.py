@@ -1,24 +1,20 @@
 """The toy table: a drawn scene of simple things, which nano's eye has learnt; pure numpy, seeded.
 
-`draw` gives pixels, `paint` the same before rounding, with what can be seen of each thing. Shapes are signed distances
-(Quilez, "2D distance functions"), so edges are smooth at every size. `ToyTable` is a table that moves by itself.
+`draw` gives pixels, `paint` the same before rounding, with what can be seen of each thing. Shapes are signed distances,
+so edges are smooth at every size. `ToyTable` is a table that moves by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from liveagent.shapes import AREA, FORMS, Field
 from liveagent.sight import COLOURS, SHAPES, Sight, of_things
 from liveagent.video import Pixels
-
-Field: TypeAlias = NDArray[np.floating[Any]]
-"""`[H, W]` numbers, or `[H, W, 3]` light from 0 to 1."""
 
 RGB = np.array(
     [
@@ -146,80 +142,167 @@ def _put(light: Field, owner: NDArray[np.int8], index: int, thing: Thing, px: in
     here *= (1 - shade)[:, :, None]
     c, s = np.float32(np.cos(thing.turn)), np.float32(np.sin(thing.turn))
     u, v = c * x + s * y, c * y - s * x
-    distance, glow, gloss = _SHAPES[thing.shape](-u if thing.mirrored else u, v, r)
+    distance, glow, gloss = FORMS[thing.shape](-u if thing.mirrored else u, v, r)
     cover = np.clip(0.5 - distance * r, 0, 1)
     base = np.clip(RGB[thing.colour] + np.array(thing.tint, np.float32), 0.02, 1)
     paint = base * glow[:, :, None] + (0.1 * np.maximum(glow - 0.6, 0) + gloss)[:, :, None]
     here += (np.clip(paint, 0, 1) - here) * cover[:, :, None]
     owner[y0:y1, x0:x1][cover > 0.5] = index
-    return _AREA[thing.shape] * r * r
+    return AREA[thing.shape] * r * r
 
 
-Drawn: TypeAlias = tuple[Field, Field, Field]
-"""Signed distance in radii, light on the surface, gloss on top of it."""
+SLIDE_TICKS = 13
+"""How long a thing slides: about a second."""
+EDGE = 0.12
+"""Nothing is put nearer to the picture's edge than this."""
 
 
-def _ellipse(u: Field, v: Field, wide: float, high: float) -> Field:
-    k = np.sqrt((u / wide) ** 2 + (v / high) ** 2)
-    slope = np.sqrt((u / wide**2) ** 2 + (v / high**2) ** 2)
-    return np.asarray(k * (k - 1) / np.maximum(slope, 1e-3), np.float32)
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that happened by itself: `what` is "appear", "leave" or "move"; a move begins at `tick`."""
+
+    tick: int
+    what: str
+    colour: int
+    shape: int
 
 
-def _ball(u: Field, v: Field, r: float) -> Drawn:
-    d2 = u * u + v * v
-    glow = 0.42 + 0.62 * np.sqrt(np.maximum(0, 1 - d2)) - 0.16 * u - 0.22 * v
-    return np.sqrt(d2) - 1, glow, np.maximum(0, 0.55 - 6 * ((u + 0.35) ** 2 + (v + 0.4) ** 2))
+@dataclass(frozen=True, slots=True)
+class _Slide:
+    x: float
+    y: float
+    to_x: float
+    to_y: float
+    begin: int
+
+    def at(self, tick: int) -> tuple[float, float]:
+        share = min(1.0, max(0.0, (tick - self.begin) / SLIDE_TICKS))
+        share = share * share * (3 - 2 * share)
+        return self.x + (self.to_x - self.x) * share, self.y + (self.to_y - self.y) * share
 
 
-def _cube(u: Field, v: Field, r: float) -> Drawn:
-    a = np.abs(u)
-    distance = np.maximum(a, 0.5 * a + 0.866 * np.abs(v)) - 0.92
-    top = np.clip(0.5 - (v + 0.577 * a) * r, 0, 1)
-    right = np.clip(0.5 + u * r, 0, 1)
-    return distance, 1.1 * top + (1 - top) * (0.84 - 0.3 * right), np.zeros_like(distance)
+class ToyTable:
+    """A table on which things appear, leave and slide by themselves, seconds apart. The same seed, and the same hands
+    at the same ticks, give the same scenes. No two things are alike, and none hides another wholly.
 
+    `moving`: whether it moves by itself; `changes`: what happened so far, for whoever checks what was noticed."""
 
-def _cone(u: Field, v: Field, r: float) -> Drawn:
-    side = np.maximum((np.abs(u) * 1.72 - (v + 1) * 0.85) / 1.92, v - 0.72)
-    distance = np.minimum(side, _ellipse(u, v - 0.72, 0.85, 0.26))
-    across = np.clip(u / (0.5 * np.maximum(v + 1, 0) + 0.06), -1, 1)
-    return distance, 0.94 - 0.34 * across - 0.2 * across * across, np.maximum(0, 0.18 - (across + 0.4) ** 2)
+    def __init__(
+        self, seed: int, things: int = 3, most: int = 5, pause_ticks: tuple[int, int] = (25, 75), moving: bool = True
+    ) -> None:
+        self._rng = np.random.default_rng(seed)
+        self.most, self.pause_ticks, self.moving = most, pause_ticks, moving
+        self.changes: list[Change] = []
+        self.tick = 0
+        self._surface = Surface(seed=seed & 0xFFFF)
+        self._things: list[Thing] = []
+        self._slides: list[_Slide] = []
+        for _ in range(things):
+            self._appear()
+        self.changes.clear()
+        self._due = self._pause()
 
+    @property
+    def table(self) -> Table:
+        """The scene as it stands."""
+        return Table(tuple(self._things), self._surface)
 
-def _cup(u: Field, v: Field, r: float) -> Drawn:
-    b = u + 0.22
-    body = np.maximum(np.abs(b) - (0.6 - 0.08 * v), np.abs(v) - 0.7)
-    body = np.minimum(body, _ellipse(b, v - 0.7, 0.545, 0.2))
-    mouth = _ellipse(b, v + 0.7, 0.655, 0.25)
-    handle = np.abs(np.sqrt((u - 0.5) ** 2 + (0.85 * (v - 0.02)) ** 2) - 0.33) - 0.11
-    across = np.clip(b / 0.6, -1, 1)
-    glow = 0.95 - 0.3 * across - 0.2 * across * across
-    rim = np.clip(0.5 - mouth * r, 0, 1)
-    hollow = np.clip(0.5 - (mouth + 0.09) * r, 0, 1)
-    glow = glow + rim * (1.12 - glow)
-    glow = glow + hollow * (0.42 + 0.15 * across - glow)
-    return np.minimum(np.minimum(body, mouth), handle), glow, np.zeros_like(glow)
+    def step(self, tick: int) -> Table:
+        """The scene at a tick, no earlier than the one before."""
+        if tick < self.tick:
+            raise ValueError(f"the table is at tick {self.tick} and cannot go back to {tick}")
+        while self.tick < tick:
+            self.tick += 1
+            for i, slide in enumerate(self._slides):
+                x, y = slide.at(self.tick)
+                self._things[i] = replace(self._things[i], x=x, y=y)
+            if self.moving and self.tick >= self._due:
+                self._happen()
+                self._due = self.tick + self._pause()
+        return self.table
 
+    def at(self, x: float, y: float) -> int | None:
+        """Which thing, by its place in `table.things`, lies at a point; the foremost."""
+        near = [i for i, t in enumerate(self._things) if (t.x - x) ** 2 + (t.y - y) ** 2 <= (t.size / 2) ** 2]
+        return near[-1] if near else None
 
-def _star(u: Field, v: Field, r: float) -> Drawn:
-    d = np.sqrt(u * u + v * v)
-    turn = np.mod(np.arctan2(u, -v) + np.pi / 5, 2 * np.pi / 5) - np.pi / 5
-    a = np.abs(turn)
-    ix, iy, tip = 0.46 * np.sin(np.pi / 5), 0.46 * np.cos(np.pi / 5), 1.06
-    long = np.hypot(ix, tip - iy)
-    distance = (d * np.sin(a) * (tip - iy) + (d * np.cos(a) - tip) * ix) / long
-    facet = np.clip(turn * d * r, -0.5, 0.5)
-    return np.asarray(distance, np.float32), 0.93 - 0.3 * facet, np.zeros_like(d)
+    def drag(self, thing: int, x: float, y: float) -> None:
+        """Move a thing at once, as near to (x, y) as the others leave it in sight."""
+        self._need(thing)
+        for _ in range(4):
+            x, y = (min(1 - EDGE, max(EDGE, float(p))) for p in (x, y))
+            for i, other in enumerate(self._things):
+                dx, dy = x - other.x, y - other.y
+                away, least = float(np.hypot(dx, dy)), 0.6 * other.size
+                if i != thing and away < least:
+                    dx, dy = (dx / away, dy / away) if away > 1e-6 else (1.0, 0.0)
+                    x, y = other.x + dx * least, other.y + dy * least
+        x, y = (min(1 - EDGE, max(EDGE, p)) for p in (x, y))
+        self._things[thing] = replace(self._things[thing], x=x, y=y)
+        self._slides[thing] = _Slide(x, y, x, y, self.tick)
 
+    def put(self, colour: int, shape: int, x: float = 0.5, y: float = 0.5) -> int:
+        """Put a thing down near (x, y); its place in `table.things`. ValueError when it lies there already."""
+        if any((t.colour, t.shape) == (colour, shape) for t in self._things):
+            raise ValueError(f"a {COLOURS[colour]} {SHAPES[shape]} is on the table already")
+        self._things.append(Thing(colour, shape, x, y))
+        self._slides.append(_Slide(x, y, x, y, self.tick))
+        self.drag(len(self._things) - 1, x, y)
+        self.changes.append(Change(self.tick, "appear", colour, shape))
+        return len(self._things) - 1
 
-def _ring(u: Field, v: Field, r: float) -> Drawn:
-    d = np.sqrt(u * u + v * v)
-    t = np.clip((d - 0.7) / 0.29, -1, 1)
-    slope = t * (u + 1.2 * v) / np.maximum(d, 0.1)
-    glow = 0.5 + 0.5 * np.sqrt(1 - t * t) - 0.18 * slope
-    return np.abs(d - 0.7) - 0.29, glow, np.maximum(0, 0.3 - (t + 0.2) ** 2 * 2 - 0.4 * np.hypot(u + 0.5, v + 0.5))
+    def take(self, thing: int) -> None:
+        """Take a thing away; those after it move up one place."""
+        self._need(thing)
+        gone = self._things.pop(thing)
+        del self._slides[thing]
+        self.changes.append(Change(self.tick, "leave", gone.colour, gone.shape))
 
+    def _need(self, thing: int) -> None:
+        if not 0 <= thing < len(self._things):
+            raise ValueError(f"there are {len(self._things)} things on the table, and no number {thing}")
 
-_SHAPES: tuple[Callable[[Field, Field, float], Drawn], ...] = (_ball, _cube, _cone, _cup, _star, _ring)
-_AREA = (3.14, 2.93, 1.81, 2.44, 1.43, 2.55)
-"""Of each shape, in squared radii."""
+    def _pause(self) -> int:
+        return int(self._rng.integers(self.pause_ticks[0], self.pause_ticks[1] + 1))
+
+    def _happen(self) -> None:
+        chance = float(self._rng.random())
+        if len(self._things) < 2 or (chance < 0.3 and len(self._things) < self.most):
+            self._appear()
+        elif chance < 0.55:
+            self.take(int(self._rng.integers(len(self._things))))
+        else:
+            self._move(int(self._rng.integers(len(self._things))))
+
+    def _appear(self) -> None:
+        there = {(t.colour, t.shape) for t in self._things}
+        free = [(c, s) for c in range(len(COLOURS)) for s in range(len(SHAPES)) if (c, s) not in there]
+        spot = self._spot(len(self._things), None)
+        if free and spot is not None:
+            self.put(*free[int(self._rng.integers(len(free)))], *spot)
+
+    def _move(self, thing: int) -> None:
+        t = self._things[thing]
+        spot = self._spot(thing, (t.x, t.y))
+        if spot is not None:
+            self._slides[thing] = _Slide(t.x, t.y, *spot, self.tick)
+            self.changes.append(Change(self.tick, "move", t.colour, t.shape))
+
+    def _spot(self, thing: int, start: tuple[float, float] | None) -> tuple[float, float] | None:
+        """A free place for a thing, which it can reach from `start` without hiding another on its way."""
+        others = [(s.to_x, s.to_y) for i, s in enumerate(self._slides) if i != thing]
+        for _ in range(40):
+            x, y = (float(p) for p in self._rng.uniform(EDGE, 1 - EDGE, 2))
+            path = [(x, y)]
+            if start is not None:
+                if np.hypot(x - start[0], y - start[1]) < 0.25:
+                    continue  # too near to be called a move
+                steps = np.linspace(0, 1, 9)
+                path += [
+                    (float(start[0] + k * (x - start[0])), float(start[1] + k * (y - start[1]))) for k in steps[1:]
+                ]
+            if all(np.hypot(px - ox, py - oy) > 0.16 for px, py in path for ox, oy in others) and all(
+                np.hypot(x - ox, y - oy) > 0.26 for ox, oy in others
+            ):
+                return x, y
+        return None

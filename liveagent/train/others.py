@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from liveagent.shapes import Field
 from liveagent.sight import PICTURE_PX
-from liveagent.table import Field
 
 
 def other(rng: np.random.Generator) -> tuple[Field, float]:

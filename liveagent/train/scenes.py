@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from liveagent.shapes import Field
 from liveagent.sight import CELLS, COLOUR, COUNT, GRID, OTHER, PICTURE_PX, PLACE, SHAPE, SHAPES, WIDTH
-from liveagent.table import RGB, Field, Surface, Table, Thing, paint
+from liveagent.table import RGB, Surface, Table, Thing, paint
 from liveagent.train.others import other
 from liveagent.video import Pixels
 
