@@ -1,0 +1,100 @@
+"""From FFmpeg's pictures to ours: upright RGB of a bounded size; and one picture file decoded, its header first."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from liveagent.errors import ConfigError, LiveAgentError, ProtocolError
+from liveagent.picture import HEADER_BYTES, MAX_PX, check_header
+from liveagent.video import Pixels
+
+if TYPE_CHECKING:
+    from av.video.reformatter import VideoReformatter
+
+MOST_SIDE_PX = 1_280
+MOST_RATIO = 16
+MAX_BYTES = 64 << 20  # of a picture file
+
+
+class Scaler:
+    """Scales pictures down, in FFmpeg, straight from the decoder's own form: a 4K picture never becomes 25 MB of RGB.
+
+    size_px: the middle square of each picture, as `[size_px, size_px, 3]`. None: the whole picture, at most 1280 px
+    long.
+    """
+
+    def __init__(self, size_px: int | None) -> None:
+        if size_px is not None and not 8 <= size_px <= MOST_SIDE_PX:
+            raise ConfigError(f"pictures of {size_px} px: choose between 8 and {MOST_SIDE_PX}")
+        self._size_px = size_px
+        self._reformatter: VideoReformatter | None = None
+
+    def scale(self, frame: Any) -> Pixels:
+        """frame: an `av.VideoFrame`, of any size and form. Raises what FFmpeg raises for a form it cannot read."""
+        if self._reformatter is None:
+            from av.video.reformatter import VideoReformatter
+
+            self._reformatter = VideoReformatter()
+        width, height = self._scaled(frame.width, frame.height)
+        small = self._reformatter.reformat(frame, width, height, "rgb24", interpolation="AREA")
+        pixels: Pixels = np.rot90(small.to_ndarray(), _quarter_turns(frame))
+        if self._size_px is not None:
+            top, left = ((n - self._size_px) // 2 for n in pixels.shape[:2])
+            pixels = pixels[top : top + self._size_px, left : left + self._size_px]
+        return np.ascontiguousarray(pixels)
+
+    def _scaled(self, width: int, height: int) -> tuple[int, int]:
+        """Before it is turned and cut. A picture like a ribbon is squeezed rather than made longer and longer."""
+        long, short = max(width, height), min(width, height)
+        if self._size_px is None:
+            long, short = min(long, MOST_SIDE_PX), max(1, round(short * min(1.0, MOST_SIDE_PX / long)))
+        else:
+            long = min(max(self._size_px, round(long * self._size_px / short)), MOST_RATIO * self._size_px)
+            short = self._size_px
+        return (long, short) if width >= height else (short, long)
+
+
+def _quarter_turns(frame: Any) -> int:
+    """Counterclockwise, as the file's own metadata wants it shown."""
+    return round(getattr(frame, "rotation", 0) / 90) % 4
+
+
+def decode_picture(data: bytes, size_px: int | None = None) -> Pixels:
+    """One JPEG, PNG, GIF (its first picture) or WebP. Raises ProtocolError that says what is wrong with it."""
+    if len(data) > MAX_BYTES:
+        raise ProtocolError(f"a picture of {len(data) >> 20} MB is too large; send at most {MAX_BYTES >> 20} MB")
+    check_header(data)
+    import av
+
+    scaler = Scaler(size_px)
+    limits = {"max_pixels": str(MAX_PX)}  # the header is not all that may lie
+    try:
+        with av.open(BytesIO(data), "r", options=limits) as container:
+            stream = container.streams.video[0]
+            stream.codec_context.options = dict(limits)
+            stream.codec_context.thread_count = 1
+            for frame in container.decode(stream):
+                return scaler.scale(frame)
+    except (av.error.FFmpegError, ValueError, IndexError, OSError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        raise ProtocolError(f"this picture cannot be decoded ({said}); send it again") from error
+    raise ProtocolError("this picture holds nothing; send it again")
+
+
+def read_picture(path: str | Path, size_px: int | None = None) -> Pixels:
+    """The same from a file. Raises ConfigError that names it."""
+    file = Path(path)
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(HEADER_BYTES)
+            check_header(data)  # before the rest is even read
+            data += opened.read(MAX_BYTES + 1 - len(data))
+        return decode_picture(data, size_px)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); choose another file") from error
+    except LiveAgentError as error:
+        raise ConfigError(f"{file.name}: {error}") from error
