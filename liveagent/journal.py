@@ -176,6 +176,10 @@ class JournalWriter:
     def json(self, tick: int, value: Json) -> None:
         self._append(tick, "json", json.dumps(check_json(value, "journal"), separators=(",", ":")).encode())
 
+    def copy(self, record: Record) -> None:
+        """A record as it was read from another recording."""
+        self._append(record.tick, record.kind, record.payload)
+
     def close(self) -> None:
         """Say that the recording ends here on purpose. `take` once more afterwards."""
         if not self._closed:

@@ -133,6 +133,33 @@ class Context:
             self.ledger.put_back(each.span)
             self._tokens += each.tokens
 
+    def held(self) -> list[Kept]:
+        """Every span behind the prompt, with its tokens."""
+        first = self.ledger.first
+        return [
+            Kept(span, tuple(self._tokens[span.start - first : span.end - first]))
+            for span in self.ledger.spans
+            if not span.pinned
+        ]
+
+    async def restore(self, kept: Sequence[Kept]) -> None:
+        """Read spans that were `held` behind a prompt that has just been read, as if nothing else had ever been there.
+        All of them count as heard; they get ids of their own."""
+        ids: dict[int, int] = {}
+        for each in kept:
+            await self._read(each.tokens)
+            self._tokens += each.tokens
+            self.ledger.turn = max(self.ledger.turn, each.span.turn)
+            span = self.ledger.append(
+                each.span.kind,
+                len(each.tokens),
+                each.span.t_ns,
+                words=each.span.words,
+                depends_on=[ids[old] for old in each.span.depends_on if old in ids],
+            )
+            ids[each.span.id] = span.id
+            self.ledger.mark_heard(self.ledger.end)
+
     async def trim(self) -> int:
         """Evict whole oldest turns when the window is over its high mark. Returns how many tokens went."""
         todo = plan(self.ledger, self.budget)

@@ -1,0 +1,133 @@
+"""What a session still knows after it has forgotten something: as JSON, into a recording and out of it.
+
+Forgetting begins a session anew with what is left: the lane is emptied, ear and eye and echo gate included, the prompt
+read, and every span that is kept read again from its own tokens. So nothing of what is gone is in any number any more
+(survivors' keys and values carry what was evicted), and a replay that does the same has the same bits.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+
+from liveagent.errors import ProtocolError
+from liveagent.jsonform import Json
+from liveagent.ledger import Kind, Span, SpanWord
+from liveagent.runtime.context import Kept, Token
+from liveagent.runtime.work import Sights, Soft
+from liveagent.stretch import Stretch
+
+EXCHANGES = 4096
+LEAD_NS = 1_000_000_000
+"""How long before a voice was noticed it may have begun."""
+TAIL_NS = 500_000_000
+"""How long a reply may sound on in the room."""
+
+
+class Exchanges:
+    """When anything was open: somebody's words, a call, a reply. A forgotten moment takes its whole exchange along."""
+
+    def __init__(self) -> None:
+        self.past: deque[Stretch] = deque(maxlen=EXCHANGES)
+        self._since_ns: int | None = None
+
+    def feed(self, tick_ns: int, end_ns: int, busy: bool) -> None:
+        """The tick from `tick_ns` to `end_ns` has been lived through; `busy`: something is open after it."""
+        if busy and self._since_ns is None:
+            earliest = self.past[-1].until_ns if self.past else tick_ns - LEAD_NS
+            self._since_ns = min(tick_ns, max(tick_ns - LEAD_NS, earliest))
+        elif not busy and self._since_ns is not None:
+            self.past.append(Stretch(self._since_ns, end_ns))
+            self._since_ns = None
+
+    def once(self, tick_ns: int, end_ns: int) -> None:
+        """Something was opened and closed again within this tick."""
+        if self._since_ns is None:
+            self.past.append(Stretch(tick_ns, end_ns))
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that is left: spans with their tokens, and how far was counted, so that later numbers fit earlier ones."""
+
+    spans: tuple[Kept, ...]
+    utterances: int
+    calls: int
+    watch_calls: int
+    watches: tuple[dict[str, Any], ...] = ()
+
+    def to_json(self) -> Json:
+        return {
+            "spans": [_span_json(each) for each in self.spans],
+            "utterances": self.utterances,
+            "calls": self.calls,
+            "watch_calls": self.watch_calls,
+            "watches": [dict(each) for each in self.watches],
+        }
+
+    @classmethod
+    def from_json(cls, value: Json) -> State:
+        """ProtocolError for what `to_json` did not write."""
+        try:
+            assert isinstance(value, dict)
+            counts = [value[name] for name in ("utterances", "calls", "watch_calls")]
+            assert all(type(each) is int for each in counts)
+            return cls(tuple(_span(each) for each in value["spans"]), *counts, tuple(value["watches"]))
+        except (AssertionError, KeyError, TypeError, ValueError) as error:
+            raise ProtocolError("recording: what the session still knew is damaged") from error
+
+
+def _span_json(kept: Kept) -> Json:
+    span = kept.span
+    return {
+        "id": span.id,
+        "kind": span.kind,
+        "t_ns": span.t_ns,
+        "turn": span.turn,
+        "depends_on": list(span.depends_on),
+        "words": [[word.text, word.end] for word in span.words],
+        "ids": [token.id for token in kept.tokens],
+        "t_s": [token.t_s for token in kept.tokens],
+        "senses": list(_senses_json(kept.tokens)),
+    }
+
+
+def _senses_json(tokens: Sequence[Token]) -> Iterator[Json]:
+    for at, token in enumerate(tokens):
+        if isinstance(token.sense, Soft):
+            yield [at, "soft", _packed(token.sense.weights), _packed(token.sense.hidden)]
+        elif isinstance(token.sense, Sights):
+            yield [at, "sights", _packed(token.sense.sight), [int(cell) for cell in token.sense.cells]]
+
+
+def _span(value: Any) -> Kept:
+    senses: dict[int, Soft | Sights] = {}
+    for at, kind, first, second in value["senses"]:
+        if kind == "soft":
+            senses[at] = Soft(_unpacked(first), _unpacked(second))
+        else:
+            assert kind == "sights"
+            senses[at] = Sights(_unpacked(first), np.array(second, np.int64))
+    assert len(value["ids"]) == len(value["t_s"]) > 0 and value["kind"] in get_args(Kind)
+    tokens = tuple(
+        Token(int(id), float(t_s), senses.get(at))
+        for at, (id, t_s) in enumerate(zip(value["ids"], value["t_s"], strict=True))
+    )
+    words = tuple(SpanWord(str(text), int(end)) for text, end in value["words"])
+    depends = tuple(int(each) for each in value["depends_on"])
+    number, t_ns, turn = (int(value[name]) for name in ("id", "t_ns", "turn"))
+    return Kept(Span(number, value["kind"], 0, len(tokens), t_ns, turn, None, 0, depends, words), tokens)
+
+
+def _packed(rows: np.ndarray) -> Json:
+    """`[1, n]` float32."""
+    return base64.b64encode(np.ascontiguousarray(rows, "<f4").tobytes()).decode()
+
+
+def _unpacked(text: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text, validate=True), "<f4").astype(np.float32).reshape(1, -1)
