@@ -15,6 +15,12 @@ spoken form ("five"), names with spaces for underscores; required arguments of a
 signature, optional ones may be left out. A reply that was interrupted ends in `<cut>` in place of `<end>`. After any
 part of a user's words the probe `<eou>` is answered by `<yes>` or `<no>` ("has the user finished?"); a probe lives on a
 scratch branch and is never followed by anything.
+
+Where eyes look on, a picture stands between two turns: `<image>`, and one row for each cell of it that is kept, in
+order. These rows are what the eye said (`Decoder.see_embed`); their ids here are `<image>` again and only hold the
+place. A watch is a probe as well: `<event>`, a condition in spoken form, `<end>`; then `<yes>` or `<no>`:
+
+    <image> .. .. .. <event> a red ball is on the table <end>
 """
 
 from __future__ import annotations
@@ -27,7 +33,9 @@ from liveagent.nn.pieces import Pieces
 from liveagent.spoken import spoken
 from liveagent.tool import Tool
 
-SPECIALS = "<pad> <sys> <tool> <go> <user> <end> <agent> <call> <result> <say> <cut> <eou> <yes> <no>".split()
+SPECIALS = (
+    "<pad> <sys> <tool> <go> <user> <end> <agent> <call> <result> <say> <cut> <eou> <yes> <no> <image> <event>"
+).split()
 SIGNS = {"about": ":", "arg": ";", "is_": "=", "or_": ",", "number": "#", "text": "*"}
 """What the format needs of a tokenizer, each one id."""
 
@@ -52,8 +60,9 @@ class Template:
 
     def __init__(self, pieces: Pieces) -> None:
         self.pieces = pieces
+        ids = (pieces.id(name) for name in SPECIALS)
         self.pad, self.sys, self.tool, self.go, self.user, self.end, self.agent, self.call, self.result, self.say, \
-            self.cut, self.eou, self.yes, self.no = (pieces.id(name) for name in SPECIALS)  # fmt: skip
+            self.cut, self.eou, self.yes, self.no, self.image, self.event = ids  # fmt: skip
         self.about, self.arg, self.is_, self.or_, self.number, self.text = (pieces.id(s) for s in SIGNS.values())
 
     def encode(self, text: str) -> list[int]:
@@ -114,3 +123,11 @@ class Template:
     def say_turn(self, text: str) -> list[int]:
         """A whole reply, as text with capitals and punctuation. Starts at `<agent>`."""
         return [self.agent, self.say, *self.encode(text), self.end]
+
+    def picture(self, cells: int) -> list[int]:
+        """A picture of which so many cells are kept; all but the first id hold the place of what the eye said."""
+        return [self.image] * (1 + cells)
+
+    def watch(self, condition: str) -> list[int]:
+        """The probe for a condition in spoken form ("a red ball is on the table")."""
+        return [self.event, *self.pieces.encode(condition), self.end]

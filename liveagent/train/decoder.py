@@ -1,4 +1,7 @@
-"""Trains the decoder on text: `python -m liveagent.train.decoder --pieces pieces.json --out DIR --until 09:50`.
+"""Trains the decoder: `python -m liveagent.train.decoder --pieces pieces.json --out DIR --until 09:50`.
+
+It reads text, and pictures as an eye says them; `--pools` is a folder of an eye's readings, which may come later than
+the start.
 
 One process, one core, seeded; resumable (`DIR/last.pt`), ending at a wall time, because on a shared machine time is
 what there is. Matrices learn by Muon (Jordan et al. 2024; `torch.optim.Muon`), everything else by AdamW; the weights
@@ -17,17 +20,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from liveagent.nn.decoder import Decoder, DecoderConfig
 from liveagent.nn.pieces import Pieces
-from liveagent.train.dialogues import Dialogues, Row
+from liveagent.sight import COLOUR, COLOURS, SHAPE, SHAPES, WIDTH
+from liveagent.train.dialogues import Row
+from liveagent.train.looks import Looks
 
 BATCH_TOKENS = 4096
 PROBE_WEIGHT = 0.7
-EASY_TOKENS = 2_000_000
+EASY_TOKENS = 1_500_000
+LOOK_SHARE = 0.5
+TIME_PAIRS = 8
 
 
 class Batch:
@@ -39,33 +48,51 @@ class Batch:
         self.ids = torch.full((lanes, trunk + leaf), pieces.id("<pad>"), dtype=torch.long)
         self.targets = torch.full((lanes, trunk + leaf), -1, dtype=torch.long)
         self.weights = torch.zeros(lanes, trunk + leaf)
+        self.times = torch.zeros(lanes, trunk + leaf, dtype=torch.float64)
         self.ids[:, trunk:] = pieces.id("<eou>")
         positions = torch.zeros(lanes, leaf, dtype=torch.long)
         mask = torch.zeros(lanes, leaf, trunk + leaf, dtype=torch.bool)
         mask[:, :, trunk:] = torch.eye(leaf, dtype=torch.bool)
         self.mixes: list[tuple[int, int, int, float]] = []
+        places: list[tuple[int, int, int]] = []
+        sights: list[NDArray[np.float32]] = []
         for b, row in enumerate(rows):
             n = len(row.ids)
             self.ids[b, :n] = torch.tensor(row.ids)
             self.targets[b, :n] = torch.tensor(row.targets)
             self.weights[b, :n] = torch.tensor(row.weights)
+            self.times[b, :n] = torch.tensor(row.times, dtype=torch.float64)
             for p, (after, answer) in enumerate(row.leaves):
                 positions[b, p] = after + 1
                 mask[b, p, : after + 1] = True
+                self.times[b, trunk + p] = row.times[after]
                 self.targets[b, trunk + p], self.weights[b, trunk + p] = answer, PROBE_WEIGHT
             self.mixes += [(b, i, other, share) for i, other, share in row.mixes]
+            places += [(b, i, cell) for i, cell in row.cells]
+            sights += row.sights
         self.leaves = (positions, mask) if leaf else None
+        self.places = torch.tensor(places).T if places else None
+        self.sights = torch.from_numpy(np.stack(sights)) if sights else torch.zeros(0, WIDTH)
 
     def hidden(self, net: Decoder, only: Tensor | None = None) -> Tensor:
         """The decoder's hidden rows `[B, T + P, D]` (or those where `only` is true, `[N, D]`), soft pieces mixed in."""
         rows = net.embed(self.ids)
         if self.mixes:
-            b, i, other, share = zip(*self.mixes, strict=True)
-            at = (torch.tensor(b), torch.tensor(i))
+            lane, place, other, share = zip(*self.mixes, strict=True)
+            at = (torch.tensor(lane), torch.tensor(place))
             part = torch.tensor(share)[:, None]
             mixed = rows[at] * (1 - part) + net.embed(torch.tensor(other)) * part
             rows = rows.index_put(at, mixed)
-        return net.hidden(rows=rows, leaves=self.leaves, only=only)
+        if self.places is not None:
+            b, i, cell = self.places
+            rows = rows.index_put((b, i), net.see_embed(self.sights, cell).to(rows.dtype))
+        return net.hidden(rows=rows, leaves=self.leaves, only=only, times=self.times)
+
+    def grey(self) -> Batch:
+        """The same, with an empty, surely seen table in place of every picture."""
+        self.sights = torch.zeros_like(self.sights)
+        self.sights[:, 0] = 1.0
+        return self
 
 
 def loss_of(net: Decoder, batch: Batch) -> Tensor:
@@ -77,13 +104,17 @@ def loss_of(net: Decoder, batch: Batch) -> Tensor:
 
 
 @torch.inference_mode()
-def evaluate(net: Decoder, rows: list[Row], pieces: Pieces, bf16: bool = False) -> dict[str, float]:
+def evaluate(
+    net: Decoder, rows: list[Row], pieces: Pieces, bf16: bool = False, blind: bool = False
+) -> dict[str, float]:
     """Share of the agent's turns whose every token is the likeliest (which is greedy decoding's exactness), by group;
-    `false_accept`: share of turns to be rejected that would start with a call; `eou`: probes answered right."""
+    `false_accept`: share of turns to be rejected that would start with a call; `eou`: probes answered right. `blind`
+    shows an empty table in place of every picture."""
     call = pieces.id("<call>")
     good: dict[str, list[bool]] = defaultdict(list)
     for start in range(0, len(rows), 8):
         batch = Batch(rows[start : start + 8], pieces)
+        batch = batch.grey() if blind else batch
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             guess = net.logits(batch.hidden(net)).argmax(-1)
         right = guess == batch.targets
@@ -96,6 +127,21 @@ def evaluate(net: Decoder, rows: list[Row], pieces: Pieces, bf16: bool = False) 
                     good["false_reject"].append(int(guess[b, first]) != call)
             good["eou"] += right[b, batch.trunk : batch.trunk + len(row.leaves)].tolist()
     return {group: sum(hits) / len(hits) for group, hits in sorted(good.items())}
+
+
+@torch.no_grad()
+def see_words(net: Decoder, pieces: Pieces) -> None:
+    """Start the projector where a cell looks like the words for what is in it, so that what the decoder knows of
+    copying words holds for pictures from the first step."""
+    assert net.projector is not None
+    up, down = net.projector.up, net.projector.down
+    down.weight.mul_(0.3)
+    for first, words in ((COLOUR.start, COLOURS), (SHAPE.start, SHAPES)):
+        for place, word in enumerate(words, first):
+            up.weight[place].zero_()
+            up.bias[place] = 0.0
+            up.weight[place, place] = 2.0
+            down.weight[:, place] = net.embed(torch.tensor(pieces.encode(word))).mean(0) / 2
 
 
 class Average:
@@ -132,8 +178,11 @@ def pace(done: float, warm: float) -> float:
 class Training:
     """Everything that changes while training, and how it is saved."""
 
-    def __init__(self, pieces: Pieces, config: DecoderConfig, out: Path, rate: float, seed: int) -> None:
+    def __init__(
+        self, pieces: Pieces, config: DecoderConfig, out: Path, rate: float, seed: int, pools: Path | None = None
+    ) -> None:
         torch.manual_seed(seed)
+        self.pools, self.began_tokens = pools, 0
         self.pieces, self.config, self.out, self.rate, self.seed = pieces, config, out, rate, seed
         self.net = Decoder(config)
         self.average = Average(self.net)
@@ -146,17 +195,26 @@ class Training:
             "config": self.config.as_dict(), "net": self.net.state_dict(), "average": self.average.weights,
             "average_steps": self.average.steps, "optimizers": [o.state_dict() for o in self.optimizers],
             "step": self.step, "tokens": self.tokens, "done_s": self.done_s,
+            "began_tokens": self.began_tokens,
         }  # fmt: skip
         torch.save(state, self.out / "last.tmp")
         (self.out / "last.tmp").replace(self.out / "last.pt")
 
     def resume(self, path: Path) -> None:
+        """Go on from a checkpoint. One without eyes gives its weights only; the eyes' begin as `see_words` says."""
         state = torch.load(path, weights_only=True)
+        self.step, self.tokens, self.done_s = state["step"], state["tokens"], state["done_s"]
+        if state["config"] != self.config.as_dict():
+            self.net.load_state_dict(state["average"], strict=False)
+            see_words(self.net, self.pieces)
+            self.average = Average(self.net)
+            self.began_tokens = self.tokens
+            return
+        self.began_tokens = state.get("began_tokens", 0)
         self.net.load_state_dict(state["net"])
         self.average.weights, self.average.steps = state["average"], state["average_steps"]
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.step, self.tokens, self.done_s = state["step"], state["tokens"], state["done_s"]
 
     def averaged(self) -> Decoder:
         net = Decoder(self.config)
@@ -164,12 +222,12 @@ class Training:
         return net.eval()
 
     def batches(self) -> Any:
-        """Endless batches of about BATCH_TOKENS, of rows of like length; short rows first, because copying is learned
+        """Endless batches of about BATCH_TOKENS, of rows of like length; easy rows first, because copying is learned
         faster where there is less to look at."""
-        source = Dialogues(self.pieces, seed=self.seed * 1_000_003 + self.step)
+        source = Looks(self.pieces, self.seed * 1_000_003 + self.step, share=LOOK_SHARE, pools=self.pools)
         while True:
-            source.ease = max(0.0, 1.0 - self.tokens / EASY_TOKENS)
-            pool = sorted((source.next() for _ in range(48)), key=lambda row: len(row.ids))
+            source.ease = max(0.0, 1.0 - (self.tokens - self.began_tokens) / EASY_TOKENS)
+            pool = sorted((source.next() for _ in range(160)), key=lambda row: len(row.ids))
             groups: list[list[Row]] = [[]]
             for row in pool:
                 if groups[-1] and len(row.ids) * (len(groups[-1]) + 1) > BATCH_TOKENS:
@@ -179,12 +237,14 @@ class Training:
             for group in groups:
                 yield Batch(group, self.pieces)
 
-    def run(self, until: float, eval_s: float, bf16: bool) -> None:
+    def run(self, until: float, eval_s: float, bf16: bool, warm: int = 60) -> None:
         """Train up to the wall time `until` (seconds since 1970)."""
-        unseen = Dialogues(self.pieces, seed=77, held_out=True)
+        unseen = Looks(self.pieces, seed=77, held_out=True, share=0.0)
         rows = [unseen.next() for _ in range(48)]
+        unseen.share = 1.0
+        rows += [unseen.next() for _ in range(240)]
         begun = last = time.time()
-        before_s = self.done_s
+        before_s, first = self.done_s, self.step
         loss_sum, loss_count, next_eval = 0.0, 0, begun + eval_s / 3
         for batch in self.batches():
             now = time.time()
@@ -192,7 +252,7 @@ class Training:
                 break
             self.done_s = before_s + now - begun
             share = (now - begun) / (until - begun)
-            rate = self.rate * pace(share, (self.step + 1) / 60)
+            rate = self.rate * pace(share, (self.step - first + 1) / warm)
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 loss = loss_of(self.net, batch)
             loss.backward()
@@ -221,7 +281,10 @@ class Training:
         self.save()
 
     def report(self, rows: list[Row]) -> None:
-        scores = evaluate(self.averaged(), rows, self.pieces, True)
+        net = self.averaged()
+        scores = evaluate(net, rows, self.pieces, True)
+        blind = evaluate(net, rows[48:], self.pieces, True, blind=True)
+        scores |= {f"blind_{k}": v for k, v in blind.items() if k in ("colour", "count", "where", "exists")}
         line = {"step": self.step, "time": datetime.now(UTC).isoformat(timespec="seconds")} | {
             k: round(v, 4) for k, v in scores.items()
         }
@@ -253,6 +316,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--resume", type=Path, help="a last.pt; the learning rate starts anew")
+    parser.add_argument("--pools", type=Path, help="a folder with readings of an eye (pool-*.npz), now or later")
+    parser.add_argument("--warm", type=int, default=60, help="steps until the learning rate is at its peak")
     parser.add_argument("--export", type=Path, help="write the averaged weights of --out/last.pt here and stop")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -262,7 +327,8 @@ def main() -> None:
         config = DecoderConfig(**torch.load(source, weights_only=True)["config"])
     else:
         config = replace(DecoderConfig(pieces.vocab_size), layers=args.layers)
-    training = Training(pieces, config, args.out, args.rate, args.seed)
+    config = replace(config, time_pairs=TIME_PAIRS, sight_width=WIDTH)
+    training = Training(pieces, config, args.out, args.rate, args.seed, args.pools)
     if source:
         training.resume(source)
     if args.export:
@@ -271,7 +337,7 @@ def main() -> None:
         training.averaged().save(args.export, pieces.hash, notes)
         print(f"{args.export}: {args.export.stat().st_size / 1e6:.1f} MB, {notes}")
         return
-    training.run(wall_time(args.until), args.eval_s, args.bf16)
+    training.run(wall_time(args.until), args.eval_s, args.bf16, args.warm)
 
 
 if __name__ == "__main__":

@@ -10,17 +10,22 @@ from __future__ import annotations
 
 import importlib.util
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from liveagent.argument import Argument
 from liveagent.nn.pieces import Pieces
 from liveagent.nn.template import Template, result_words
+from liveagent.sight import Sight
 from liveagent.tool import Tool
 from liveagent.train import paraphrases as said
+from liveagent.train.questions import Asker
 from liveagent.train.schemas import (
     EVERYDAY,
     EVERYDAY_HELD_OUT,
@@ -46,6 +51,7 @@ FINISHED = (  # what is whole although more may follow
 ).split() + ["thank you"]
 TOOLS_DIR = Path(__file__).parents[2] / "tools"
 USER_WEIGHT = 0.0
+WATCH_WEIGHT = 1.5
 
 
 @dataclass
@@ -54,7 +60,8 @@ class Row:
 
     `targets[i]` is what trunk index i has to predict, with `weights[i]`. A leaf `(after, answer)` stands after trunk
     index `after` and has to answer `answer`. `mixes` are (index, other id, its share). `spans` are what is evaluated:
-    (group, first, last exclusive) of predicting trunk indices; `probes` is all leaves.
+    (group, first, last exclusive) of predicting trunk indices. `times` says when each token came, in seconds. `cells`
+    are the rows of pictures: (index, cell), with what the eye said of it in `sights`.
     """
 
     ids: list[int]
@@ -63,26 +70,52 @@ class Row:
     leaves: list[tuple[int, int]]
     mixes: list[tuple[int, int, float]]
     spans: list[tuple[str, int, int]]
+    times: list[float] = field(default_factory=list)
+    cells: list[tuple[int, int]] = field(default_factory=list)
+    sights: list[NDArray[np.float32]] = field(default_factory=list)
 
 
 @dataclass
-class _Draft:
+class Draft:
+    """A row that is being written; `now_s` is the time of what is added next."""
+
     ids: list[int] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)  # of predicting this token
     leaves: list[tuple[int, int]] = field(default_factory=list)
     mixes: list[tuple[int, int, float]] = field(default_factory=list)
     groups: list[tuple[str, int, int]] = field(default_factory=list)  # over token indices
+    now_s: float = 0.0
+    times: list[float] = field(default_factory=list)
+    cells: list[tuple[int, int]] = field(default_factory=list)
+    sights: list[NDArray[np.float32]] = field(default_factory=list)
+    answers: dict[int, int] = field(default_factory=dict)  # of probes that stand in the trunk: index, answer
 
     def add(self, ids: list[int], weight: float = 0.0) -> None:
         self.ids += ids
         self.weights += [weight] * len(ids)
+        self.times += [self.now_s] * len(ids)
+
+    def see(self, template: Template, sight: Sight, cells: Sequence[int]) -> None:
+        """A picture, of which these cells are kept."""
+        self.cells += [(len(self.ids) + 1 + i, cell) for i, cell in enumerate(cells)]
+        self.sights += [sight[cell] for cell in cells]
+        self.add(template.picture(len(cells)))
+
+    def probe(self, ids: list[int], answer: int, group: str) -> None:
+        """A probe of several tokens in the trunk; only what comes after it in the row sees it."""
+        self.add(ids)
+        self.answers[len(self.ids) - 1] = answer
+        self.groups.append((group, len(self.ids), len(self.ids) + 1))
 
     def ask(self, answer: int) -> None:
         self.leaves.append((len(self.ids) - 1, answer))
 
     def row(self) -> Row:
         spans = [(group, start - 1, end - 1) for group, start, end in self.groups]
-        return Row(self.ids, [*self.ids[1:], 0], [*self.weights[1:], 0.0], self.leaves, self.mixes, spans)
+        targets, weights = [*self.ids[1:], 0], [*self.weights[1:], 0.0]
+        for at, answer in self.answers.items():
+            targets[at], weights[at] = answer, WATCH_WEIGHT
+        return Row(self.ids, targets, weights, self.leaves, self.mixes, spans, self.times, self.cells, self.sights)
 
 
 class Dialogues:
@@ -92,6 +125,8 @@ class Dialogues:
         self.template, self.rng, self.held_out = Template(pieces), random.Random(seed), held_out
         self.pieces, self.max_tokens = pieces, max_tokens
         self.ease = 0.0  # share of rows with few tools
+        self.looks = 3.0  # weight of questions that need eyes
+        self.asker = Asker(self.rng, held_out)
         self.home, self.robot = _module("home"), _module("robot")
         self.shipped = [self._shipped(tool, module) for module in (self.home, self.robot) for tool in _tools(module)]
         self.everyday = parse(EVERYDAY_HELD_OUT if held_out else EVERYDAY)
@@ -109,25 +144,41 @@ class Dialogues:
 
     # --- one row
 
+    def _pause(self, draft: Draft) -> None:
+        """Time goes by between turns."""
+        rng = self.rng
+        draft.now_s += rng.expovariate(0.2) if rng.random() < 0.85 else 10 ** rng.uniform(1.0, 3.3)
+
+    def _look_turn(self, draft: Draft, cases: list[UseCase]) -> str:
+        """A question that needs eyes; there are none here."""
+        if any(case.tool.name in LOOKING for case in cases):
+            return ""
+        asked = self.asker.blind()
+        self._user(draft, asked.words, polite=0.1)
+        return self._say(draft, asked.answer, asked.kind)
+
     def next(self) -> Row:
         """The next row of the stream."""
         rng = self.rng
         self.home.home.__init__()
         self.robot.arm.__init__()
         cases, strangers = self._cast()
-        draft = _Draft()
+        draft = Draft()
         draft.add(self.template.prompt(rng.choice(INSTRUCTIONS), [case.tool for case in cases]))
         reply = ""
         turns = rng.randint(8, 13)
         for _ in range(turns):
             if len(draft.ids) > self.max_tokens - 90:
                 break
-            kind = rng.choices(["call", "talk", "chatter", "cannot", "missing", "again", "fragment"],
-                               [57, 13, 10, 9, 4, 3, 4])[0]  # fmt: skip
+            self._pause(draft)
+            kind = rng.choices(["call", "talk", "chatter", "cannot", "missing", "again", "fragment", "look"],
+                               [57, 11, 11, 11, 4, 2, 5, self.looks])[0]  # fmt: skip
             if kind == "call" or (kind == "missing" and not any(c.missing for c in cases)):
                 reply = self._call_turn(draft, rng.choice(cases))
             elif kind == "missing":
                 reply = self._missing_turn(draft, rng.choice([c for c in cases if c.missing]))
+            elif kind == "look":
+                reply = self._look_turn(draft, cases) or reply
             elif kind == "talk":
                 phrase, answer = rng.choice(said.TALK)
                 words = fill(rng, expand(rng, top_choice(rng, phrase)), {})
@@ -224,7 +275,7 @@ class Dialogues:
     def _complete(self, case: UseCase, words: list[str]) -> bool:
         return not case.tool.arguments and len(words) > 1
 
-    def _call_turn(self, draft: _Draft, case: UseCase) -> str:
+    def _call_turn(self, draft: Draft, case: UseCase) -> str:
         words, values = self._sentence(case)
         whole = any(arg.kind == "text" for arg in case.tool.arguments)
         self._user(draft, words, polite=0.0 if self.held_out and case in self.shipped else 0.35,
@@ -236,7 +287,7 @@ class Dialogues:
             return "call"
         return "call_everyday" if case.tool.name in {c.tool.name for c in self.everyday} else "call_random"
 
-    def _act(self, draft: _Draft, case: UseCase, values: Mapping[str, str], group: str) -> str:
+    def _act(self, draft: Draft, case: UseCase, values: Mapping[str, str], group: str) -> str:
         """The call, its result and the reply."""
         rng, template = self.rng, self.template
         self._agent(draft, template.call_turn(case.tool, values), group)
@@ -247,7 +298,7 @@ class Dialogues:
         draft.add(template.result_turn(result, failed))
         return self._say(draft, spoken_reply(result, failed), "reply")
 
-    def _missing_turn(self, draft: _Draft, case: UseCase) -> str:
+    def _missing_turn(self, draft: Draft, case: UseCase) -> str:
         rng = self.rng
         phrase, name, question = rng.choice(case.missing)
         values = {arg.name: values_of(rng, arg) for arg in case.tool.arguments}
@@ -308,13 +359,13 @@ class Dialogues:
 
     # --- writing into the draft
 
-    def _agent(self, draft: _Draft, ids: list[int], group: str) -> None:
+    def _agent(self, draft: Draft, ids: list[int], group: str) -> None:
         """A turn that starts with `<agent>`; the rest is the agent's own."""
         draft.add(ids[:1])
         draft.groups.append((group, len(draft.ids), len(draft.ids) + len(ids) - 1))
         draft.add(ids[1:], 1.0)
 
-    def _say(self, draft: _Draft, text: str, group: str, whole: bool = False) -> str:
+    def _say(self, draft: Draft, text: str, group: str, whole: bool = False) -> str:
         ids = self.template.say_turn(text)
         if not whole and not self.held_out and self.rng.random() < 0.07:  # interrupted, perhaps at once
             starts = [i for i in range(2, len(ids)) if self.pieces.piece(ids[i]).startswith("▁")]
@@ -334,7 +385,7 @@ class Dialogues:
 
     def _user(
         self,
-        draft: _Draft,
+        draft: Draft,
         words: str,
         polite: float,
         finished: bool = True,
@@ -355,9 +406,11 @@ class Dialogues:
         recut = not self.held_out and rng.random() < 0.12
         soft = not self.held_out and rng.random() < 0.3
         draft.add([template.user])
+        word_s = 0.0 if rng.random() < 0.4 else rng.uniform(0.2, 0.5)  # typed, or spoken
         asks = rng.random() < 0.5 and asked
         at = {rng.randrange(len(whole)) for _ in range(rng.choice([1, 2]))} if asks else set()
         for i, word in enumerate(whole):
+            draft.now_s += word_s
             ids = self._encode(word)
             if recut and rng.random() < 0.5:
                 ids = self._recut(word)
@@ -379,6 +432,7 @@ class Dialogues:
                     draft.ask(template.no)
             elif asks and i >= core - 1 and (i == core - 1 or i == len(whole) - 1):
                 draft.ask(template.yes if finished else template.no)
+        draft.now_s += word_s
         draft.add([template.end])
 
     def _recut(self, word: str) -> list[int]:
@@ -417,6 +471,7 @@ class Dialogues:
 
 FAILURES = ["no link", "the {n} did not answer", "it took too long", "the {n} is {a}", "not allowed", "no {n}",
             "out of reach"]  # fmt: skip
+LOOKING = {"robot_vision", "where_is_it", "photo"}  # tools of which one might think when asked what is there
 CLASHES = [  # words that ask for a tool of this name after all
     ("weather", "weather"), ("rain", "weather"), ("time is it", "clock"), ("day is it", "date"), ("date", "date"),
     ("call", "call"), ("email", "message"), ("letter", "message"), ("search", "search"), ("play", "play"),

@@ -542,7 +542,7 @@ TALK: list[tuple[str, str]] = [
     ),
     ("are you (a robot|a machine|a computer|human|a person|real|alive)|are you an (a i|android)", "I'm a small program."),
     ("can you hear me|do you hear me|are you (there|listening)|is anybody (there|home)|hello can you hear me", "I can hear you."),
-    ("can you see me|do you see me|what do you see|can you see", "I can't see yet."),
+    ("can you see me|do you see me|can you see|have you got eyes|do you have (eyes|a camera)", "I only see the toy table."),
     ("who (made|built|created|programmed) you|where do you come from|who is your (maker|creator)", "People who write free software."),
     ("how old are you|when were you (born|made)|what is your age|when is your birthday", "I'm quite new."),
     ("where (are you|do you live)|where is your home", "I live in this machine."),

@@ -1,0 +1,298 @@
+"""`Looks`: dialogues about what is and was on a table, among dialogues that need no eyes.
+
+About half of the tokens are those of `Dialogues`, often with pictures between the turns and questions about them; the
+rest are short rows of four kinds: one picture and questions; a past of kept pictures and questions about then and now;
+pictures and watches; pictures that show something else, or none at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from liveagent.nn.pieces import Pieces
+from liveagent.sight import Sight
+from liveagent.train import glances
+from liveagent.train.conditions import Conditions
+from liveagent.train.dialogues import INSTRUCTIONS, LOOKING, Dialogues, Draft, Row
+from liveagent.train.glances import Eye, Look, Pools
+from liveagent.train.look_phrases import AGO_S
+from liveagent.train.questions import Asked
+from liveagent.train.scene_words import MOST, Scene, difference, thing_name
+from liveagent.train.schemas import UseCase, expand
+
+POOL_EVERY = 2000
+"""Rows after which new pools of real readings are looked for."""
+JUST_S = 45.0
+"""What changed longer ago than this has not "just" changed; nobody is asked about up to three times as long."""
+MOST_PICTURES = 16
+PROMISES = "(tell me|say something|let me know) when (the|a) {x} (appears|leaves|moves|comes|is gone|is there)"
+
+
+class Looks(Dialogues):
+    """Rows from a seed. `share`: of the tokens, that of rows about pictures; `pools`: a folder with real readings."""
+
+    def __init__(
+        self, pieces: Pieces, seed: int, held_out: bool = False, share: float = 0.5, pools: Path | None = None
+    ) -> None:
+        super().__init__(pieces, seed, held_out)
+        self.eye, self.pools, self.share = Eye(seed), Pools(pools, seed), share
+        self.text_tokens, self.look_tokens, self.rows = 0, 0, 0
+        self.looks = 0.0
+        self.seen: list[Look] = []  # of the row at hand
+        self.skill, self.prune = 1.0, 0.0
+        self.sighted = False
+        self.conditions = Conditions(self.asker)
+
+    def next(self) -> Row:
+        if self.rows % POOL_EVERY == 0:
+            self.pools.look_again()
+        self.rows += 1
+        self.seen = []
+        rng = self.rng
+        self.skill = rng.choice([1.0, rng.uniform(0.6, 1.0), rng.uniform(0.0, 1.0)])
+        if self.ease > rng.random():
+            self.skill = rng.uniform(0.7, 1.0)
+        self.prune = rng.choice([0.0, 1.0, rng.random(), rng.uniform(0.7, 1.0)])
+        if self.look_tokens < self.share * (self.look_tokens + self.text_tokens) or self.share >= 1.0:
+            row = self._look_row()
+            self.look_tokens += len(row.ids) + len(row.leaves)
+        else:
+            self.sighted = rng.random() < 0.6
+            self.looks = 12.0 if self.sighted else 3.0
+            row = super().next()
+            self.text_tokens += len(row.ids) + len(row.leaves)
+        return row
+
+    # --- pictures within dialogues about tools
+
+    def _pause(self, draft: Draft) -> None:
+        super()._pause(draft)
+        if self.sighted and len(draft.ids) < self.max_tokens - 130 and self.rng.random() < 0.3:
+            last = self.seen[-1].scene if self.seen else []
+            if self.seen and self.rng.random() < 0.5:
+                self._picture(draft, last if self.rng.random() < 0.3 else glances.changed_scene(self.rng, last))
+            else:
+                self._fresh(draft)
+
+    def _look_turn(self, draft: Draft, cases: list[UseCase]) -> str:
+        if any(case.tool.name in LOOKING for case in cases):
+            return ""
+        if not self.seen:
+            return super()._look_turn(draft, cases)
+        asked = self.asker.now(self.seen[-1].scene)
+        return self._ask(draft, asked) if asked else ""
+
+    def _ask(self, draft: Draft, asked: Asked) -> str:
+        self._user(draft, asked.words, polite=0.0 if self.held_out else 0.12, keep=set(asked.words.split()))
+        draft.now_s += self.rng.uniform(0.1, 1.0)
+        return self._say(draft, asked.answer, asked.kind)
+
+    def _picture(self, draft: Draft, scene: Scene, sight: Sight | None = None) -> None:
+        if sight is None:
+            sight = self.eye.see(scene, self.skill)
+        draft.see(self.template, sight, glances.kept_cells(self.rng, sight, self.prune))
+        self.seen.append(Look(draft.now_s, scene, sight))
+
+    def _fresh(self, draft: Draft, most: int = MOST) -> None:
+        """A picture of a scene that has nothing to do with others; a real reading where there are some."""
+        if len(self.pools) and most == MOST and self.rng.random() < 0.6:
+            self._picture(draft, *self.pools.draw())
+        else:
+            self._picture(draft, glances.random_scene(self.rng, most))
+
+    # --- rows about pictures
+
+    def _look_row(self) -> Row:
+        rng, draft = self.rng, Draft()
+        easy = self.ease > rng.random()
+        cases = self._prompted(draft, easy)
+        draft.now_s = rng.choice([rng.uniform(0, 10), 10 ** rng.uniform(0, 3.8)])
+        u = rng.random()
+        if u < 0.06:
+            self._strange(draft)
+        elif u < 0.46 or (easy and u < 0.8):
+            self._single(draft, cases, 3 if easy else MOST)
+        elif u < 0.76 and not easy:
+            self._past(draft)
+        else:
+            self._watched(draft)
+        return draft.row()
+
+    def _prompted(self, draft: Draft, easy: bool) -> list[UseCase]:
+        """The row's prompt: mostly few tools or none, sometimes all of the shipped ones, because that costs much."""
+        rng = self.rng
+        u = rng.random() * (0.6 if easy else 1.0)
+        if u < 0.5:
+            cases = []
+        elif u < 0.94:
+            cases = [c for c in self._cast()[0] if c.tool.name not in LOOKING]
+            cases = rng.sample(cases, min(len(cases), rng.randint(1, 3)))
+        else:
+            cases = list(self.shipped)
+        draft.add(self.template.prompt(rng.choice(INSTRUCTIONS), [case.tool for case in cases]))
+        return cases
+
+    def _strange(self, draft: Draft) -> None:
+        """Nothing to see, or something that is no toy table; then perhaps the table."""
+        rng = self.rng
+        if rng.random() < 0.5:
+            for _ in range(rng.randint(1, 3)):
+                self._ask(draft, self.asker.blind())
+                draft.now_s += rng.expovariate(0.2)
+        else:
+            sight = self.eye.elsewhere(self.skill)
+            if self.pools.elsewhere and rng.random() < 0.6:
+                sight = rng.choice(self.pools.elsewhere)
+            if rng.random() < 0.3:
+                self._fresh(draft)
+                draft.now_s += rng.expovariate(0.1)
+            draft.see(self.template, sight, glances.kept_cells(rng, sight, self.prune))
+            draft.now_s += rng.uniform(0, 5)
+            for _ in range(rng.randint(1, 3)):
+                self._ask(draft, self.asker.elsewhere())
+                draft.now_s += rng.expovariate(0.2)
+        if rng.random() < 0.4:
+            self._fresh(draft)
+            self._questions(draft, 3)
+
+    def _single(self, draft: Draft, cases: list[UseCase], most: int) -> None:
+        rng = self.rng
+        for _ in range(1 if rng.random() < 0.7 else 2):
+            self._fresh(draft, most)
+            draft.now_s += rng.choice([rng.uniform(0, 2), rng.uniform(0, 30)])
+            if cases and rng.random() < 0.25:
+                self._call_turn(draft, rng.choice(cases))
+            self._questions(draft, rng.randint(3, 9))
+
+    def _questions(self, draft: Draft, count: int) -> None:
+        """Up to `count` questions about the newest picture."""
+        for _ in range(count * 3):
+            if count <= 0 or len(draft.ids) > self.max_tokens - 60:
+                return
+            asked = self.asker.now(self.seen[-1].scene)
+            if asked:
+                self._ask(draft, asked)
+                draft.now_s += self.rng.uniform(0.5, 6)
+                count -= 1
+
+    def _past(self, draft: Draft) -> None:
+        """Kept pictures of up to twenty minutes, then questions about then, about what changed, and about now."""
+        rng = self.rng
+        wanted = rng.choice([[60], [60], [600], [600], [120], [300], [30], [60, 600], [60, 120, 300]])
+        short = rng.random() < 0.12
+        length = max(wanted) * (rng.uniform(0.15, 0.6) if short else rng.uniform(1.1, 2.0))
+        ages = glances.past_ages(rng, length, MOST_PICTURES)
+        changes = [10 ** rng.uniform(0, 3.1) for _ in range(rng.randint(0, 4))]
+        if rng.random() < 0.85:
+            changes += [min(wanted) * rng.uniform(0.02, 0.7), max(wanted) * rng.uniform(1.35, 1.8)]
+        changes = [c for c in changes if all(not w / 1.35 < c < w * 1.3 for w in wanted)]
+        changes = sorted(c for c in changes if ages[0] < c < length)
+        after = [0.98 * c for c in changes if c > 1.1 * ages[0] and rng.random() < 0.5]
+        ages = sorted([*ages[: MOST_PICTURES - len(after)], *after])
+        now = draft.now_s + length
+        scene: Scene = glances.random_scene(rng)
+        waiting = sorted(changes, reverse=True)
+        for age in reversed(ages):
+            draft.now_s = max(draft.now_s, now - age)
+            while waiting and waiting[0] > age:
+                scene = glances.changed_scene(rng, scene)
+                waiting.pop(0)
+            self._picture(draft, scene)
+            if rng.random() < 0.08:
+                draft.now_s += 0.5
+                self._questions(draft, 1)
+        draft.now_s = max(draft.now_s, now)
+        for _ in range(rng.randint(4, 8)):
+            asked = self._about_past(draft, wanted)
+            if asked:
+                self._ask(draft, asked)
+                draft.now_s += rng.uniform(0.2, 2.0)
+
+    def _about_past(self, draft: Draft, wanted: Sequence[int]) -> Asked | None:
+        rng, looks = self.rng, self.seen
+        u = rng.random()
+        if u < 0.18:
+            return self.asker.now(looks[-1].scene)
+        if u < 0.38:
+            at = last_change(looks)
+            if at and u < 0.22:
+                return self.asker.before(looks[at - 1].scene)
+            since = draft.now_s - looks[at].t_s if at else draft.now_s - looks[0].t_s
+            if JUST_S < since < 3 * JUST_S:
+                return None
+            before = looks[at - 1].scene if at and since <= JUST_S else looks[-1].scene
+            ask = self.asker.moved if u < 0.3 else self.asker.changed
+            return ask(before, looks[-1].scene)
+        seconds = rng.choice(list(wanted)) if u < 0.95 else rng.choice(list(AGO_S))
+        scene = stood(looks, draft.now_s, seconds)
+        if scene is not None:
+            return self.asker.then(scene, seconds)
+        return self.asker.forgotten(seconds) if draft.now_s - looks[0].t_s < 0.7 * seconds else None
+
+    def _watched(self, draft: Draft) -> None:
+        """Pictures, then watches on the newest one; sometimes words stand between."""
+        rng = self.rng
+        count = rng.choice([1, 2, 2, 3, rng.randint(2, MOST_PICTURES)])
+        scene: Scene = glances.random_scene(rng)
+        name = thing_name(rng.randrange(8), rng.randrange(6))
+        if rng.random() < 0.12:
+            self._user(draft, expand(rng, PROMISES).replace("{x}", name), polite=0.1)
+            self._say(draft, "I will tell you.", "promise")
+        for i in range(count):
+            if i == 0 and rng.random() < 0.5:
+                self._fresh(draft)
+                scene = self.seen[-1].scene
+            else:
+                self._picture(draft, scene)
+            if rng.random() < 0.06:
+                self._questions(draft, 1)
+            if i < count - 1:
+                draft.now_s += rng.choice([rng.uniform(0.4, 2), rng.uniform(0.4, 30), 10 ** rng.uniform(0, 2.5)])
+                if rng.random() < (0.75 if i == count - 2 else 0.4):
+                    scene = self._shifted(scene) if rng.random() < 0.4 else glances.changed_scene(rng, scene)
+        if rng.random() < 0.35:
+            draft.now_s += rng.uniform(0, 10)
+            found = difference(self.seen[-2].scene, scene) if count > 1 else []
+            if found and rng.random() < 0.4:  # said unprompted, as a watch does
+                how, thing = rng.choice(found)
+                ending = {"came": "is there", "left": "is gone", "moved": "moved"}[how]
+                self._say(draft, f"The {thing_name(*thing[:2])} {ending}.", "unprompted", whole=True)
+            else:
+                self._questions(draft, rng.randint(1, 2))
+        older = [look.scene for look in self.seen[:-1]]
+        for _ in range(rng.randint(4, 9)):
+            condition = self.conditions.next(self.seen[-1].scene, older)
+            if condition:
+                words, group, yes = condition
+                draft.probe(self.template.watch(words), self.template.yes if yes else self.template.no, group)
+
+    def _shifted(self, scene: Scene) -> Scene:
+        """The same with one thing at another place."""
+        if not scene:
+            return scene
+        at = self.rng.randrange(len(scene))
+        rest = [t for i, t in enumerate(scene) if i != at]
+        moved = glances.with_one_more(self.rng, rest, scene[at][0], scene[at][1])
+        return moved if len(moved) == len(scene) else scene
+
+
+def last_change(looks: Sequence[Look]) -> int:
+    """The index of the newest picture that shows another scene than the one before it; 0: none does."""
+    return next((i for i in range(len(looks) - 1, 0, -1) if looks[i].scene is not looks[i - 1].scene), 0)
+
+
+def stood(looks: Sequence[Look], now_s: float, ago_s: float) -> Scene | None:
+    """The scene that stood so long ago, where the kept pictures leave no doubt; None where they do."""
+    ages = [max(0.01, now_s - look.t_s) for look in looks]
+    older = [i for i, age in enumerate(ages) if age >= ago_s]
+    newer = [i for i, age in enumerate(ages) if age < ago_s]
+    ratio = [max(age, ago_s) / min(age, ago_s) for age in ages]
+    if older and newer:
+        a, b = older[-1], newer[0]
+        if looks[a].scene is looks[b].scene:
+            return looks[a].scene
+        near, far = sorted((a, b), key=lambda i: ratio[i])
+        return looks[near].scene if ratio[near] < 1.25 and ratio[far] > 1.3 else None
+    near = older[-1] if older else newer[0]
+    return looks[near].scene if ratio[near] < 1.2 else None
