@@ -180,7 +180,7 @@ class Trainer:
             torch.optim.Muon(matrices, lr=peak, weight_decay=0.02, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
             torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.98), eps=1e-8, foreach=True),
         ]
-        self.held = held_out(1000)
+        self.held: list[Arrays] = []
         self.steps, self.spent_s, self.drawn = 0, 0.0, seed << 24
         if (out / "last.pt").exists():
             saved = torch.load(out / "last.pt", weights_only=True)
@@ -270,6 +270,7 @@ class Trainer:
 
     def check(self) -> None:
         """Measure the averaged weights, log, save."""
+        self.held = self.held or held_out(1000)
         found = evaluate(self.mean, self.held)
         self.say("held out: " + " ".join(f"{k} {v:.3f}" for k, v in found.items()))
         self.save()
