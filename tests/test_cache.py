@@ -11,39 +11,44 @@ from liveagent.errors import ConfigError
 from liveagent.nn.cache import KVCache
 from liveagent.nn.lanes import tensors
 
-LAYERS, LANES, HEADS, SLOTS, HEAD = 2, 4, 2, 16, 3
+LAYERS, LANES, HEADS, SLOTS, HEAD = 2, 4, 2, 16, 4
 
 
-def fresh() -> KVCache:
-    return KVCache.empty(LAYERS, LANES, HEADS, SLOTS, HEAD)
+def fresh(slots: int = SLOTS) -> KVCache:
+    return KVCache.empty(LANES, LAYERS, HEADS, slots, HEAD, HEADS * HEAD)
 
 
 def append(cache: KVCache, lane: int, marks: list[int]) -> None:
-    """Put tokens whose every number is their mark."""
-    plain, deep = cache.places(lane, len(marks))
+    """Put tokens whose every number is their mark; keys are raw ones, turned by nothing."""
+    at = cache.spot(lane, len(marks))
     value = torch.tensor(marks, dtype=torch.float32)
-    heads = value[:, None, None].expand(-1, HEADS, HEAD)
-    for layer in range(LAYERS):
-        cache.put(torch.tensor(deep) + layer * SLOTS, heads + 0.25 * layer, heads + 0.5)
-    raws = heads[:, None].expand(-1, LAYERS, -1, -1) + 0.125
-    cache.put_raw(torch.tensor(plain), raws, value[:, None].expand(-1, HEADS * HEAD))
-    cache.advance(lane, len(marks))
+    heads = value[None, None, :, None].expand(LAYERS, HEADS, -1, HEAD)
+    cache.keys[lane][:, :, at.slots], cache.raw[lane][:, :, at.slots] = heads, heads
+    cache.values[lane][:, :, at.slots] = heads + 0.5
+    cache.rows[lane][at.slots] = value[:, None].expand(-1, HEADS * HEAD)
+    cache.advance(at, value.double() / 4)
 
 
 def check(cache: KVCache, lane: int, marks: list[int]) -> None:
-    """The lane holds exactly these tokens, and zeros elsewhere."""
-    n = len(marks)
+    """The lane holds exactly these tokens, in this order, at places without holes, and zeros elsewhere."""
+    n, order = len(marks), cache.order(lane)
     value = torch.tensor(marks, dtype=torch.float32)
-    assert int(cache.length[lane]) == n and cache.room(lane) == SLOTS - n
-    for layer, (keys, values) in enumerate(cache.seen(lane, n)):
-        assert keys.shape == values.shape == (1, HEADS, n, HEAD)
-        assert torch.equal(keys[0, 1, :, 2], value + 0.25 * layer) and torch.equal(values[0, 0, :, 1], value + 0.5)
-    assert torch.equal(cache.rows[lane, :n, 0], value)
-    assert torch.equal(cache.raw[lane, :n, 1, 1, 1], value + 0.125)
-    assert cache.position[lane, :n].tolist() == list(range(n))
-    for dead in (cache.keys[lane, :, n:], cache.values[lane, :, n:], cache.raw[lane, n:], cache.rows[lane, n:]):
-        assert not dead.any()
-    assert not cache.position[lane, n:].any()
+    assert len(order) == n and cache.room(lane) == cache.slots - n
+    assert torch.equal(cache.raw[lane][1, 1][order, 2], value)
+    assert torch.equal(cache.values[lane][0, 1][order, 0], value + 0.5)
+    assert torch.equal(cache.rows[lane][order, 0], value) and torch.equal(cache.time[lane, order], value.double() / 4)
+    end = int(cache.next_position[lane])
+    assert cache.position[lane, order].tolist() == list(range(end - n, end))
+    assert cache.serial[lane, order].diff().gt(0).all()
+    assert int(cache.extent[lane]) == (int(order.max()) + 1 if n else 0) <= cache.slots
+    dead = torch.ones(cache.slots, dtype=torch.bool)
+    dead[order] = False
+    for slab in (cache.keys, cache.values, cache.raw):
+        assert not slab[lane][:, :, dead].any()
+    assert not cache.rows[lane][dead].any()
+    for table in (cache.position, cache.serial, cache.time):
+        assert table[lane, dead].eq(-1).all()
+    assert cache.slot[lane, n:].eq(-1).all()
 
 
 KINDS = ["append", "rewind", "fork", "drop", "keep", "reset", "copy"]
@@ -104,7 +109,7 @@ def test_a_fork_that_is_dropped_leaves_no_bit() -> None:
 def test_take_back_clears_nan() -> None:
     cache = fresh()
     append(cache, 1, [1, 2])
-    cache.keys[1, :, 1], cache.values[1, :, 1] = float("nan"), float("inf")
+    cache.keys[1, :, :, 1], cache.values[1, :, :, 1] = float("nan"), float("inf")
     cache.rewind(1, 1)
     check(cache, 1, [1])
     cache.rows[1] = float("nan")
@@ -123,7 +128,7 @@ def test_a_copy_into_another_slab_is_its_own() -> None:
 
 
 def test_refusals() -> None:
-    cache, small = fresh(), KVCache.empty(LAYERS, LANES, HEADS, 2, HEAD)
+    cache, small = fresh(), fresh(2)
     append(cache, 0, [1, 2, 3])
     with pytest.raises(ConfigError, match="cannot rewind"):
         cache.rewind(0, 4)

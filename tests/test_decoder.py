@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from liveagent.errors import ConfigError
-from liveagent.nn.decoder import Decoder, DecoderConfig, DecoderState, rotate
+from liveagent.nn.decoder import Decoder, DecoderConfig, DecoderState
 from liveagent.nn.lanes import tensors
+from liveagent.nn.rotary import rotate
 
 LANES = 4
 
@@ -165,8 +166,7 @@ def test_raw_keys_rotate_to_the_stored_ones(net: Decoder) -> None:
     feed(net, state, 1, tokens(25))
     table = net._table(25)[:25]
     for layer in range(3):
-        turned = rotate(state.raw[1, :25, layer].transpose(0, 1), table)
-        assert torch.equal(turned, state.keys[1, layer, :25].transpose(0, 1))
+        assert torch.equal(rotate(state.raw[1, layer, :, :25], table), state.keys[1, layer, :, :25])
 
 
 def test_a_full_lane_is_refused_and_nothing_changes(net: Decoder) -> None:

@@ -1,118 +1,231 @@
-"""The key/value cache of the decoder: one fixed slab for all lanes, with a write pointer for each."""
+"""The key/value cache of the decoder: one fixed slab for all lanes, a slot table for each, and what may leave it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeAlias
 
 import torch
 from torch import Tensor
 
 from liveagent.errors import ConfigError
+from liveagent.ledger import CachePlan
+
+Rope: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Places in order `[n]` and times `[n]` (seconds) to rotations `[n, hd, 2]`."""
+
+
+class Forgotten(ConfigError):
+    """A take-back goes so far back that local layers no longer hold what they saw then: read the lane again."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where the next `count` tokens of a lane go: their physical slots, places in order and serials, all `[count]`,
+    their cells in the local layers' ring, and how much of slab and ring attention looks at with them."""
+
+    lane: int
+    count: int
+    slots: Tensor
+    positions: Tensor
+    serials: Tensor
+    cells: Tensor
+    extent: int
+    reach: int
 
 
 @dataclass
 class KVCache:
-    """Keys and values of every layer, for B lanes of S slots, in buffers that are allocated once. Lanes come first.
+    """Keys and values of every layer, for B lanes, in buffers that are allocated once. Lanes come first.
 
-    `keys` (rotated, what attention reads) and `values` are `[B, L, S, H, hd]`, `raw` (the keys before rotation)
-    `[B, S, L, H, hd]`, `rows` (what went in) `[B, S, D]`, all float32; `position` `[B, S]` int64 says at which place of
-    the token order a slot stands, `time` `[B, S]` float64 when it came, in seconds; `length` `[B]` int64 how many slots
-    of a lane are in use, `fork_at` `[B]` where a lane's scratch branch starts, counted from 1; 0 is none.
+    Layers that see everything (L of them) have S slots a lane: `keys` (rotated, what attention reads), `values` and
+    `raw` (the keys before rotation) `[B, L, H, S, hd]`. Layers that see only the last few tokens (M, "near") have a
+    ring of R cells: `near_keys`, `near_values` `[B, M, H, R, hd]`. `rows` (what went in) `[B, S, D]`.
 
-    A dead slot is zero: a NaN behind an attention mask would still poison the row. Raw keys are kept so that a hole in
-    the middle of a lane can be closed later by rotating what is older from its raw keys, which is exact at any age;
-    rotating stored keys again and again drifts. Rows are kept because the next token's input looks back at one.
+    By slot, on the CPU, for it is what Python decides by: `position` (place in the token order), `serial` (how many
+    tokens were written before it) and `time` (seconds) `[B, S]`; -1 is a dead slot. `slot[b, i]` is the slot of lane
+    b's i-th token, `near[b, r]` the serial in a cell of the ring, `near_low` the lowest that was never overwritten,
+    `near_window` how many tokens the widest of those layers sees. A lane: `length` tokens held, `extent` slots up to
+    the last that lives, `next_position`, `next_serial`, `fork_at` where its scratch branch starts, counted from 1.
+
+    A token takes the lowest free slot and stays there until it goes: what is evicted leaves slots that the next tokens
+    take, so nothing is moved in memory and attention looks at no more slots in hour 10 than in minute 1. The order of
+    slots means nothing to a softmax; the mask knows positions. A dead slot is zero: a NaN behind a mask still poisons.
+
+    When a hole is closed (`apply`), what moves is rotated from its raw keys, with angles in float64: exact at any age,
+    where rotating stored keys again and again drifts. Layers that see only the last W tokens mean the last W *written*:
+    they turn by serial, never move, keep no raw keys, and a hole in their view stays until it has passed.
     """
 
     keys: Tensor
     values: Tensor
     raw: Tensor
     rows: Tensor
+    near_keys: Tensor
+    near_values: Tensor
     position: Tensor
+    serial: Tensor
     time: Tensor
+    slot: Tensor
+    near: Tensor
+    near_low: Tensor
+    near_window: Tensor
     length: Tensor
+    extent: Tensor
+    next_position: Tensor
+    next_serial: Tensor
     fork_at: Tensor
 
     @classmethod
-    def empty(cls, layers: int, lanes: int, heads: int, slots: int, head_width: int) -> Self:
+    def empty(
+        cls,
+        lanes: int,
+        layers: int,
+        heads: int,
+        slots: int,
+        head_width: int,
+        width: int,
+        near_layers: int = 0,
+        ring: int = 0,
+        window: int = 0,
+        device: torch.device | None = None,
+    ) -> Self:
+        def slab(*shape: int) -> Tensor:
+            return torch.zeros(lanes, *shape, dtype=torch.float32, device=device)
+
+        def table(*shape: int, fill: int = -1, dtype: torch.dtype = torch.long) -> Tensor:
+            return torch.full((lanes, *shape), fill, dtype=dtype, device="cpu")
+
         return cls(
-            keys=torch.zeros(lanes, layers, slots, heads, head_width),
-            values=torch.zeros(lanes, layers, slots, heads, head_width),
-            raw=torch.zeros(lanes, slots, layers, heads, head_width),
-            rows=torch.zeros(lanes, slots, heads * head_width),
-            position=torch.zeros(lanes, slots, dtype=torch.long),
-            time=torch.zeros(lanes, slots, dtype=torch.float64),
-            length=torch.zeros(lanes, dtype=torch.long),
-            fork_at=torch.zeros(lanes, dtype=torch.long),
+            keys=slab(layers, heads, slots, head_width),
+            values=slab(layers, heads, slots, head_width),
+            raw=slab(layers, heads, slots, head_width),
+            rows=slab(slots, width),
+            near_keys=slab(near_layers, heads, ring, head_width),
+            near_values=slab(near_layers, heads, ring, head_width),
+            position=table(slots),
+            serial=table(slots),
+            time=table(slots, dtype=torch.float64),
+            slot=table(slots),
+            near=table(ring),
+            near_low=table(fill=0),
+            near_window=table(fill=window),
+            length=table(fill=0),
+            extent=table(fill=0),
+            next_position=table(fill=0),
+            next_serial=table(fill=0),
+            fork_at=table(fill=0),
         )
 
     @property
     def lanes(self) -> int:
-        return self.keys.shape[0]
+        return self.rows.shape[0]
 
     @property
     def slots(self) -> int:
-        return self.keys.shape[2]
+        return self.rows.shape[1]
+
+    @property
+    def ring(self) -> int:
+        return self.near.shape[1]
 
     def room(self, lane: int) -> int:
         """How many more tokens the lane can hold."""
         return self.slots - int(self.length[lane])
 
-    def places(self, lane: int, count: int) -> tuple[range, range]:
-        """Where a lane's next `count` tokens go: counted through all slots of all lanes, and through all lanes' layers
-        (of layer 0; layer l is l * S further)."""
-        start, layers = int(self.length[lane]), self.keys.shape[1]
-        plain, deep = lane * self.slots + start, lane * layers * self.slots + start
-        return range(plain, plain + count), range(deep, deep + count)
-
-    def put(self, at: Tensor, keys: Tensor, values: Tensor) -> None:
-        """Write rows `[n, H, hd]` of one layer. `put` and `put_raw` only fill slots past the write pointers; `advance`
-        makes them count."""
-        self.keys.flatten(0, 2).index_copy_(0, at, keys)
-        self.values.flatten(0, 2).index_copy_(0, at, values)
-
-    def put_raw(self, at: Tensor, keys: Tensor, rows: Tensor) -> None:
-        """Write the unrotated keys `[n, L, H, hd]` of all layers and the input rows `[n, D]`."""
-        self.raw.flatten(0, 1).index_copy_(0, at, keys)
-        self.rows.flatten(0, 1).index_copy_(0, at, rows)
+    def order(self, lane: int) -> Tensor:
+        """The slots of a lane's tokens, oldest first, `[length]`."""
+        return self.slot[lane, : int(self.length[lane])]
 
     def last_row(self, lane: int) -> Tensor | None:
         """The input row `[D]` in front of the write pointer; None for an empty lane."""
         length = int(self.length[lane])
-        return self.rows[lane, length - 1] if length else None
+        return self.rows[lane, int(self.slot[lane, length - 1])] if length else None
 
-    def seen(self, lane: int, extent: int) -> list[tuple[Tensor, Tensor]]:
-        """A lane's first `extent` slots: for each layer keys and values `[1, H, extent, hd]`, as views."""
-        keys = self.keys[lane : lane + 1, :, :extent].transpose(2, 3).unbind(1)
-        return list(zip(keys, self.values[lane : lane + 1, :, :extent].transpose(2, 3).unbind(1), strict=True))
+    # --- writing
 
-    def advance(self, lane: int, count: int, times: Tensor | None = None) -> None:
-        """Move the write pointer over `count` slots that every layer has just written, of tokens that came at `times
-        [count]` (None: 0 s)."""
-        start = int(self.length[lane])
-        first = int(self.position[lane, start - 1]) + 1 if start else 0
-        self.position[lane, start : start + count] = torch.arange(first, first + count)
-        self.time[lane, start : start + count] = 0.0 if times is None else times
-        self.length[lane] = start + count
+    def spot(self, lane: int, count: int) -> Spot:
+        """Where the lane's next `count` tokens will go. Changes nothing; ConfigError when they do not fit."""
+        length, extent = int(self.length[lane]), int(self.extent[lane])
+        if length + count > self.slots:
+            raise ConfigError(
+                f"lane {lane} is full: {length} + {count} of {self.slots} slots; evict or take back first"
+            )
+        free = _range(extent, extent + count)
+        if extent > length:
+            holes = (self.position[lane, :extent] < 0).nonzero()[:count, 0]
+            free = torch.cat([holes, free[: count - len(holes)]])
+        position, serial = int(self.next_position[lane]), int(self.next_serial[lane])
+        serials = _range(serial, serial + count)
+        return Spot(
+            lane,
+            count,
+            free,
+            _range(position, position + count),
+            serials,
+            serials % self.ring if self.ring else serials,
+            max(extent, int(free[-1]) + 1),
+            min(self.ring, serial + count),
+        )
 
-    def next_position(self, lane: int) -> int:
-        """The place in the token order that the next token of the lane gets."""
-        length = int(self.length[lane])
-        return int(self.position[lane, length - 1]) + 1 if length else 0
+    def advance(self, at: Spot, times: Tensor | None = None) -> None:
+        """What every layer has just written at `at` counts from now on. `times [count]`: when it came; None: at 0."""
+        b, length = at.lane, int(self.length[at.lane])
+        self.position[b, at.slots], self.serial[b, at.slots] = at.positions, at.serials
+        self.time[b, at.slots] = torch.zeros(at.count, dtype=torch.float64, device="cpu") if times is None else times
+        self.slot[b, length : length + at.count] = at.slots
+        self.length[b], self.extent[b] = length + at.count, at.extent
+        self.next_position[b] += at.count
+        self.next_serial[b] += at.count
+        if self.ring:
+            self.near[b, at.cells] = at.serials
+            self.near_low[b] = max(int(self.near_low[b]), int(self.next_serial[b]) - self.ring)
+
+    def mask(self, at: Spot) -> Tensor | None:
+        """What the tokens at `at` see of the slab: float `[count, extent]`, 0 or -inf; None when they see all of it.
+
+        A slot is seen when it lives and stands no later than the token that looks.
+        """
+        if at.count == 1 and at.extent == int(self.length[at.lane]) + 1:
+            return None
+        position = self.position[at.lane, : at.extent].index_copy(0, at.slots, at.positions)
+        return _additive((position >= 0) & (position <= at.positions[:, None]))
+
+    def near_mask(self, at: Spot, window: int) -> Tensor:
+        """What they see of the ring: float `[count, reach]`; the last `window` tokens written, as far as they live."""
+        serial = self.near[at.lane, : at.reach].index_copy(0, at.cells, at.serials)
+        now = at.serials[:, None]
+        return _additive((serial >= 0) & (serial <= now) & (serial > now - window))
+
+    # --- taking back
 
     def rewind(self, lane: int, length: int) -> None:
-        """Take back: forget every slot from `length` on, and zero it. ConfigError when the lane holds fewer."""
+        """Take back: forget every token from the `length`-th on, and zero it.
+
+        ConfigError when the lane holds fewer, `Forgotten` when local layers have lost what they would need.
+        """
         old = int(self.length[lane])
         if not 0 <= length <= old:
-            raise ConfigError(f"cannot rewind lane {lane} to {length}: it holds {old} slots")
-        for slab in self._lane(lane):
-            slab[length:old] = 0.0
-        self.position[lane, length:old] = 0
-        self.time[lane, length:old] = 0
-        self.length[lane] = length
+            raise ConfigError(f"cannot rewind lane {lane} to {length}: it holds {old} tokens")
         if int(self.fork_at[lane]) > length + 1:
             self.fork_at[lane] = 0
+        if length == old:
+            return
+        gone = self.slot[lane, length:old].clone()
+        first = int(gone[0])
+        serial = int(self.serial[lane, first])
+        if self.ring and max(0, serial - int(self.near_window[lane]) + 1) < int(self.near_low[lane]):
+            raise Forgotten(f"lane {lane} cannot go back by {old - length} tokens: its local layers hold fewer")
+        self.next_position[lane], self.next_serial[lane] = self.position[lane, first], serial
+        self._free(lane, gone)
+        self.slot[lane, length:old] = -1
+        self.length[lane] = length
+        self._trim_extent(lane)
+        if self.ring:
+            self._kill(lane, (self.near[lane] >= serial).nonzero()[:, 0])
+            if not serial:
+                self.near_low[lane] = 0
 
     def fork(self, lane: int) -> int:
         """Start a scratch branch at the write pointer; what is appended from here is gone after `drop`."""
@@ -122,7 +235,7 @@ class KVCache:
         return int(self.length[lane])
 
     def drop(self, lane: int) -> None:
-        """Forget the scratch branch; the lane is as it was at `fork`, to the bit."""
+        """Forget the scratch branch; the lane is as it was at `fork`: all that attention can see, to the bit."""
         start = self._branch(lane)
         self.fork_at[lane] = 0
         self.rewind(lane, start)
@@ -138,30 +251,107 @@ class KVCache:
             raise ConfigError(f"lane {lane} has no scratch branch: fork first")
         return start
 
+    # --- evicting
+
+    def apply(self, lane: int, plan: CachePlan, first: int, rope: Rope) -> None:
+        """Obey a plan that was made when the lane's oldest token was the ledger's place `first`.
+
+        The holes' slots are zeroed and free again; what the plan moves stays in its slot and is rotated to its new
+        place from its raw keys. ConfigError when the plan speaks of tokens that the lane does not hold.
+        """
+        length = int(self.length[lane])
+        order = self.order(lane)
+        parts = [(hole.start - first, hole.length) for hole in plan.holes]
+        parts += [(move.start - first, move.length) for move in plan.moves]
+        if any(start < 0 or start + count > length for start, count in parts):
+            raise ConfigError(f"the plan was made for another lane: this one holds {length} tokens from place {first}")
+        stays = torch.ones(length, dtype=torch.bool, device="cpu")
+        for hole in plan.holes:
+            stays[hole.start - first : hole.end - first] = False
+        moved = [order[move.start - first : move.start - first + move.length] for move in plan.moves]
+        for slots, move in zip(moved, plan.moves, strict=True):
+            self.position[lane, slots] += move.by
+        if moved:
+            self._turn(lane, torch.cat(moved), rope)
+        gone, kept = order[~stays], order[stays]
+        if self.ring:
+            serials = self.serial[lane, gone]
+            cells = serials % self.ring
+            self._kill(lane, cells[self.near[lane, cells] == serials])
+        self._free(lane, gone)
+        self.slot[lane, :length] = -1
+        self.slot[lane, : len(kept)] = kept
+        self.length[lane] = len(kept)
+        if len(kept) and stays[-1]:
+            self.next_position[lane] = self.position[lane, int(kept[-1])] + 1
+        fork = int(self.fork_at[lane])
+        if fork:
+            self.fork_at[lane] = int(stays[: fork - 1].sum()) + 1
+        self._trim_extent(lane)
+
+    def _turn(self, lane: int, slots: Tensor, rope: Rope) -> None:
+        """Keys of these slots anew, from raw ones, for the places that they have now."""
+        there = slots.to(self.keys.device)
+        cos, sin = rope(self.position[lane, slots], self.time[lane, slots]).to(self.keys.device).unbind(-1)
+        raw = self.raw[lane].index_select(2, there)
+        keys, half = torch.mul(raw, cos), raw.shape[-1] // 2
+        keys[..., :half].addcmul_(raw[..., half:], sin[:, :half], value=-1)
+        keys[..., half:].addcmul_(raw[..., :half], sin[:, half:])
+        self.keys[lane].index_copy_(2, there, keys)
+
+    # --- lanes
+
     def reset(self, lane: int) -> None:
         """Empty one lane. Whole rows are zeroed, so that not even a NaN stays behind."""
-        for slab in self._lane(lane):
-            slab.zero_()
-        self.position[lane] = 0
-        self.time[lane] = 0
-        self.length[lane] = 0
-        self.fork_at[lane] = 0
+        for slab in (self.keys, self.values, self.raw, self.rows, self.near_keys, self.near_values):
+            slab[lane].zero_()
+        for table in (self.position, self.serial, self.time, self.slot, self.near):
+            table[lane] = -1
+        for number in self._numbers():
+            number[lane] = 0
 
     def copy_lane(self, src: int, dst_cache: KVCache, dst: int) -> None:
         """Make lane `dst` of `dst_cache` (this cache or another of the same shape) a clone of lane `src`."""
-        length = int(self.length[src])
-        if length > dst_cache.slots:
-            raise ConfigError(f"{length} slots do not fit into a cache of {dst_cache.slots}")
+        extent = int(self.extent[src])
+        if extent > dst_cache.slots or self.ring != dst_cache.ring:
+            raise ConfigError(f"{extent} slots do not fit into a cache of {dst_cache.slots}")
         if dst_cache is self and src == dst:
             return
         dst_cache.reset(dst)
-        for ours, theirs in zip(self._lane(src), dst_cache._lane(dst), strict=True):
-            theirs[:length] = ours[:length]
-        dst_cache.position[dst, :length] = self.position[src, :length]
-        dst_cache.time[dst, :length] = self.time[src, :length]
-        dst_cache.length[dst] = length
-        dst_cache.fork_at[dst] = self.fork_at[src]
+        for name in ("keys", "values", "raw"):
+            getattr(dst_cache, name)[dst, :, :, :extent] = getattr(self, name)[src, :, :, :extent]
+        for name in ("rows", "position", "serial", "time", "slot"):
+            getattr(dst_cache, name)[dst, :extent] = getattr(self, name)[src, :extent]
+        for name in ("near_keys", "near_values", "near"):
+            getattr(dst_cache, name)[dst] = getattr(self, name)[src]
+        for ours, theirs in zip(self._numbers(), dst_cache._numbers(), strict=True):
+            theirs[dst] = ours[src]
 
-    def _lane(self, lane: int) -> list[Tensor]:
-        """Everything of one lane that is stored by slot, as views with the slot first."""
-        return [self.keys[lane].transpose(0, 1), self.values[lane].transpose(0, 1), self.raw[lane], self.rows[lane]]
+    def _numbers(self) -> tuple[Tensor, ...]:
+        return self.near_low, self.length, self.extent, self.next_position, self.next_serial, self.fork_at
+
+    def _free(self, lane: int, slots: Tensor) -> None:
+        for table in (self.position, self.serial, self.time):
+            table[lane, slots] = -1
+        there = slots.to(self.keys.device)
+        for slab in (self.keys, self.values, self.raw):
+            slab[lane].index_fill_(2, there, 0.0)
+        self.rows[lane].index_fill_(0, there, 0.0)
+
+    def _kill(self, lane: int, cells: Tensor) -> None:
+        self.near[lane, cells] = -1
+        there = cells.to(self.near_keys.device)
+        for slab in (self.near_keys, self.near_values):
+            slab[lane].index_fill_(2, there, 0.0)
+
+    def _trim_extent(self, lane: int) -> None:
+        length = int(self.length[lane])
+        self.extent[lane] = int(self.slot[lane, :length].max()) + 1 if length else 0
+
+
+def _range(start: int, end: int) -> Tensor:
+    return torch.arange(start, end, device="cpu")
+
+
+def _additive(seen: Tensor) -> Tensor:
+    return torch.zeros(seen.shape, device="cpu").masked_fill_(~seen, float("-inf"))

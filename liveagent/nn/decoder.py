@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +15,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from liveagent.errors import ConfigError
-from liveagent.nn.cache import KVCache
+from liveagent.ledger import CachePlan
+from liveagent.nn.cache import KVCache, Spot
 from liveagent.nn.projector import Projector
+from liveagent.nn.rotary import angles, rotate, rotations, turns
 
+T = TypeVar("T")
 FORMAT, VERSION = "liveagent.decoder", 1
 
 
@@ -39,10 +41,25 @@ class DecoderConfig:
     sight_width: int = 0
     """Numbers an eye says of a cell, 0: no eyes."""
     sight_cells: int = 16
+    kv_heads: int = 0
+    """Heads of keys and values, each read by `heads / kv_heads` heads of queries; 0: as many as `heads`."""
+    windows: tuple[int, ...] = ()
+    """For each layer how many of the last tokens it sees, 0: all of them; (): every layer sees all of them."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "windows", tuple(self.windows))  # a list, where it comes from a file
 
     @property
     def head_width(self) -> int:
         return self.width // self.heads
+
+    @property
+    def key_heads(self) -> int:
+        return self.kv_heads or self.heads
+
+    def window(self, layer: int) -> int:
+        """How many of the last tokens a layer sees; 0: all of them."""
+        return self.windows[layer] if self.windows else 0
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -53,77 +70,24 @@ class DecoderState(KVCache):
     """The decoder's memory for all lanes: row b of every buffer is lane b. The cache is all there is."""
 
 
-@lru_cache(maxsize=4)
-def _rates(head_width: int, base: float) -> Tensor:
-    """`[hd / 2]` radians a place, float64."""
-    return base ** (-torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
-
-
-def turns(positions: Tensor, head_width: int, base: float) -> Tensor:
-    """Rotations `[..., hd, 2]` (cos, sin) of the places `positions [...]` as float32, from angles in float64.
-
-    Su et al., "RoFormer" (2021), halves paired as (i, i + hd/2). In float32 an angle is off by 0.002 rad at position
-    1e5; here only the finished cosine is rounded.
-    """
-    angle = positions[..., None].double() * _rates(head_width, base).to(positions.device)
-    angle = torch.cat([angle, angle], dim=-1)
-    return torch.stack([angle.cos(), angle.sin()], dim=-1).float()
-
-
-@lru_cache(maxsize=4)
-def _angles(positions: int, head_width: int, base: float) -> Tensor:
-    """`turns` of the first places, `[positions, hd, 2]`: whole sequences are short and ask for the same again."""
-    return turns(torch.arange(positions), head_width, base)
-
-
-TIME_PERIODS_S = (6.0, 5400.0)
-"""Shortest and longest period of the pairs that turn with time: what lies seconds, minutes or an hour back is told
-apart. The slowest pairs of the order turn by less than a radian in a whole window, so they are hardly missed."""
-
-
-@lru_cache(maxsize=4)
-def _time_rates(pairs: int) -> Tensor:
-    """`[pairs]` radians a second, float64; the longest period first."""
-    short, long = TIME_PERIODS_S
-    steps = torch.arange(pairs, dtype=torch.float64) / max(1, pairs - 1)
-    return 2 * torch.pi / (long * (short / long) ** steps)
-
-
-def rotations(table: Tensor, times: Tensor, pairs: int) -> Tensor:
-    """The rotations `[..., hd, 2]` of tokens whose order alone gives `table [..., hd, 2]` and that stand at `times
-    [...]` (float64, seconds): the last `pairs` of a head's pairs turn by time."""
-    if not pairs:
-        return table
-    angle = times[..., None].double() * _time_rates(pairs).to(times.device)
-    turned = torch.stack([angle.cos(), angle.sin()], dim=-1).to(table.dtype)
-    half = table.shape[-2] // 2
-    low, high = table[..., : half - pairs, :], table[..., half : 2 * half - pairs, :]
-    return torch.cat([low, turned, high, turned], dim=-2)
-
-
-def rotate(x: Tensor, table: Tensor) -> Tensor:
-    """Rotate `x [..., T, hd]` by `table [..., T, hd, 2]`."""
-    low, high = x.chunk(2, dim=-1)
-    return x * table[..., 0] + torch.cat([-high, low], dim=-1) * table[..., 1]
-
-
 class Layer(nn.Module):
     """One pre-norm block: attention, then SwiGLU (Touvron et al., "LLaMA", 2023; Shazeer, "GLU variants", 2020)."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
-        self.heads, self.head_width = config.heads, config.head_width
+        self.heads, self.key_heads, self.head_width = config.heads, config.key_heads, config.head_width
         self.norm_attend = nn.RMSNorm(config.width, eps=config.norm_eps)
-        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.qkv = nn.Linear(config.width, (self.heads + 2 * self.key_heads) * self.head_width, bias=False)
         self.out = nn.Linear(config.width, config.width, bias=False)
         self.norm_feed = nn.RMSNorm(config.width, eps=config.norm_eps)
         self.gate_up = nn.Linear(config.width, 2 * config.hidden, bias=False)
         self.down = nn.Linear(config.hidden, config.width, bias=False)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys, values `[B, H, T, hd]`, not rotated."""
+        """Queries, keys, values `[B, H, T, hd]`, not rotated; of keys and values there may be fewer heads."""
         lanes, time, _ = x.shape
-        q, k, v = self.qkv(self.norm_attend(x)).view(lanes, time, 3, self.heads, self.head_width).unbind(2)
+        heads = self.qkv(self.norm_attend(x)).view(lanes, time, -1, self.head_width)
+        q, k, v = heads.split((self.heads, self.key_heads, self.key_heads), dim=2)
         return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
@@ -133,23 +97,75 @@ class Layer(nn.Module):
         return x + self.down(F.silu(gate) * up)
 
 
+class _View:
+    """One lane's part of a pass: where its tokens are written, and what they see."""
+
+    def __init__(self, at: Spot, state: DecoderState, config: DecoderConfig) -> None:
+        self.at, self.state, self.device = at, state, state.keys.device
+        self.share = config.heads // config.key_heads
+        self.slots, self.cells = at.slots.to(self.device), at.cells.to(self.device)
+        self.masks = {window: state.near_mask(at, window) for window in sorted(set(config.windows) - {0})}
+        self.masks = {window: self._mask(mask) for window, mask in self.masks.items()}
+        mask = state.mask(at)
+        self.mask = None if mask is None else self._mask(mask)
+
+    def _mask(self, mask: Tensor) -> Tensor:
+        """Heads that share keys stand as more rows of the same head."""
+        return mask.repeat_interleave(self.share, dim=0).to(self.device)
+
+    def put(self, layer: int, keys: Tensor, raw: Tensor, values: Tensor) -> None:
+        """Rows `[n, H, hd]` of a layer that sees everything."""
+        b, state = self.at.lane, self.state
+        for slab, part in ((state.keys, keys), (state.raw, raw), (state.values, values)):
+            slab[b, layer].index_copy_(1, self.slots, part.transpose(0, 1))
+
+    def put_near(self, layer: int, keys: Tensor, values: Tensor) -> None:
+        for slab, part in ((self.state.near_keys, keys), (self.state.near_values, values)):
+            slab[self.at.lane, layer].index_copy_(1, self.cells, part.transpose(0, 1))
+
+    def put_rows(self, rows: Tensor) -> None:
+        self.state.rows[self.at.lane].index_copy_(0, self.slots, rows)
+
+    def attend(self, queries: Tensor, window: int, layer: int) -> Tensor:
+        """Queries `[n, H, hd]` to what they find, `[n, H, hd]`, in one fused call."""
+        b, state, n = self.at.lane, self.state, self.at.count
+        if window:
+            keys, values = (slab[b, layer, :, : self.at.reach] for slab in (state.near_keys, state.near_values))
+            mask: Tensor | None = self.masks[window]
+        else:
+            keys, values = (slab[b, layer, :, : self.at.extent] for slab in (state.keys, state.values))
+            mask = self.mask
+        asked = queries.view(n, -1, self.share, queries.shape[-1]).permute(1, 0, 2, 3).flatten(1, 2)
+        found = F.scaled_dot_product_attention(asked[None], keys[None], values[None], attn_mask=mask)[0]
+        return found.view(-1, n, self.share, found.shape[-1]).permute(1, 0, 2, 3).flatten(1, 2)
+
+
 class Decoder(nn.Module):
     """Causal decoder with tied embeddings. B lanes, T time, D width, V pieces.
 
     Each token's input also holds a map of the input before it. So a single attention layer can find "what came after
     this piece last time", which is what copying words into arguments needs; learning it from scratch is slow.
 
-    Live, all B rows are stepped always, and a row's numbers depend on that row alone: the linear parts run over the
-    full `[B, T]`, attention runs row by row over exactly that row's slots, with no padding behind a mask.
+    Live, a row's numbers depend on that row alone, and the shape of its pass on nobody else: the linear parts run over
+    `pass_rows` rows at least, attention lane by lane over exactly that lane's slots.
     """
 
     block_tokens = (1, 8, 32)
     """Lengths T of a live step. A lane's prefill is cut into these by its own backlog."""
 
+    pass_rows = 4
+    """Rows that a live pass has at least. Fewer round differently (LAW 2), so lanes share a pass of single tokens, four
+    at a time and always four rows, and a lane with more tokens has a pass of its own."""
+
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         if config.width % config.heads or config.head_width % 2:
             raise ConfigError(f"width {config.width} does not split into {config.heads} heads of even width")
+        if config.heads % config.key_heads or len(config.windows) not in (0, config.layers):
+            raise ConfigError(
+                f"{config.heads} heads do not share {config.key_heads} heads of keys, or {len(config.windows)} windows "
+                f"are not one for each of {config.layers} layers"
+            )
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.width)
         self.before = nn.Linear(config.width, config.width, bias=False)
@@ -236,13 +252,22 @@ class Decoder(nn.Module):
         if self.config.time_pairs:
             when = rows.new_zeros(rows.shape[:2]) if times is None else times
             table = rotations(table.expand(rows.shape[0], 1, -1, -1, -1), when[:, None], self.config.time_pairs)
-        for layer in self.layers:
+        for number, layer in enumerate(self.layers):
             assert isinstance(layer, Layer)
             q, k, v = layer.project(rows)
             q, k = rotate(q, table).to(v.dtype), rotate(k, table).to(v.dtype)
-            seen = F.scaled_dot_product_attention(q[:, :, :trunk], k[:, :, :trunk], v[:, :, :trunk], is_causal=True)
+            if layer.key_heads < layer.heads:
+                k, v = (each.repeat_interleave(layer.heads // layer.key_heads, dim=1) for each in (k, v))
+            window = self.config.window(number)
+            band = None if not window else _band(trunk, leaves, window, rows.device)
+            trunk_qkv = q[:, :, :trunk], k[:, :, :trunk], v[:, :, :trunk]
+            if band is None:
+                seen = F.scaled_dot_product_attention(*trunk_qkv, is_causal=True)
+            else:
+                seen = F.scaled_dot_product_attention(*trunk_qkv, attn_mask=band[..., :trunk, :trunk])
             if leaves is not None:
-                tips = F.scaled_dot_product_attention(q[:, :, trunk:], k, v, attn_mask=leaves[1][:, None])
+                mask = leaves[1][:, None] if band is None else leaves[1][:, None] & band[:, :, trunk:]
+                tips = F.scaled_dot_product_attention(q[:, :, trunk:], k, v, attn_mask=mask)
                 seen = torch.cat([seen, tips], dim=2)
             if only is not None and layer is self.layers[-1]:
                 return layer.finish(rows[only][:, None], seen.transpose(1, 2)[only][:, :, None])[:, 0]
@@ -257,13 +282,20 @@ class Decoder(nn.Module):
         size = 1024
         while size < positions:
             size *= 2
-        return _angles(size, self.config.head_width, self.config.rope_base)
+        return angles(size, self.config.head_width, self.config.rope_base)
 
     # --- live
 
-    def init_state(self, lanes: int, slots: int = 1024) -> DecoderState:
-        """An empty cache for `lanes` lanes of `slots` tokens each, float32."""
-        return DecoderState.empty(self.config.layers, lanes, self.config.heads, slots, self.config.head_width)
+    def init_state(self, lanes: int, slots: int = 1024, back: int = 256) -> DecoderState:
+        """An empty cache for `lanes` lanes of `slots` tokens each, float32, where the weights are. `back`: how many
+        tokens layers that see only the last few must be able to take back at any time."""
+        config = self.config
+        windows = [config.window(layer) for layer in range(config.layers)]
+        near, widest = sum(1 for window in windows if window), max(windows, default=0)
+        return DecoderState.empty(
+            lanes, config.layers - near, config.key_heads, slots, config.head_width, config.width,
+            near, widest + back + max(self.block_tokens) if near else 0, widest, self.embedding.weight.device,
+        )  # fmt: skip
 
     def step(
         self, x: Tensor, count: Tensor | Sequence[int], state: DecoderState, times: Tensor | None = None
@@ -276,12 +308,12 @@ class Decoder(nn.Module):
         """
         counts, hidden = self._read(x, count, state, times)
         out = x.new_zeros(len(counts), self.config.vocab_size)
-        busy = [b for b, n in enumerate(counts) if n]
-        if busy:
-            last = torch.stack([hidden[b, max(n - 1, 0)] for b, n in enumerate(counts)])
-            logits = self.logits(last)  # of all rows, so that its shape is the same whoever is busy
-            for b in busy:
-                out[b] = logits[b]
+        busy = [(b, n) for b, n in enumerate(counts) if n]
+        for group in _groups(busy, self.pass_rows):
+            last = x.new_zeros(self.pass_rows, self.config.width)
+            for row, (b, n) in enumerate(group):
+                last[row] = hidden[b, n - 1]
+            out[[b for b, _ in group]] = self.logits(last)[: len(group)]
         return out
 
     def read(
@@ -298,67 +330,72 @@ class Decoder(nn.Module):
         lanes, time, _ = x.shape
         if len(counts) != lanes or lanes != state.lanes or max(counts, default=0) > time:
             raise ConfigError(f"step of {lanes} x {time} rows with counts {counts} on a state of {state.lanes} lanes")
-        busy = [(b, n, int(state.length[b])) for b, n in enumerate(counts) if n]
-        for b, n, start in busy:
-            if start + n > state.slots:
-                raise ConfigError(f"lane {b} is full: {start} + {n} of {state.slots} slots; evict or take back first")
-        return counts, self._advance(x, busy, state, times) if busy else x
+        spots = [state.spot(b, n) for b, n in enumerate(counts) if n]
+        hidden = torch.zeros_like(x)
+        when = None if times is None else times.to("cpu", torch.float64)
+        for group in _groups(spots, max(1, self.pass_rows // time)):
+            self._pass(x, group, state, when, hidden)
+        return counts, hidden
 
-    def _advance(
-        self, x: Tensor, busy: list[tuple[int, int, int]], state: DecoderState, times: Tensor | None
-    ) -> Tensor:
-        """Append rows `x [B, T, D]`, of which `busy` (lane, count, start) are valid; hidden rows of all `[B, T, D]`."""
-        lanes, time, width = x.shape
-        valid, at, deep, table, masks = self._places(busy, time, state, times)
-        rows = x.flatten(0, 1)
-        before = F.pad(x[:, :-1], (0, 0, 1, 0))
-        for b, _, start in busy:
-            if start:
-                before[b, 0] = state.rows[b, start - 1]
-        x = x + F.linear(before, self.before.weight)
-        stored = [state.seen(b, start + n) for b, n, start in busy]
-        raws = []
+    def _pass(self, x: Tensor, group: list[Spot], state: DecoderState, times: Tensor | None, out: Tensor) -> None:
+        """Append the rows of `x [B, T, D]` that `group` places; their hidden rows into `out [B, T, D]`.
+
+        The pass has a row for `pass_rows // T` lanes, busy or not, so its shape is the same whoever is in the group.
+        """
+        time, width, kv = x.shape[1], x.shape[2], self.config.key_heads
+        lanes = max(1, self.pass_rows // time)
+        rows = x.new_zeros(lanes, time + 1, width)  # each lane's last row before, then its new ones
+        for row, at in enumerate(group):
+            rows[row, 1 : at.count + 1] = x[at.lane, : at.count]
+            if (before := state.last_row(at.lane)) is not None:
+                rows[row, 0] = before
+        h = rows[:, 1:] + F.linear(rows[:, :-1], self.before.weight)
+        table, near_table = self._turns(group, lanes, time, times)
+        table, near_table = table.to(x.device), near_table.to(x.device)
+        views = [_View(at, state, self.config) for at in group]
+        deep = near = 0
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, Layer)
-            qkv = F.linear(layer.norm_attend(x), layer.qkv.weight).view(lanes * time, 3, layer.heads, layer.head_width)
-            turned = rotate(qkv[:, :2], table)
-            chosen = turned[:, 1], qkv[:, 1], qkv[:, 2]
-            keys, raw, values = chosen if valid is None else (part.index_select(0, valid) for part in chosen)
-            raws.append(raw)
-            state.put(deep + number * state.slots, keys, values)
-            queries = turned[:, 0].view(lanes, time, layer.heads, layer.head_width).transpose(1, 2)
+            window = self.config.window(number)
+            heads = F.linear(layer.norm_attend(h), layer.qkv.weight).view(lanes, time, -1, layer.head_width)
+            turned = rotate(heads[:, :, :-kv], near_table if window else table)
             seen = x.new_zeros(lanes, time, width)
-            for (b, n, _), mask, views in zip(busy, masks, stored, strict=True):
-                found = F.scaled_dot_product_attention(queries[b : b + 1, :, :n], *views[number], attn_mask=mask)
-                seen[b, :n] = found[0].transpose(0, 1).reshape(n, width)
-            x = x + F.linear(seen, layer.out.weight)
-            gate, up = F.linear(layer.norm_feed(x), layer.gate_up.weight).chunk(2, dim=-1)
-            x = x + F.linear(F.silu(gate) * up, layer.down.weight)
-        state.put_raw(at, torch.stack(raws, 1), rows if valid is None else rows.index_select(0, valid))
-        for b, n, _ in busy:
-            state.advance(b, n, None if times is None else times[b, :n])
-        return x
+            for row, (at, view) in enumerate(zip(group, views, strict=True)):
+                n = at.count
+                keys, raw, values = turned[row, :n, -kv:], heads[row, :n, -2 * kv : -kv], heads[row, :n, -kv:]
+                if window:
+                    view.put_near(near, keys, values)
+                else:
+                    view.put(deep, keys, raw, values)
+                found = view.attend(turned[row, :n, :-kv], window, near if window else deep)
+                seen[row, :n] = found.flatten(1)
+            near, deep = near + bool(window), deep + (not window)
+            h = h + F.linear(seen, layer.out.weight)
+            gate, up = F.linear(layer.norm_feed(h), layer.gate_up.weight).chunk(2, dim=-1)
+            h = h + F.linear(F.silu(gate) * up, layer.down.weight)
+        for row, (at, view) in enumerate(zip(group, views, strict=True)):
+            view.put_rows(rows[row, 1 : at.count + 1])
+            out[at.lane, : at.count] = h[row, : at.count]
+            state.advance(at, None if times is None else times[at.lane, : at.count])
 
-    def _places(
-        self, busy: list[tuple[int, int, int]], time: int, state: DecoderState, times: Tensor | None
-    ) -> tuple[Tensor | None, Tensor, Tensor, Tensor, list[Tensor | None]]:
-        """For the valid tokens of a step: their rows among B*T (None: all), their slots (`KVCache.places`), the
-        rotations `[B*T, 1, 1, hd, 2]` of all rows, and each busy lane's mask `[n, start + n]` (None: all see all)."""
-        rows = [b * time + i for b, n, _ in busy for i in range(n)]
-        slots = [state.places(b, n) for b, n, _ in busy]
-        total = state.lanes * time
-        places = [0] * total
-        masks: list[Tensor | None] = []
-        for b, n, start in busy:
-            first = state.next_position(b)
-            places[b * time : b * time + n] = range(first, first + n)
-            masks.append(None if n == 1 else torch.ones(n, start + n, dtype=torch.bool).tril(diagonal=start))
-        table = turns(torch.tensor(places), self.config.head_width, self.config.rope_base)
-        when = table.new_zeros(total, dtype=torch.float64) if times is None else times.reshape(total)
-        table = rotations(table, when, self.config.time_pairs)[:, None, None]
-        valid = None if len(rows) == total else torch.tensor(rows)
-        plain, deep = (torch.tensor([i for pair in slots for i in pair[k]]) for k in (0, 1))
-        return valid, plain, deep, table, masks
+    def _turns(self, group: list[Spot], lanes: int, time: int, times: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Rotations `[lanes, T, 1, hd, 2]` of a pass's rows: by place in order, and by serial for near layers."""
+        places = torch.zeros(2, lanes, time, dtype=torch.long, device="cpu")
+        when = torch.zeros(lanes, time, dtype=torch.float64, device="cpu")
+        for row, at in enumerate(group):
+            places[0, row, : at.count], places[1, row, : at.count] = at.positions, at.serials
+            if times is not None:
+                when[row, : at.count] = times[at.lane, : at.count]
+        table = self._rope(places[0], when)[:, :, None]
+        return table, self._rope(places[1], when)[:, :, None] if any(self.config.windows) else table
+
+    def _rope(self, places: Tensor, times: Tensor) -> Tensor:
+        table = turns(places, self.config.head_width, self.config.rope_base)
+        return rotations(table, times, self.config.time_pairs)
+
+    def evict(self, plan: CachePlan, first: int, state: DecoderState, lane: int) -> None:
+        """What `plan` names leaves the lane, and what moves is rotated to its new place; see `KVCache.apply`."""
+        state.apply(lane, plan, first, self._rope)
 
     def reset(self, state: DecoderState, lane: int) -> None:
         """Empty one lane; the others run on."""
@@ -415,3 +452,16 @@ class Decoder(nn.Module):
         if hear_width is not None and decoder.config.hear_width != hear_width:
             raise ConfigError(f"{path} was trained with an ear of width {decoder.config.hear_width}, not {hear_width}")
         return decoder.eval()
+
+
+def _groups(items: list[T], size: int) -> list[list[T]]:
+    return [items[at : at + size] for at in range(0, len(items), size)]
+
+
+def _band(trunk: int, leaves: tuple[Tensor, Tensor] | None, window: int, device: torch.device) -> Tensor:
+    """Who is among the last `window` tokens of whom, `[1 or B, 1, T, T]`; leaves stand where they say."""
+    at = torch.arange(trunk, device=device)[None]
+    if leaves is not None:
+        at = torch.cat([at.expand(len(leaves[0]), -1), leaves[0]], dim=1)
+    back = at[:, None, :, None] - at[:, None, None, :]
+    return (back >= 0) & (back < window)
