@@ -91,8 +91,10 @@ def wiped(records: Sequence[Record], gone: Stretch, forgotten: Forgotten, state:
     for tick, group in groupby(records, lambda record: record.tick):
         tick_records = list(group)
         t_ns = _time(tick_records)
-        hidden = t_ns is None or gone.holds(t_ns)  # a tick that never ended is never replayed
-        here = not placed and t_ns is not None and t_ns + TICK_NS >= forgotten.t_ns
+        if t_ns is None:  # it never ended, and is never replayed
+            continue
+        hidden = gone.holds(t_ns)
+        here = not placed and t_ns + TICK_NS >= forgotten.t_ns
         sounds = 0
         for record in tick_records:
             if record.kind == "picture":
@@ -112,7 +114,7 @@ def wiped(records: Sequence[Record], gone: Stretch, forgotten: Forgotten, state:
                 record.kind in ("action", "tokens") or (record.kind == "event" and not isinstance(record.event, BARE))
             ):
                 continue
-            elif record.kind == "json" and t_ns is not None:
+            elif record.kind == "json":
                 if here:
                     left.append(Record(tick, "event", to_json(forgotten).encode()))
                     placed = True
