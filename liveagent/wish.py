@@ -103,9 +103,9 @@ def _thing(words: Sequence[str]) -> str | None:
 def _of(thing: str, change: Change) -> Wish:
     some = thing.startswith("something")
     one = thing if some else f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}"
-    the = thing if some else f"the {thing}"
     if change == "move":
-        watch = Watch(f"{thing} move", f"{the} moved", "move", 0.0, again=False)
+        moving = f"the {thing}" if " " in thing and not some else one
+        watch = Watch(f"{thing} move", f"{moving} moved", "move", 0.0, again=False)
     else:
         watch = Watch(f"{thing} {change}", f"{one} is on the table", change, SAID_HOLD_S, again=False)
     return Wish(watch)
