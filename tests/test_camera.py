@@ -15,8 +15,8 @@ import pytest
 from liveagent.errors import ConfigError, DeviceError, LinkError
 from liveagent.event import CameraFroze, DeviceBack, DeviceLost
 from liveagent.ports import videotrack
-from liveagent.ports.camera import Camera
-from liveagent.ports.scaler import Scaler, decode_picture, read_picture
+from liveagent.ports.camera import RING, Camera
+from liveagent.ports.scaler import decode_picture, read_picture
 from liveagent.video import VideoFrame
 from tests.films import BLUE, RED, MjpegCamera, film, halves, jpeg, noisy, turned
 from tests.test_picture import png_header
@@ -80,7 +80,7 @@ def test_mjpeg_over_http_unplugged_and_back(network: MjpegCamera, monkeypatch: p
     assert "is lost" in told[0].message and "try again" in told[0].message
     assert before_ns < seen[0].t_ns and all(a.t_ns < b.t_ns for a, b in pairwise(seen))
     assert all(frame.pixels.shape == (32, 32, 3) for frame in seen)
-    assert is_like(seen[-1].pixels[2:14], RED) and is_like(seen[-1].pixels[18:30], BLUE)
+    assert is_like(seen[-1].pixels[6:14], RED) and is_like(seen[-1].pixels[18:26], BLUE)
     while (frame := camera.read()) is not None:  # what still waited
         seen.append(frame)
     # At 50 pictures a second of which 20 are looked at, many are never seen, and each is counted.
@@ -145,7 +145,7 @@ def test_corrupt_packets_are_skipped_and_counted(network: MjpegCamera, pictures:
     finally:
         camera.close()
     assert camera.corrupt > 0
-    assert sum(is_like(frame.pixels[1:6], RED) for frame in seen) >= 3
+    assert sum(is_like(frame.pixels[3:6], RED) for frame in seen) >= 3
 
 
 def test_a_slow_reader_gets_the_newest_and_the_count(network: MjpegCamera) -> None:
@@ -155,12 +155,38 @@ def test_a_slow_reader_gets_the_newest_and_the_count(network: MjpegCamera) -> No
         look(camera, lambda seen: len(seen) == 1)
         known = camera.received_frames
         deadline = time.monotonic() + PATIENCE_S
-        while camera.received_frames < known + 10:  # nobody reads
+        while camera.received_frames < known + 15:  # nobody reads
             assert time.monotonic() < deadline
             time.sleep(0.01)
+        with camera._lock:
+            times = [t_ns for _, t_ns, _ in camera._ring]
+        assert len(times) == RING
+        first = camera.read(times[0] - 1)  # a session far behind gets the oldest there is
+        assert first is not None and first.dropped >= 7
+        second = camera.read(times[3])
+        assert second is not None and second.t_ns >= times[3] > first.t_ns
         frame = camera.read()
-        assert frame is not None and frame.dropped >= 9
+        assert frame is not None and frame.t_ns >= times[-1] and frame.dropped >= 3
+        camera.close()
+        rest = camera.read()
         assert camera.read() is None
+        read = [f for f in (first, second, frame, rest) if f is not None]
+        assert camera.received_frames - known - camera.waiting_frames == sum(1 + f.dropped for f in read)
+    finally:
+        camera.close()
+
+
+def test_pictures_taken_later_wait(network: MjpegCamera) -> None:
+    camera = Camera(network.address, fps=20, size_px=16)
+    camera.start()
+    try:
+        seen = look(camera, lambda seen: len(seen) == 2)
+        deadline = time.monotonic() + PATIENCE_S
+        while camera.waiting_frames < 3:
+            assert camera.read(seen[-1].t_ns) is None and time.monotonic() < deadline
+            time.sleep(0.005)
+        later = camera.read()
+        assert later is not None and later.t_ns > seen[-1].t_ns
     finally:
         camera.close()
 
@@ -231,7 +257,8 @@ def test_4k_is_scaled_while_decoding(tmp_path: Path) -> None:
     frame = look(camera, lambda seen: bool(seen))[0]
     camera.close()
     assert frame.pixels.shape == (64, 64, 3)
-    assert is_like(frame.pixels[4:28], RED) and is_like(frame.pixels[36:60], GREEN)
+    assert is_like(frame.pixels[16:30], RED) and is_like(frame.pixels[34:48], GREEN)
+    assert (frame.pixels[:14] == 128).all() and (frame.pixels[50:] == 128).all()
 
 
 def test_one_picture_a_second_is_enough(tmp_path: Path) -> None:
@@ -252,7 +279,7 @@ def test_a_damaged_film_shows_what_is_whole(tmp_path: Path) -> None:
     camera.start()
     seen = look(camera, lambda _: camera.ended and not camera.waiting_frames)
     camera.close()
-    assert len(seen) >= 8 and all(is_like(frame.pixels[1:6], RED) for frame in seen[:5])
+    assert len(seen) >= 8 and all(is_like(frame.pixels[3:6], RED) for frame in seen[:5])
     assert all(a.t_ns < b.t_ns for a, b in pairwise(seen))
 
 
@@ -311,7 +338,7 @@ def test_a_picture_is_decoded_upright_and_square() -> None:
     data = jpeg(halves(size=(200, 100)))
     assert decode_picture(data).shape == (100, 200, 3)
     square = decode_picture(data, 50)
-    assert square.shape == (50, 50, 3) and is_like(square[3:22], RED) and is_like(square[28:47], BLUE)
+    assert square.shape == (50, 50, 3) and is_like(square[15:23], RED) and is_like(square[27:35], BLUE)
     exif = b"\xff\xe1\x00\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     upright = decode_picture(data[:2] + exif + data[2:])
     assert upright.shape == (200, 100, 3)  # a quarter clockwise: what was above is on the right
@@ -348,10 +375,12 @@ def test_what_is_no_picture_is_said(tmp_path: Path) -> None:
         read_picture(tmp_path / "nothing.jpg")
 
 
-def test_a_ribbon_is_squeezed() -> None:
-    assert decode_picture(jpeg(halves(size=(4_000, 8))), 64).shape == (64, 64, 3)
+def test_proportions_are_kept_within_bounds() -> None:
+    ribbon = decode_picture(jpeg(halves(size=(4_000, 8))), 64)
+    assert ribbon.shape == (64, 64, 3) and (ribbon != 128).any(axis=2).sum() == 64
     assert decode_picture(jpeg(halves(size=(4_000, 8)))).shape == (3, 1_280, 3)
-    assert Scaler(64)._scaled(8_000, 2) == (1_024, 64)
+    tall = decode_picture(jpeg(halves(size=(8, 16))), 64)
+    assert is_like(tall[2:30, 18:46], RED) and (tall[:, :16] == 128).all() and (tall[:, 48:] == 128).all()
 
 
 def test_no_thread_stays_behind(network: MjpegCamera) -> None:

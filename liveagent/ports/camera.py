@@ -1,4 +1,4 @@
-"""The camera: what it sees, the newest picture only, stamped with when it was taken.
+"""The camera: what it sees, newest first, stamped with when it was taken.
 
 Nothing is lost without a word: pictures that nobody looked at are counted on the next one that somebody does. A camera
 that is unplugged, ends or falls silent is told as lost, looked for again and told as back; one that shows the very same
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 
@@ -25,11 +26,12 @@ from liveagent.video import Pixels, VideoFrame
 RETRY_S = (0.25, 0.5, 1.0, 2.0)
 FREEZE_S = 5.0  # a camera's noise changes some pixel of every picture; a network may be held up for less than this
 CLOSE_S = 1.0
+RING = 8  # a second and a half at 5 pictures a second
 EARLY = 0.3  # of the time between two pictures: so much too early is as good as in time
 
 
 class Camera:
-    """`start` it, then `read()` from anywhere: the newest picture, once; `close` it.
+    """`start` it, then `read` from anywhere: the newest picture, once; `close` it.
 
     source: "camera" (the first there is), "/dev/video0", an address (rtsp, or http with MJPEG or any stream), "screen",
     or a file, which runs at its own pace and ends. fps: how many pictures a second are looked at, at most. size_px: see
@@ -58,8 +60,8 @@ class Camera:
         self._scaler, self._timeout_s = Scaler(size_px), timeout_s
         self._freeze_ns = round(freeze_s * 1e9)
         self._lock = threading.Lock()
-        self._newest: tuple[Pixels, int] | None = None
-        self._unshown = 0  # came since the last that was read, the waiting one not among them
+        self._ring: deque[tuple[Pixels, int, int]] = deque()  # pixels, t_ns, dropped before it
+        self._unshown = 0  # came since the last in the ring
         self._taken_ns: int | None = None  # of the last picture that was looked at
         self._last: Pixels | None = None
         self._changed_ns = 0
@@ -85,7 +87,7 @@ class Camera:
     def waiting_frames(self) -> int:
         """Came, and neither read nor counted on one that was."""
         with self._lock:
-            return self._unshown + (self._newest is not None)
+            return self._unshown + sum(1 + dropped for _, _, dropped in self._ring)
 
     def start(self) -> None:
         """Raises DeviceError, ConfigError or LinkError that says what is missing; may take 10 s to find that out."""
@@ -108,13 +110,16 @@ class Camera:
         if thread is not None:
             thread.join(CLOSE_S)
 
-    def read(self) -> VideoFrame | None:
-        """The newest picture that was not yet read, without waiting."""
+    def read(self, by_ns: int | None = None) -> VideoFrame | None:
+        """The newest picture that was taken by `by_ns` (None: at all) and was not yet read, without waiting.
+
+        Those taken later wait, a few of them: of one whose session is far behind its camera, the oldest that waits.
+        """
         with self._lock:
-            newest, self._newest = self._newest, None
-            dropped = self._unshown
-            if newest is not None:
-                self._unshown = 0
+            dropped, newest = 0, None
+            while self._ring and (by_ns is None or self._ring[0][1] <= by_ns or len(self._ring) == RING):
+                dropped += (newest is not None) + self._ring[0][2]
+                newest = self._ring.popleft()
             still_ns = time.monotonic_ns() - self._changed_ns
             froze = self._watched and not (self.frozen or self.lost) and still_ns > self._freeze_ns
             self.frozen = self.frozen or froze
@@ -235,11 +240,15 @@ class Camera:
     def _put(self, pixels: Pixels, t_ns: int) -> None:
         with self._lock:
             self.received_frames += 1
-            self._unshown += self._newest is not None
             if self._taken_ns is not None and t_ns <= self._taken_ns:  # after a second opening, say
                 t_ns = self._taken_ns + 1
             self._taken_ns = t_ns
-            self._newest = pixels, t_ns
+            dropped, self._unshown = self._unshown, 0
+            if len(self._ring) == RING:  # the oldest gives way, and the next to be read says so
+                lost = 1 + self._ring.popleft()[2]
+                oldest = self._ring.popleft()
+                self._ring.appendleft((oldest[0], oldest[1], oldest[2] + lost))
+            self._ring.append((pixels, t_ns, dropped))
             moved = self._last is None or not np.array_equal(pixels, self._last)
             self._last = pixels
             back = self.lost or (self.frozen and moved)

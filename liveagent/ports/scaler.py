@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from av.video.reformatter import VideoReformatter
 
 MOST_SIDE_PX = 1_280
-MOST_RATIO = 16
+GREY = 128
 MAX_BYTES = 64 << 20  # of a picture file
 
 
 class Scaler:
     """Scales pictures down, in FFmpeg, straight from the decoder's own form: a 4K picture never becomes 25 MB of RGB.
 
-    size_px: the middle square of each picture, as `[size_px, size_px, 3]`. None: the whole picture, at most 1280 px
-    long.
+    size_px: square pictures, `[size_px, size_px, 3]`, the proportions kept and the rest mid-grey, as in `video.resize`.
+    None: no more than the picture, at most 1280 px long.
     """
 
     def __init__(self, size_px: int | None) -> None:
@@ -39,23 +39,18 @@ class Scaler:
             from av.video.reformatter import VideoReformatter
 
             self._reformatter = VideoReformatter()
-        width, height = self._scaled(frame.width, frame.height)
+        most = self._size_px or min(MOST_SIDE_PX, max(frame.width, frame.height))
+        scale = most / max(frame.width, frame.height)
+        width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
         small = self._reformatter.reformat(frame, width, height, "rgb24", interpolation="AREA")
         pixels: Pixels = np.rot90(small.to_ndarray(), _quarter_turns(frame))
-        if self._size_px is not None:
-            top, left = ((n - self._size_px) // 2 for n in pixels.shape[:2])
-            pixels = pixels[top : top + self._size_px, left : left + self._size_px]
-        return np.ascontiguousarray(pixels)
-
-    def _scaled(self, width: int, height: int) -> tuple[int, int]:
-        """Before it is turned and cut. A picture like a ribbon is squeezed rather than made longer and longer."""
-        long, short = max(width, height), min(width, height)
-        if self._size_px is None:
-            long, short = min(long, MOST_SIDE_PX), max(1, round(short * min(1.0, MOST_SIDE_PX / long)))
-        else:
-            long = min(max(self._size_px, round(long * self._size_px / short)), MOST_RATIO * self._size_px)
-            short = self._size_px
-        return (long, short) if width >= height else (short, long)
+        if self._size_px is None or width == height:
+            return np.ascontiguousarray(pixels)
+        whole = np.full((most, most, 3), GREY, np.uint8)
+        high, wide = pixels.shape[:2]
+        top, left = (most - high) // 2, (most - wide) // 2
+        whole[top : top + high, left : left + wide] = pixels
+        return whole
 
 
 def _quarter_turns(frame: Any) -> int:
