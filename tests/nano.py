@@ -24,7 +24,9 @@ def random_nano(seed: int = 0) -> Nano:
     torch.manual_seed(seed)
     pieces = Pieces.load(PIECES)
     ear = Ear(EarConfig(pieces=pieces.ear_vocab, pieces_hash=pieces.hash, width=64, layers=2, stem=8))
-    sizes = {"width": 64, "layers": 2, "hidden": 128, "hear_width": 64, "time_pairs": 4, "sight_width": WIDTH}
-    decoder = Decoder(DecoderConfig(vocab_size=pieces.vocab_size, **sizes))
+    sizes = DecoderConfig(
+        pieces.vocab_size, width=64, layers=2, hidden=128, hear_width=64, time_pairs=4, sight_width=WIDTH
+    )
+    decoder = Decoder(sizes)
     eye = Eye(EyeConfig(VitConfig(width=32, layers=2, heads=2, times=2, stem=4), hidden=32))
     return Nano(ear, decoder, Vad.load(), pieces, f"random-{seed}", eye)

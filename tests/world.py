@@ -18,6 +18,7 @@ from liveagent.journal import to_float, to_int16
 from liveagent.runtime.answer import Out
 from liveagent.runtime.record import Recorder
 from liveagent.runtime.session import SILENT_SAMPLES, Session
+from liveagent.video import VideoFrame
 
 WORD_SAMPLES = 4000
 SILENCE: Samples = np.zeros(TICK_SAMPLES, np.float32)
@@ -26,7 +27,8 @@ SILENCE: Samples = np.zeros(TICK_SAMPLES, np.float32)
 class World:
     """Runs `session` tick by tick. `log` holds (tick, event or action) in order.
 
-    `reference` is what the loudspeaker sounds like, [1280], in each tick in which it plays.
+    `reference` is what the loudspeaker sounds like, [1280], in each tick in which it plays; `camera` gives a tick's
+    picture, or None.
     """
 
     def __init__(
@@ -35,7 +37,9 @@ class World:
         results: Callable[[CallTool], Any] = lambda call: "it is done",
         reference: Samples = SILENT_SAMPLES,
         recorder: Recorder | None = None,
+        camera: Callable[[int], VideoFrame | None] = lambda tick: None,
     ) -> None:
+        self.camera = camera
         self.session, self.results, self.reference, self.recorder = session, results, reference, recorder
         self.index = 0
         self.log: list[tuple[int, Event | Action]] = []
@@ -70,10 +74,11 @@ class World:
         reference = self.reference if self._play() else SILENT_SAMPLES
         inbox, self.inbox = self.inbox, []
         tick = Tick(self.index, to_float(to_int16(samples)), self.now_ns)  # as it is recorded
+        frame = self.camera(self.index)
         self.index += 1
-        out = await self.session.tick(tick, inbox, reference)
+        out = await self.session.tick(tick, inbox, reference, frame)
         if self.recorder is not None:
-            self.recorder.tick(tick, reference, inbox, out)
+            self.recorder.tick(tick, reference, inbox, out, frame)
         self.ticks.append((tick, inbox, out))
         self.tokens += out.tokens
         self.log += [(tick.index, event) for event in (*inbox, *out.events)]

@@ -25,6 +25,7 @@ from liveagent.runtime.work import (
     Append,
     Decode,
     Done,
+    Evict,
     Heard,
     Listen,
     Look,
@@ -214,7 +215,7 @@ class Core:
         pixels = torch.zeros(self.lanes, PICTURE_PX, PICTURE_PX, 3, dtype=torch.uint8)
         for n, job in group.items():
             assert isinstance(job.work, Look)
-            pixels[n] = torch.from_numpy(np.ascontiguousarray(job.work.pixels))
+            pixels[n] = torch.from_numpy(np.array(job.work.pixels))  # a copy: a recorded picture is not writable
         sights = eye.sight(pixels.permute(0, 3, 1, 2)).cpu()
         of = eye.config.vit.patches
         for n, job in group.items():
@@ -251,6 +252,11 @@ class Core:
             self._cache.rewind(n, work.length)
             lane.length, lane.logits = work.length, None
             self._finish(n, Done(work.length))
+            return False
+        if isinstance(work, Evict):
+            self.model.decoder.evict(work.plan, work.first, self._cache, n)
+            lane.length -= work.plan.evicted_tokens
+            self._finish(n, Done(lane.length))
             return False
         if not job.started:
             job.started = True

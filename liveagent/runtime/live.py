@@ -1,4 +1,4 @@
-"""A session in real time: a source of sound, a loudspeaker, a voice, hands, a recorder and whoever looks on.
+"""A session in real time: a source of sound, a camera, a loudspeaker, a voice, hands, a recorder, whoever looks on.
 
 The source is the clock. Each 80 ms of it takes the inbox along into one tick; what the tick decides is obeyed at once.
 Reports of the loudspeaker, of tools and of the keyboard only ever enter through the inbox.
@@ -31,10 +31,12 @@ from liveagent.event import AudioHeard, Event, GapMarked, Inbox, LagNoted, Noted
 from liveagent.journal import to_float, to_int16
 from liveagent.runtime.answer import Out
 from liveagent.runtime.hands import Hands
+from liveagent.runtime.looking import small
 from liveagent.runtime.record import Recorder
 from liveagent.runtime.session import SILENT_SAMPLES, Session
 from liveagent.runtime.viewer import Viewer
 from liveagent.runtime.voicer import Voicer
+from liveagent.video import VideoFrame
 
 INBOX_EVENTS = 256
 LATE_NS = 2 * TICK_NS
@@ -70,7 +72,8 @@ class Loudspeaker(Protocol):
 
 
 class Live:
-    """Runs one session until its source ends. `view` is told every event and action, in order."""
+    """Runs one session until its source ends. `view` is told every event and action, in order. `camera` gives the
+    newest picture that was taken by a time and was not given before, or None."""
 
     def __init__(
         self,
@@ -81,7 +84,11 @@ class Live:
         recorder: Recorder | None,
         view: Callable[[Event | Action], None],
         real_time: bool = True,
+        camera: Callable[[int], VideoFrame | None] | None = None,
     ) -> None:
+        self.camera = camera
+        self.pictures_dropped = 0
+        """How many pictures nobody looked at, since the last that somebody did (LAW 3)."""
         self.session, self.speaker, self.recorder, self.view = session, speaker, recorder, Viewer(view)
         self.real_time = real_time
         self.chunker = Chunker()
@@ -130,10 +137,11 @@ class Live:
         if tick.gap_samples:
             start = tick.index * TICK_SAMPLES
             inbox.append(GapMarked(tick.t_ns, start, tick.gap_samples, "lost"))
-        out = await self.session.tick(tick, inbox, reference)
+        frame = self._frame()
+        out = await self.session.tick(tick, inbox, reference, frame)
         if self.recorder is not None:
             try:
-                self.recorder.tick(tick, reference, inbox, out)
+                self.recorder.tick(tick, reference, inbox, out, frame)
             except LiveAgentError as error:  # once: a broken recorder keeps quiet
                 self.view(Noted(self._tick_ns, "recording_stopped", str(error)))
         for event in (*inbox, *out.events):
@@ -144,6 +152,17 @@ class Live:
             self.view(action)
         self._mind_lag(tick)
         return out
+
+    def _frame(self) -> VideoFrame | None:
+        """The picture for this tick, as small as it is seen, and recorded."""
+        frame = self.camera(self._tick_ns) if self.camera is not None else None
+        if frame is None:
+            return None
+        if self.recorder is not None and not self.recorder.takes_picture:
+            self.pictures_dropped += 1 + frame.dropped
+            return None
+        dropped, self.pictures_dropped = self.pictures_dropped + frame.dropped, 0
+        return small(VideoFrame(frame.pixels, frame.t_ns, dropped))
 
     def _mind_lag(self, tick: Tick) -> None:
         self.lag_ns = self.now_ns() - self._tick_ns

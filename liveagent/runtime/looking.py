@@ -65,7 +65,8 @@ class Looking:
         self.kept: Sight | None = None
         """What it said of the one that was kept last."""
         self._pixels: Pixels | None = None
-        self._t_ns = 0
+        self.t_ns = 0
+        """When the newest picture was taken."""
         self._new = False  # a picture came since it was last asked whether it is worth keeping
 
     @property
@@ -80,21 +81,21 @@ class Looking:
         if change.count:
             patches = None if change.full else change.patches
             self.sight = (await self._lane.see(frame.pixels, patches)).sight
-        self._pixels, self._t_ns, self._new = frame.pixels, frame.t_ns, True
+        self._pixels, self.t_ns, self._new = frame.pixels, frame.t_ns, True
         return FrameSeen(frame.t_ns, change.full, change.reason, change.count, len(change.patches), frame.dropped)
 
     def news(self) -> Why | None:
         """Whether the newest picture is worth keeping; then `keep` it. Asked only when there is room for it: what came
         in between is forgotten, the newest counts."""
         self._new = False
-        return self._news.feed(self.sight, self._t_ns) if self.sight is not None else None
+        return self._news.feed(self.sight, self.t_ns) if self.sight is not None else None
 
     def late_news(self) -> Why | None:
         """As `news`, in front of a question: what is there now counts, even if it has not been so for long."""
         if self.sight is None or self.sight is self.kept:
             return None
         self._new = False
-        return self._news.ask(self.sight, self._t_ns)
+        return self._news.ask(self.sight, self.t_ns)
 
     async def keep(self, why: Why) -> PictureKept:
         """Put the newest picture into the cache, at its end."""
@@ -103,7 +104,7 @@ class Looking:
         cells = kept_cells(self.sight, self.prune)
         sights = Sights(self.sight[cells], np.array(cells, np.int64))
         ids = self._model.template.picture(len(cells))
-        await self._context.add("picture", ids, self._t_ns, sights=sights)
+        await self._context.add("picture", ids, self.t_ns, sights=sights)
         span = self._context.ledger.spans[-1]
         thumbnail = base64.b64encode(resize(self._pixels, THUMBNAIL_PX, THUMBNAIL_PX).tobytes()).decode()
-        return PictureKept(self._t_ns, span.id, len(ids), why, named(self.sight), thumbnail)
+        return PictureKept(self.t_ns, span.id, len(ids), why, named(self.sight), thumbnail)

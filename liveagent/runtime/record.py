@@ -1,8 +1,9 @@
 """Recording a session, and what a recording must say so that it can be replayed.
 
-Per tick: what the microphone gave (int16), what the loudspeaker played if anything, the inbox, then what the session
-decided: its actions and the tokens it chose. Only the first three are input; the rest is what `replay --check`
-compares. A thread of the recorder's writes, so that a slow disk slows no tick; what waits for it is bounded.
+Per tick: what the microphone gave (int16), what the loudspeaker played if anything, the picture that was looked at if
+there was one, the inbox, then what the session decided: its actions and the tokens it chose. Only the first four are
+input; the rest is what `replay --check` compares. A thread of the recorder's writes, so that a slow disk slows no tick;
+what waits for it is bounded, and so is what pictures may take of it.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from liveagent.agent import Agent
 from liveagent.audio import Samples, Tick
 from liveagent.errors import DeviceError, LiveAgentError
 from liveagent.event import Inbox
+from liveagent.film import Film
 from liveagent.journal import Header, JournalWriter, to_int16
 from liveagent.jsonform import Json
 from liveagent.runtime.answer import Out
+from liveagent.video import VideoFrame
 
 if TYPE_CHECKING:
     from liveagent.nn.nano import Nano
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
 
 LIMIT_BYTES = 4 << 20
 """What may wait for the disk: a minute and a half of sound."""
+PICTURE_TICK_BYTES = 16 << 10
+"""What pictures may take a tick, on average of the last seconds: 200 kB a second, eight noisy pictures of 128 px."""
+PICTURE_SAVED_BYTES = 1 << 20
 CLOSE_S = 10.0
 HEARS = ("silero-vad", "pocketsphinx")
 """Packages whose own weights decide what is heard."""
@@ -109,6 +115,8 @@ class Recorder:
         self._journal = JournalWriter(header, limit_bytes)
         self._news = threading.Condition()
         self._closing = False
+        self._film = Film()
+        self._saved_bytes = PICTURE_SAVED_BYTES  # what pictures may take now; below nothing none is taken
         self._broken = False  # a tick is missing: never closed as if it were whole
         self._error: OSError | None = None
         try:
@@ -123,7 +131,14 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
-    def tick(self, tick: Tick, reference: Samples, inbox: Sequence[Inbox], out: Out) -> None:
+    @property
+    def takes_picture(self) -> bool:
+        """Whether the next tick may have a picture. If not, the session must not see it either."""
+        return self._saved_bytes > 0 or self._broken
+
+    def tick(
+        self, tick: Tick, reference: Samples, inbox: Sequence[Inbox], out: Out, frame: VideoFrame | None = None
+    ) -> None:
         """Keep one tick; it is on its way to the disk when this returns. After an error it does nothing."""
         with self._news:
             if self._broken or self._closing:
@@ -131,7 +146,7 @@ class Recorder:
             try:
                 if self._error is not None:
                     raise self._stopped(self._error)
-                self._append(tick, reference, inbox, out)
+                self._append(tick, reference, inbox, out, frame)
             except LiveAgentError:
                 self._broken = True
                 raise
@@ -164,11 +179,18 @@ class Recorder:
     def _stopped(self, error: OSError) -> DeviceError:
         return DeviceError(f"recording to {self.path} stopped: {error.strerror}; its beginning is kept")
 
-    def _append(self, tick: Tick, reference: Samples, inbox: Sequence[Inbox], out: Out) -> None:
+    def _append(
+        self, tick: Tick, reference: Samples, inbox: Sequence[Inbox], out: Out, frame: VideoFrame | None
+    ) -> None:
         journal = self._journal
         journal.audio(tick.index, to_int16(tick.samples))
         if len(reference):
             journal.audio(tick.index, to_int16(reference))
+        self._saved_bytes = min(self._saved_bytes + PICTURE_TICK_BYTES, PICTURE_SAVED_BYTES)
+        if frame is not None:
+            payload = self._film.write(frame)
+            self._saved_bytes -= len(payload)
+            journal.picture(tick.index, payload)
         for event in inbox:
             journal.event(tick.index, event)
         for action in out.actions:

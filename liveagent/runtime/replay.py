@@ -17,12 +17,14 @@ from liveagent.agent import Agent
 from liveagent.audio import Samples, Tick
 from liveagent.errors import ConfigError, ProtocolError
 from liveagent.event import Event, Inbox
+from liveagent.film import Film
 from liveagent.journal import Header, Recording, read
 from liveagent.jsonform import Json
 from liveagent.manners import Manners
 from liveagent.runtime.answer import Out
 from liveagent.runtime.record import header_of
 from liveagent.runtime.session import SILENT_SAMPLES, Session, SessionConfig
+from liveagent.video import VideoFrame
 
 if TYPE_CHECKING:
     from liveagent.nn.nano import Nano
@@ -39,6 +41,7 @@ class RecordedTick:
 
     tick: Tick
     reference: Samples = field(default_factory=lambda: SILENT_SAMPLES)
+    frame: VideoFrame | None = None
     inbox: list[Inbox] = field(default_factory=list)
     out: Out = field(default_factory=Out)
 
@@ -72,12 +75,15 @@ class Report:
 
 def ticks_of(recording: Recording) -> Iterator[RecordedTick]:
     """The recording, tick by tick. A last tick that is not whole is left out. ProtocolError for damaged records."""
-    at, sounds, inbox, out = -1, list[Samples](), list[Inbox](), Out()
+    at, sounds, frame, inbox, out = -1, list[Samples](), None, list[Inbox](), Out()
+    film = Film()
     for record in recording.records:
         if record.tick != at:
-            at, sounds, inbox, out = record.tick, [], [], Out()
+            at, sounds, frame, inbox, out = record.tick, [], None, [], Out()
         if record.kind == "audio":
             sounds.append(record.samples)
+        elif record.kind == "picture":
+            frame = film.read(record.payload)
         elif record.kind == "event":
             inbox.append(record.event)  # type: ignore[arg-type]  # only the inbox is recorded
         elif record.kind == "action":
@@ -92,7 +98,7 @@ def ticks_of(recording: Recording) -> Iterator[RecordedTick]:
             if not isinstance(t_ns, int) or not isinstance(gap, int):
                 raise ProtocolError(f"recording: tick {at} has no time")
             tick = Tick(at, sounds[0], t_ns, gap)
-            yield RecordedTick(tick, sounds[1] if len(sounds) > 1 else SILENT_SAMPLES, inbox, out)
+            yield RecordedTick(tick, sounds[1] if len(sounds) > 1 else SILENT_SAMPLES, frame, inbox, out)
 
 
 def config_of(header: Header) -> SessionConfig:
@@ -146,7 +152,7 @@ async def run(session: Session, recording: Recording) -> Report:
     tokens = count = 0
     for each in ticks_of(recording):
         try:
-            out = await session.tick(each.tick, each.inbox, each.reference)
+            out = await session.tick(each.tick, each.inbox, each.reference, each.frame)
         except ProtocolError:
             if difference is None:
                 raise

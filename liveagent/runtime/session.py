@@ -29,6 +29,7 @@ from liveagent.event import (
     Inbox,
     Interrupted,
     Noted,
+    PicturesEvicted,
     ReplyEnded,
     Resumed,
     SamplesPlayed,
@@ -151,23 +152,45 @@ class Session:
         self.lane.close()
         self.listener.close()
 
-    async def tick(self, tick: Tick, inbox: Sequence[Inbox] = (), reference: Samples = SILENT_SAMPLES) -> Out:
-        """One step. `reference`: what the loudspeaker played during this tick, for the echo gate; empty when silent."""
+    async def tick(
+        self,
+        tick: Tick,
+        inbox: Sequence[Inbox] = (),
+        reference: Samples = SILENT_SAMPLES,
+        frame: VideoFrame | None = None,
+    ) -> Out:
+        """One step. `reference`: what the loudspeaker played during this tick, for the echo gate; empty when silent.
+        `frame`: the newest picture, if there is a new one."""
         self._out = self.answer.out = Out()
         if self._origin_ns is None:
             self._origin_ns = tick.t_ns
         self._now_ns = tick.t_ns + TICK_NS
+        self.context.now_s = tick.index * TICK_NS / 1e9
+        if frame is not None:
+            await self._look(frame)  # first: what is asked in this tick is answered from this picture
         for event in inbox:
             await self._take(event)
         await self._listen(tick, reference)
+        await self._remember()
         await self._prefill()
         await self.watcher.ask(self._now_ns)
         await self._speak_up()
         await self._speak()
-        if not self.user.open and self.turns.phase == "idle" and await self.context.trim():
-            self._note(Noted(self._now_ns, "evicted", "older turns left the cache"))
+        if not self.user.open and self.turns.phase == "idle":
+            await self._trim()
         self._note(self.context.state(self._now_ns))
         return self._out
+
+    async def _trim(self) -> None:
+        before = self.context.ledger.of_kind("picture")
+        if not await self.context.trim():
+            return
+        self._note(Noted(self._now_ns, "evicted", "older turns left the cache"))
+        held = {span.id for span in self.context.ledger.of_kind("picture")}
+        gone = [span for span in before if span.id not in held]
+        if gone:
+            tokens = sum(span.length for span in gone)
+            self._note(PicturesEvicted(self._now_ns, tuple(span.id for span in gone), tokens))
 
     # --- what came in
 
@@ -244,13 +267,17 @@ class Session:
         self._waited = self._waited + 1 if self.answer.pending else 0
         if 0 < self._waited <= CALL_WAIT_TICKS:
             return
-        await self._keep(looking.news())
+        why = looking.news()
+        if why is not None:
+            await self._keep(looking, why)
+        else:
+            self.watcher.tick(looking.t_ns)
 
-    async def _keep(self, why: Why | None) -> None:
-        if why is None or self.looking is None:
-            return
+    async def _keep(self, looking: Looking, why: Why) -> None:
         begun = await self.user.step_aside()
-        self._note(await self.looking.keep(why))
+        kept = await looking.keep(why)
+        self._note(kept)
+        self.watcher.seen(kept.t_ns, kept.sees)
         await self.user.step_back(begun, self._now_ns)
 
     # --- listening
@@ -382,8 +409,8 @@ class Session:
         await self._finish_decoding()
         if (reply := self.answer.reply) is not None:  # a new turn is answered: nothing of the old answer sounds on
             await self._stop_playback(StopPlayback(reply.utterance, "typed" if kind == "text" else "barge_in"), True)
-        if self.looking is not None:
-            await self._keep(self.looking.late_news())
+        if self.looking is not None and (why := self.looking.late_news()) is not None:
+            await self._keep(self.looking, why)
         pieces, soft = (understood.pieces, understood.soft) if understood is not None else ((), None)
         done = await self.user.close(words, kind, self._now_ns, pieces, soft)
         if self._latency is not None:
