@@ -44,13 +44,13 @@ def with_one_more(rng: random.Random, scene: Scene, colour: int | None = None, s
 
 
 def random_scene(rng: random.Random, most: int = MOST) -> list[Thing]:
-    """None to `most` things, as often of each number; in half of them many have one colour or one shape."""
+    """None to `most` things, as often of each number; in two of three scenes many have one colour or one shape."""
     count = rng.randint(0, most)
     colour, shape = rng.randrange(len(COLOURS)), rng.randrange(len(SHAPES))
-    theme = rng.choice(["", "", "colour", "shape"])
+    theme, often = rng.choice(["", "colour", "shape"]), rng.choice([0.75, 1.0])
     scene: list[Thing] = []
     for _ in range(count):
-        alike = rng.random() < 0.85
+        alike = rng.random() < often
         scene = with_one_more(
             rng, scene, colour if theme == "colour" and alike else None, shape if theme == "shape" and alike else None
         )
@@ -192,8 +192,10 @@ class Pools:
 
 
 def kept_cells(rng: random.Random, sight: Sight, prune: float) -> list[int]:
-    """Cells that stay in a picture; of those that are surely empty, the share `prune` goes."""
-    return [i for i in range(CELLS) if sight[i, 0] < 0.9 or rng.random() >= prune]
+    """Cells that stay in a picture; of those that are surely empty, the share `prune` goes. A picture of something else
+    than the table keeps one that says so."""
+    cells = [i for i in range(CELLS) if sight[i, 0] < 0.9 or rng.random() >= prune]
+    return cells or ([0] if sight[0, OTHER] > 0.5 else [])
 
 
 def past_ages(rng: random.Random, length_s: float, most: int) -> list[float]:

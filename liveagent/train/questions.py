@@ -65,7 +65,7 @@ class Asker:
         """Whether this answer is not ahead of the rarest; counts it if so. `answers`: how many there are."""
         counter = self.given.setdefault(kind, Counter())
         least = min(counter.values()) if len(counter) == answers else 0
-        if counter[answer] > least + 1:
+        if counter[answer] > least + 2:
             return False
         counter[answer] += 1
         return True
@@ -79,10 +79,13 @@ class Asker:
 
     def now(self, scene: Scene) -> Asked | None:
         """A question about a scene; None when this draw would not be fair."""
-        kinds = {"colour": 14, "shape": 14, "count": 20, "where": 16, "exists": 16, "list": 9, "left": 4, "right": 4,
-                 "beside": 4}  # fmt: skip
-        kind = self.rng.choices(list(kinds), list(kinds.values()))[0]
-        return self.about(kind, scene)
+        kinds = {"colour": 16, "shape": 16, "count": 30, "where": 15, "exists": 13, "list": 12, "left": 5, "right": 5,
+                 "beside": 5}  # fmt: skip
+        for kind in self.rng.choices(list(kinds), list(kinds.values()), k=3):
+            asked = self.about(kind, scene)
+            if asked is not None:
+                return asked
+        return None
 
     def about(self, kind: str, scene: Scene, ago: str = "") -> Asked | None:
         """A question of one kind; `then_` kinds are about a scene of the past."""
@@ -96,8 +99,9 @@ class Asker:
         single = [t for t in scene if len(matching(scene, None, t[1])) == 1]
         if not single:
             return None
-        thing = self.rng.choice(single)
-        if not self.fair(kind, thing[0], len(COLOURS)):
+        colour = self.rarest(kind, [t[0] for t in single])
+        thing = next(t for t in single if t[0] == colour)
+        if not self.fair(kind, colour, len(COLOURS)):
             return None
         words = self.words(kind, x=SHAPES[thing[1]], ago=ago)
         return Asked(kind, words, f"It {'was' if ago else 'is'} {COLOURS[thing[0]]}.")
@@ -108,8 +112,9 @@ class Asker:
         single = [t for t in scene if len(matching(scene, t[0], None)) == 1]
         if not single:
             return None
-        thing = self.rng.choice(single)
-        if not self.fair(kind, thing[1], len(SHAPES)):
+        shape = self.rarest(kind, [t[1] for t in single])
+        thing = next(t for t in single if t[1] == shape)
+        if not self.fair(kind, shape, len(SHAPES)):
             return None
         name = COLOURS[thing[0]]
         words = self.words(kind, x=f"{name} {self.rng.choice(['thing', 'thing', 'one', 'object'])}", c=name, ago=ago)
@@ -126,7 +131,7 @@ class Asker:
         return Asked("absent", words, f"There was no {name}." if ago else f"I can't see {with_article(name)}.")
 
     def _count(self, kind: str, scene: Scene, ago: str) -> Asked | None:
-        what = self.rng.choice(["all", "all", "colour", "shape", "shape", "both"])
+        what = self.rng.choice(["all", "all", "colour", "colour", "shape", "shape", "both"])
         if what == "all":
             asked: list[tuple[int | None, int | None]] = [(None, None)]
         elif what == "both":
@@ -134,7 +139,7 @@ class Asker:
         else:
             asked = [(c, None) for c in range(len(COLOURS))] if what == "colour" else [
                 (None, s) for s in range(len(SHAPES))]  # fmt: skip
-        by_count: dict[int, list[tuple[int | None, int | None]]] = {}
+        by_count: dict[Hashable, list[tuple[int | None, int | None]]] = {}
         for c, s in asked:
             by_count.setdefault(len(matching(scene, c, s)), []).append((c, s))
         count = self.rarest((kind, what), list(by_count))
@@ -156,9 +161,9 @@ class Asker:
         places = [(t, name) for t, name in self.named(scene) if side_of(t[2]) is not None]
         if not places:
             return None
-        thing, name = self.rng.choice(places)
-        side = side_of(thing[2])
-        assert side is not None
+        side = self.rarest(kind, [side_of(t[2]) for t, _ in places])
+        assert isinstance(side, int)
+        name = self.rng.choice([name for t, name in places if side_of(t[2]) == side])
         if not self.fair(kind, side, len(SIDES)):
             return None
         be = "was" if ago else "is"
@@ -247,9 +252,12 @@ class Asker:
 
     def then(self, scene: Scene, seconds: int) -> Asked | None:
         """A question about the scene that stood so many seconds ago."""
-        kinds = {"then_list": 34, "then_exists": 24, "then_colour": 14, "then_count": 16, "then_where": 12}
-        kind = self.rng.choices(list(kinds), list(kinds.values()))[0]
-        return self.about(kind, scene, self.ago(seconds))
+        kinds = {"then_list": 34, "then_exists": 20, "then_colour": 16, "then_count": 16, "then_where": 14}
+        for kind in self.rng.choices(list(kinds), list(kinds.values()), k=2):
+            asked = self.about(kind, scene, self.ago(seconds))
+            if asked is not None:
+                return asked
+        return None
 
     def forgotten(self, seconds: int) -> Asked:
         """A question about a time from which no picture is kept."""
