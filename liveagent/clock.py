@@ -18,6 +18,7 @@ MOST_DRIFT = 1e-3  # no crystal is off by more; times that are were made up from
 WILD = 5e-3  # what even a few seconds can tell from jitter
 LEAP_NS = 200_000_000
 LATE_NS = 500_000_000
+EARLY = 0.3  # of the time between two pictures: so much too early is as good as in time
 LEAST_STEP_S = 1e-6
 MOST_STEP_S = 60.0  # a file whose times leap further has damaged times
 
@@ -204,3 +205,17 @@ class Timeline:
                 self._moved_s = at - time_s
         self._last_s = at
         return at
+
+
+class Pace:
+    """Which pictures are looked at, so that it is at most one each `step_ns` in the long run."""
+
+    def __init__(self, step_ns: int) -> None:
+        self._step_ns = step_ns
+        self._next_ns: int | None = None
+
+    def is_due(self, t_ns: int) -> bool:
+        return self._next_ns is None or t_ns >= self._next_ns - EARLY * self._step_ns
+
+    def take(self, t_ns: int) -> None:
+        self._next_ns = max(t_ns, self._next_ns or t_ns) + self._step_ns

@@ -15,7 +15,7 @@ from contextlib import closing
 
 import numpy as np
 
-from liveagent.clock import ClockFit, Timeline
+from liveagent.clock import ClockFit, Pace, Timeline
 from liveagent.errors import ConfigError, LiveAgentError
 from liveagent.event import CameraFroze, DeviceBack, DeviceLost
 from liveagent.ports.scaler import Scaler
@@ -27,7 +27,6 @@ RETRY_S = (0.25, 0.5, 1.0, 2.0)
 FREEZE_S = 5.0  # a camera's noise changes some pixel of every picture; a network may be held up for less than this
 CLOSE_S = 1.0
 RING = 8  # a second and a half at 5 pictures a second
-EARLY = 0.3  # of the time between two pictures: so much too early is as good as in time
 
 
 class Camera:
@@ -190,7 +189,7 @@ class Camera:
 
     def _live(self, track: VideoTrack) -> None:
         """All pictures are counted and tell their clock; only those that are due are decoded, where that can be."""
-        pace = _Pace(self._step_ns)
+        pace = Pace(self._step_ns)
         for packet, arrived_ns in track.packets():
             if self._closing.is_set():
                 return
@@ -217,7 +216,7 @@ class Camera:
         assert self._start_ns is not None
         begin_ns = time.monotonic_ns()
         line = Timeline(track.step_s)
-        pace = _Pace(self._step_ns)
+        pace = Pace(self._step_ns)
         for packet, _ in track.packets():
             for frame in track.decode(packet):
                 at_ns = round(line.feed(track.time_s(frame)) * 1e9)
@@ -259,17 +258,3 @@ class Camera:
                 self._changed_ns, self._watched = time.monotonic_ns(), self._noisy
         if back:
             self._on_event(DeviceBack(time.monotonic_ns(), self.name))
-
-
-class _Pace:
-    """Which pictures are looked at, so that it is at most one each `step_ns` in the long run."""
-
-    def __init__(self, step_ns: int) -> None:
-        self._step_ns = step_ns
-        self._next_ns: int | None = None
-
-    def is_due(self, t_ns: int) -> bool:
-        return self._next_ns is None or t_ns >= self._next_ns - EARLY * self._step_ns
-
-    def take(self, t_ns: int) -> None:
-        self._next_ns = max(t_ns, self._next_ns or t_ns) + self._step_ns

@@ -133,6 +133,11 @@ class VideoTrack:
         sound = self._container.streams.audio
         return (_start_s(sound[0]) or 0.0) if sound else None
 
+    @property
+    def length_s(self) -> float:
+        """As its header says; 0 when it does not."""
+        return max(0.0, (self._container.duration or 0) / 1e6)
+
     def close(self) -> None:
         self._container.close()
 
