@@ -108,7 +108,11 @@ def losses(logits: Tensor, sight: Tensor, weight: Tensor) -> dict[str, Tensor]:
     """The parts of the loss: `logits` and `sight` `[B, 16, 20]`, `weight` `[B]` of whether it is a table."""
     there = 1 - sight[..., 0]
     total = there.sum().clamp_min(1)
-    parts = {"count": -(sight[..., COUNT] * logits[..., COUNT].log_softmax(-1)).sum(-1).mean()}
+    log_count = logits[..., COUNT].log_softmax(-1)
+    parts = {"count": (-(sight[..., COUNT] * log_count).sum(-1) * (1 + 2 * sight[..., 2])).mean()}
+    more = log_count.exp() - sight[..., COUNT]
+    many = (more[..., 1] + 2 * more[..., 2]).sum(dim=1)  # so that cells agree about a thing between them
+    parts["sum"] = fn.huber_loss(many, torch.zeros_like(many), delta=0.5)
     for name, part in (("colour", COLOUR), ("shape", SHAPE)):
         parts[name] = (-(sight[..., part] * logits[..., part].log_softmax(-1)).sum(-1) * there).sum() / total
     place = fn.huber_loss(logits[..., PLACE].tanh(), sight[..., PLACE], reduction="none", delta=0.2).sum(-1)
@@ -118,7 +122,7 @@ def losses(logits: Tensor, sight: Tensor, weight: Tensor) -> dict[str, Tensor]:
     return parts
 
 
-SHARES = {"count": 4.0, "colour": 1.0, "shape": 1.0, "place": 2.0, "other": 1.0, "patch": 0.5}
+SHARES = {"count": 4.0, "sum": 0.6, "colour": 1.0, "shape": 1.0, "place": 2.0, "other": 1.0, "patch": 0.5}
 """What each part counts in the whole."""
 
 
