@@ -170,14 +170,11 @@ class WatchFailed:
 @dataclass(frozen=True, slots=True)
 class Forgotten:
     """From here on nothing of what came in from `since_ns` up to `until_ns` is known, nor of what was answered to it.
-    What it was is not said. `utterances`, `calls`: how many of each were in it, so that later ones keep their numbers.
-    """
+    What it was is not said."""
 
     t_ns: int
     since_ns: int
     until_ns: int
-    utterances: int = 0
-    calls: int = 0
 
 
 @dataclass(frozen=True, slots=True)

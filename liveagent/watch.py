@@ -150,6 +150,7 @@ class Watching:
     watch: Watch
     state: WatchState = field(default_factory=WatchState)
     by_user: bool = False
+    set_ns: int = 0
 
     @property
     def over(self) -> bool:

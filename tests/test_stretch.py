@@ -160,8 +160,8 @@ def test_exchanges_are_noticed_with_what_came_shortly_before() -> None:
         busy = 20 <= tick < 24 or 26 <= tick < 40
         exchanges.feed(tick * TICK_NS, (tick + 1) * TICK_NS, busy)
     first, second = exchanges.past
-    assert first == Stretch(20 * TICK_NS - S, 25 * TICK_NS)
-    assert second == Stretch(25 * TICK_NS, 41 * TICK_NS)  # not into the one before
+    assert first == Stretch(20 * TICK_NS - S, 26 * TICK_NS)
+    assert second == Stretch(26 * TICK_NS, 41 * TICK_NS + S // 2)  # not into the one before
 
 
 def test_what_is_still_known_survives_the_file_to_the_bit() -> None:

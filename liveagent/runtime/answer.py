@@ -15,8 +15,8 @@ from liveagent.action import Action, CallTool, Say
 from liveagent.agent import Agent
 from liveagent.automaton import Parse
 from liveagent.errors import ToolError
-from liveagent.event import DecidedBy, Event, Noted, ReplyStarted, ToolCalled
-from liveagent.jsonform import check_json
+from liveagent.event import DecidedBy, Event, Forgotten, Noted, ReplyStarted, ToolCalled
+from liveagent.jsonform import Json, check_json
 from liveagent.ledger import Span
 from liveagent.runtime.context import Context
 from liveagent.runtime.reply import Reply
@@ -49,6 +49,8 @@ class Out:
     actions: list[Action] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
+    forgotten: list[tuple[Forgotten, Json]] = field(default_factory=list)
+    """What was forgotten in this tick, and what is still known: for the recording."""
 
 
 class Answer:
@@ -61,8 +63,14 @@ class Answer:
         self.out = Out()
         self.first_token_steps: list[int] = []
         self._asked: Parse | None = None  # a call that waits for the user's yes
-        self._calls = 0
-        self._utterances = 0
+        self.calls = 0
+        self.utterances = 0
+
+    def restore(self, utterances: int, calls: int) -> None:
+        """Nothing is open or asked; count on from here."""
+        self.reply, self._asked = None, None
+        self.pending.clear()
+        self.utterances, self.calls = utterances, calls
 
     async def decide(self, words: str, steps: int, logp: Sequence[float], t_ns: int, heard: bool = False) -> None:
         """The user's turn has just been closed by `<end> <agent>`; `logp` are those of `<call>` and `<say>` there.
@@ -138,9 +146,9 @@ class Answer:
         self._start(t_ns)
 
     def _start(self, t_ns: int) -> Reply:
-        self._utterances += 1
-        self.reply = Reply.open(self._utterances, self.context.end)
-        self.out.events.append(ReplyStarted(t_ns, self._utterances))
+        self.utterances += 1
+        self.reply = Reply.open(self.utterances, self.context.end)
+        self.out.events.append(ReplyStarted(t_ns, self.utterances))
         return self.reply
 
     def _say(self, say: Say | None) -> None:
@@ -183,8 +191,8 @@ class Answer:
         await self.say(f"Shall I? Say yes or no: {', '.join(what)}.", t_ns)
 
     def _send(self, name: str, args: dict[str, Any], by: DecidedBy, t_ns: int) -> None:
-        self._calls += 1
-        call_id = f"call_{self._calls}"
+        self.calls += 1
+        call_id = f"call_{self.calls}"
         plain = {key: check_json(value, name) for key, value in args.items()}
         self.pending[call_id] = Pending(call_id, name, self.context.ledger.spans[-1])
         deadline_ms = int(self.agent.tool(name).timeout_s * 1000)

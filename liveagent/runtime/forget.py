@@ -15,18 +15,19 @@ from typing import Any, get_args
 
 import numpy as np
 
-from liveagent.errors import ProtocolError
+from liveagent.errors import ConfigError, ProtocolError
 from liveagent.jsonform import Json
-from liveagent.ledger import Kind, Span, SpanWord
+from liveagent.ledger import Kind, Ledger, Span, SpanWord
 from liveagent.runtime.context import Kept, Token
 from liveagent.runtime.work import Sights, Soft
-from liveagent.stretch import Stretch
+from liveagent.stretch import Stretch, asked_to_forget
 
 EXCHANGES = 4096
 LEAD_NS = 1_000_000_000
-"""How long before a voice was noticed it may have begun."""
+"""How long before a voice was noticed, or a picture kept, it may have begun."""
 TAIL_NS = 500_000_000
 """How long a reply may sound on in the room."""
+AGREED = "All right, that is forgotten."
 
 
 class Exchanges:
@@ -39,16 +40,66 @@ class Exchanges:
     def feed(self, tick_ns: int, end_ns: int, busy: bool) -> None:
         """The tick from `tick_ns` to `end_ns` has been lived through; `busy`: something is open after it."""
         if busy and self._since_ns is None:
-            earliest = self.past[-1].until_ns if self.past else tick_ns - LEAD_NS
-            self._since_ns = min(tick_ns, max(tick_ns - LEAD_NS, earliest))
+            self._since_ns = tick_ns - LEAD_NS
+            if self.past and self.past[-1].until_ns > self._since_ns:
+                before = self.past.pop()
+                self.past.append(Stretch(before.since_ns, min(before.until_ns, tick_ns)))
+                self._since_ns = self.past[-1].until_ns
         elif not busy and self._since_ns is not None:
-            self.past.append(Stretch(self._since_ns, end_ns))
+            self.past.append(Stretch(self._since_ns, end_ns + TAIL_NS))
             self._since_ns = None
 
     def once(self, tick_ns: int, end_ns: int) -> None:
         """Something was opened and closed again within this tick."""
-        if self._since_ns is None:
-            self.past.append(Stretch(tick_ns, end_ns))
+        self.feed(tick_ns, tick_ns, True)
+        self.feed(tick_ns, end_ns, False)
+
+
+class Forgetting:
+    """What a session is to forget as soon as nothing is open."""
+
+    def __init__(self) -> None:
+        self.exchanges = Exchanges()
+        self._asked: list[tuple[int, int | None]] = []
+
+    def hear(self, words: str, now_ns: int) -> str | None:
+        """Take in what a user wants forgotten, and what to answer; None when these words want nothing forgotten. Their
+        own exchange goes along."""
+        seconds = asked_to_forget(words)
+        if seconds is None:
+            return None
+        if seconds == 0.0:
+            since_ns = self.exchanges.past[-1].since_ns if self.exchanges.past else now_ns
+        else:
+            since_ns = 0 if seconds == float("inf") else now_ns - round(seconds * 1e9)
+        self._asked.append((since_ns, None))
+        return AGREED
+
+    def ask(self, what: int | tuple[int, int], ledger: Ledger) -> None:
+        """A span's id, or from when to when. ConfigError for a span that is not held, and for a time that runs back."""
+        if isinstance(what, tuple):
+            since_ns, until_ns = what
+            if not since_ns < until_ns:
+                raise ConfigError(f"forget from {since_ns} to {until_ns}: the second must be later")
+            self._asked.append((since_ns, until_ns))
+            return
+        span = next((each for each in ledger.spans if each.id == what and not each.pinned), None)
+        if span is None:
+            raise ConfigError(f"there is no span {what} to forget; it may have left the cache: give its times")
+        if span.kind != "picture":
+            self._asked.append((span.t_ns, span.t_ns + 1))
+            return
+        later = [each.t_ns for each in ledger.of_kind("picture") if each.t_ns > span.t_ns]
+        self._asked.append((span.t_ns - LEAD_NS, min(later) if later else None))  # so long the camera showed this
+
+    def due(self, now_ns: int) -> list[Stretch]:
+        """What is to be forgotten now, with every exchange that it touches; each is said once."""
+        asked, self._asked = self._asked, []
+        found = []
+        for since_ns, until_ns in asked:
+            wide = Stretch(since_ns, now_ns if until_ns is None else min(until_ns, now_ns)).widened(self.exchanges.past)
+            found.append(Stretch(wide.since_ns, min(wide.until_ns, now_ns)))
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ import numpy as np
 from liveagent.action import Duck, Freeze, Halt, Note, Resume, StopPlayback
 from liveagent.agent import Agent
 from liveagent.audio import SAMPLE_NS, TICK_NS, Samples, Tick
+from liveagent.automaton import Parse
 from liveagent.echo import DELAY_SAMPLES, Echo
 from liveagent.event import (
     CameraFroze,
@@ -26,6 +27,7 @@ from liveagent.event import (
     DeviceLost,
     EndGuessed,
     Event,
+    Forgotten,
     Inbox,
     Interrupted,
     Noted,
@@ -61,6 +63,7 @@ from liveagent.runtime.answer import AGAIN, Answer, Out
 from liveagent.runtime.context import Context
 from liveagent.runtime.core import VAD_FRAME_SAMPLES
 from liveagent.runtime.engine import Lane
+from liveagent.runtime.forget import Forgetting, State
 from liveagent.runtime.listener import Listener, Understood
 from liveagent.runtime.looking import Looking
 from liveagent.runtime.user_turn import UserTurn, agreeing
@@ -121,13 +124,22 @@ class Session:
         budget = Budget(self.config.slots, self.config.high_tokens, self.config.low_tokens)
         self.context = context or Context(lane, budget)
         self.answer = Answer(agent, model, self.context, self.config.grammar)
+        self.echo = Echo()
+        self.user = UserTurn(model, self.context)
+        self.watcher = Watcher(agent, model, self.context, self.user, self.answer)
+        self.forgetting = Forgetting()
+        self._blind = False  # it was said that it cannot see
+        self._out = Out()
+        self._now_ns = 0
+        self._sense_anew()
+
+    def _sense_anew(self) -> None:
+        """Everything about hearing and seeing as before the first tick."""
         self.turns = Turns(self.config.manners)
         self.stop = Stop()
-        self.echo = Echo()
         self._echo_state = self.echo.init_state()
-        self.user = UserTurn(model, self.context)
-        self.looking = Looking(model, lane, self.context, self.config.prune) if model.sees else None
-        self.watcher = Watcher(agent, model, self.context, self.user, self.answer)
+        sees = self.model.sees
+        self.looking = Looking(self.model, self.lane, self.context, self.config.prune) if sees else None
         self._latency: TurnLatency | None = None
         self._frames = 0  # VAD frames so far
         self._origin_ns: int | None = None
@@ -138,15 +150,29 @@ class Session:
         self._quiet = True
         self._lone = False
         self._waited = 0  # ticks that a picture has waited for a call's result
-        self._blind = False  # it was said that it cannot see
-        self._out = Out()
-        self._now_ns = 0
 
     async def open(self) -> None:
         """Read the agent's instructions and tools into the lane."""
         await self.context.open(tuple(self.agent.tools))
         prompt = self.model.template.prompt(self.agent.instructions, self.agent.tools)
         await self.context.add("system", prompt, 0)
+
+    def forget(self, what: int | tuple[int, int]) -> None:
+        """Forget a span of the ledger, by its id, or everything between two times in ns on the session's clock; and
+        each exchange that it touches, with the answer. Done as soon as nothing is open: the cache is then as if it had
+        never been, and `Out.forgotten` says so. ConfigError for a span that is not held."""
+        self.forgetting.ask(what, self.context.ledger)
+
+    async def restore(self, state: State) -> None:
+        """Begin anew with what is left after something was forgotten, as a session that never knew the rest."""
+        self.listener.close()
+        self.listener = Listener.of(self.agent, self.model, use_recogniser=self.listener.has_recogniser)
+        self._sense_anew()
+        self.context.now_s = 0.0
+        await self.open()
+        await self.context.restore(state.spans)
+        self.answer.restore(state.utterances, state.calls)
+        self.watcher.restore(state.watches, state.watch_calls)
 
     async def close(self) -> None:
         self.lane.close()
@@ -162,6 +188,7 @@ class Session:
         """One step. `reference`: what the loudspeaker played during this tick, for the echo gate; empty when silent.
         `frame`: the newest picture, if there is a new one."""
         self._out = self.answer.out = Out()
+        turn = self.context.ledger.turn
         if self._origin_ns is None:
             self._origin_ns = tick.t_ns
         self._now_ns = tick.t_ns + TICK_NS
@@ -178,8 +205,32 @@ class Session:
         await self._speak()
         if not self.user.open and self.turns.phase == "idle":
             await self._trim()
+        await self._mind_exchanges(tick.t_ns, self.context.ledger.turn != turn)
         self._note(self.context.state(self._now_ns))
         return self._out
+
+    async def _mind_exchanges(self, tick_ns: int, opened: bool) -> None:
+        """Notice when something is open; between two exchanges, forget what is to be forgotten."""
+        answer, exchanges = self.answer, self.forgetting.exchanges
+        busy = self.turns.phase != "idle" or self.user.open or answer.reply is not None or bool(answer.pending)
+        if opened and not busy:
+            exchanges.once(tick_ns, self._now_ns)
+        else:
+            exchanges.feed(tick_ns, self._now_ns, busy)
+        if busy:
+            return
+        for gone in self.forgetting.due(self._now_ns):
+            state = State(
+                tuple(each for each in self.context.held() if not gone.holds(each.span.t_ns)),
+                answer.utterances,
+                answer.calls,
+                self.watcher.calls,
+                tuple(self.watcher.state(gone)),
+            )
+            await self.restore(state)
+            forgotten = Forgotten(self._now_ns, gone.since_ns, gone.until_ns)
+            self._note(forgotten)
+            self._out.forgotten.append((forgotten, state.to_json()))
 
     async def _trim(self) -> None:
         before = self.context.ledger.of_kind("picture")
@@ -418,12 +469,19 @@ class Session:
             self._latency.stamp("token", self._now_ns)
         if understood is not None and understood.unsure:
             await self.answer.say(AGAIN, self._now_ns)
-        elif (agreed := self.watcher.hear(words, self._now_ns)) is not None:
+        elif (agreed := self._agree(words)) is not None:
             await self.answer.say(agreed, self._now_ns)
         else:
             await self.answer.decide(words, done.steps, done.logp, self._now_ns, heard=kind == "audio")
         if self._latency is not None and self.answer.pending:
             self._latency.stamp("call", self._now_ns)
+
+    def _agree(self, words: str) -> str | None:
+        """What to answer if somebody wants to be told of something, or wants something forgotten."""
+        if isinstance(self.agent.automaton.parse(words), Parse):  # a tool's own phrase comes first
+            return None
+        forgotten = self.forgetting.hear(words, self._now_ns)
+        return forgotten if forgotten is not None else self.watcher.hear(words, self._now_ns)
 
     # --- the reply
 

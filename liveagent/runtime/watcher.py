@@ -11,16 +11,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from liveagent.action import CallWatch
 from liveagent.agent import Agent
-from liveagent.automaton import Parse
+from liveagent.errors import ConfigError, ProtocolError
 from liveagent.event import Event, Noted, SayAsked, Watched, WatchFailed, WatchFired, WatchSet
 from liveagent.runtime.answer import Answer
 from liveagent.runtime.context import Context
 from liveagent.runtime.user_turn import UserTurn
-from liveagent.watch import MAX_WATCHES, Watching
+from liveagent.stretch import Stretch
+from liveagent.watch import MAX_WATCHES, Watch, Watching, WatchState
 from liveagent.wish import wish
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ ENDED = "All right, I stopped watching."
 NOTHING = "I am not watching for anything."
 FULL = f"I watch for {MAX_WATCHES} things already."
 TOY_ONLY = "I only know the toy table yet."
+WATCH_FIELDS = ("name", "condition", "change", "hold_s", "again", "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,10 @@ class Watcher:
     def __init__(self, agent: Agent, model: Nano, context: Context, user: UserTurn, answer: Answer) -> None:
         self.agent, self.model, self.context, self.user, self.answer = agent, model, context, user, answer
         self.watchings = [Watching(each) for each in agent.watches]
+        self.calls = 0
         self._picture: Picture | None = None
         self._due = False
         self._sayings: deque[tuple[int, str]] = deque(maxlen=WAITING_SAYINGS)
-        self._calls = 0
         self._called: dict[str, str] = {}  # of calls of functions: which watch's
 
     @property
@@ -66,7 +68,7 @@ class Watcher:
 
     def hear(self, words: str, t_ns: int) -> str | None:
         """Arm or end what these words ask for, and what to answer; None when they ask for nothing of the kind."""
-        if not self.model.sees or isinstance(self.agent.automaton.parse(words), Parse):
+        if not self.model.sees:
             return None
         asked = wish(words)
         if asked is None:
@@ -83,7 +85,7 @@ class Watcher:
             self._end(each, t_ns)
         if len(self.watchings) >= MAX_WATCHES:
             return FULL
-        self.watchings.append(Watching(watch, by_user=True))
+        self.watchings.append(Watching(watch, by_user=True, set_ns=t_ns))
         self._note(WatchSet(t_ns, watch.name, "user"))
         self._due = self._picture is not None
         return AGREED
@@ -97,12 +99,6 @@ class Watcher:
     def seen(self, t_ns: int, things: Sequence[str] = ()) -> None:
         """A picture taken at `t_ns` is in the cache now, behind everything else: the watches are to be asked."""
         self._picture, self._due = Picture(t_ns, tuple(things)), True
-
-    def forget(self) -> None:
-        """The newest picture is not known any more; nor what was answered to it."""
-        self._picture, self._due = None, False
-        for each in self.watchings:
-            each.state.turning_ns = None
 
     async def ask(self, t_ns: int) -> None:
         """Ask what is due, if the cache is between two turns or in the user's."""
@@ -136,8 +132,8 @@ class Watcher:
         if watch.action is None:
             self._sayings.append((t_ns, watch.says))
         else:
-            self._calls += 1
-            call_id = f"watch_{self._calls}"
+            self.calls += 1
+            call_id = f"watch_{self.calls}"
             self._called[call_id] = watch.name
             while len(self._called) > MAX_WATCHES * 8:
                 self._called.pop(next(iter(self._called)))
@@ -168,6 +164,34 @@ class Watcher:
                 return text
             self._note(Noted(t_ns, "not_said", "somebody else spoke for too long; what a watch found was not said"))
         return None
+
+    # --- what is left after something was forgotten
+
+    def state(self, gone: Stretch) -> list[dict[str, Any]]:
+        """How each watch stands, but those that were asked for in what is forgotten; as plain JSON."""
+        return [
+            {
+                **{name: getattr(each.watch, name) for name in WATCH_FIELDS},
+                "by_user": each.by_user, "set_ns": each.set_ns, "holds": each.state.holds, "fired": each.state.fired,
+            }
+            for each in self.watchings
+            if not (each.by_user and gone.holds(each.set_ns))
+        ]  # fmt: skip
+
+    def restore(self, state: Sequence[dict[str, Any]], calls: int) -> None:
+        """Stand as `state` says, without a picture and with nothing to say. ProtocolError for another's state."""
+        own = {each.name: each for each in self.agent.watches}
+        self.watchings, self.calls = [], calls
+        self._picture, self._due = None, False
+        self._sayings.clear()
+        self._called.clear()
+        try:
+            for each in state:
+                watch = Watch(**{name: each[name] for name in WATCH_FIELDS}) if each["by_user"] else own[each["name"]]
+                held = WatchState(holds=each["holds"], fired=each["fired"])
+                self.watchings.append(Watching(watch, held, each["by_user"], each["set_ns"]))
+        except (KeyError, TypeError, ConfigError) as error:
+            raise ProtocolError("recording: what the session still watched for is damaged") from error
 
     def _note(self, event: Event) -> None:
         self.answer.out.events.append(event)
