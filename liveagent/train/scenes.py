@@ -23,6 +23,8 @@ HELD_OUT = 1 << 40
 """Seeds from here on are never trained on."""
 LEAST_SHOWN = 0.3
 """A thing of which less can be seen is not there."""
+NO_TABLE = 0.08
+"""Share of scenes that show something else."""
 SOFT_PX = 2.0
 """A centre nearer than this to a cell's border belongs to both cells in part."""
 
@@ -59,10 +61,14 @@ class Scene:
 def scene(seed: int) -> Scene:
     """The scene of a seed, 128 x 128 px."""
     rng = np.random.Generator(np.random.SFC64(seed))
-    if rng.random() < 0.08:
+    if rng.random() < NO_TABLE:
         return _other(rng)
-    table = arrange(rng)
-    return shoot(table, rng)
+    return shoot(arrange(rng), rng)
+
+
+def shows_table(seed: int) -> bool:
+    """Whether the scene of a seed shows a table, without drawing it."""
+    return np.random.Generator(np.random.SFC64(seed)).random() >= NO_TABLE
 
 
 def arrange(rng: np.random.Generator, count: int | None = None) -> Table:

@@ -32,7 +32,7 @@ from liveagent.sight import CELLS, COLOUR, COUNT, OTHER, PLACE, SHAPE, WIDTH
 from liveagent.table import Surface, Table, Thing
 from liveagent.train.glances import changed_scene, random_scene
 from liveagent.train.scene_words import Scene as Words
-from liveagent.train.scenes import HELD_OUT, Scene, label, scene, shoot, surface, tint
+from liveagent.train.scenes import HELD_OUT, Scene, label, scene, shoot, shows_table, surface, tint
 
 SHARE = 4000
 ROW = 4
@@ -69,8 +69,7 @@ def _at(thing: Thing, x: float, y: float) -> Thing:
 def others(first: int) -> Iterator[Scene]:
     """Pictures that are surely no table, from seeds on from `first`."""
     for seed in range(first, first + (1 << 30)):
-        shot = scene(seed)
-        if shot.other and shot.weight:
+        if not shows_table(seed) and (shot := scene(seed)).weight:
             yield shot
 
 
