@@ -51,7 +51,9 @@ def true_answer(asked: Asked, scene: Scene) -> str:
         return "No." if ago else "No, I can't see one."
     if kind == "list":
         seen = re.sub(
-            r"\ban? ", "", ", ".join(COLOURS[t[0]] + " " + SHAPES[t[1]] for t in sorted(scene, key=lambda t: t[2]))
+            r"\ban? ",
+            "",
+            ", ".join(COLOURS[t[0]] + " " + SHAPES[t[1]] for t in sorted(scene, key=lambda t: (int(t[3] * 4), t[2]))),
         )
         return seen or "Nothing."
     if kind == "absent":

@@ -32,9 +32,9 @@ from liveagent.sight import COLOUR, COLOURS, SHAPE, SHAPES, WIDTH
 from liveagent.train.dialogues import Row
 from liveagent.train.looks import Looks
 
-BATCH_TOKENS = 4096
+BATCH_TOKENS = 3072
 PROBE_WEIGHT = 0.7
-EASY_TOKENS = 1_500_000
+EASY_TOKENS = 5_000_000
 LOOK_SHARE = 0.5
 TIME_PAIRS = 8
 
@@ -182,7 +182,7 @@ class Training:
         self, pieces: Pieces, config: DecoderConfig, out: Path, rate: float, seed: int, pools: Path | None = None
     ) -> None:
         torch.manual_seed(seed)
-        self.pools, self.began_tokens = pools, 0
+        self.pools, self.began_tokens, self.look_share = pools, 0, LOOK_SHARE
         self.pieces, self.config, self.out, self.rate, self.seed = pieces, config, out, rate, seed
         self.net = Decoder(config)
         self.average = Average(self.net)
@@ -224,7 +224,7 @@ class Training:
     def batches(self) -> Any:
         """Endless batches of about BATCH_TOKENS, of rows of like length; easy rows first, because copying is learned
         faster where there is less to look at."""
-        source = Looks(self.pieces, self.seed * 1_000_003 + self.step, share=LOOK_SHARE, pools=self.pools)
+        source = Looks(self.pieces, self.seed * 1_000_003 + self.step, share=self.look_share, pools=self.pools)
         while True:
             source.ease = max(0.0, 1.0 - (self.tokens - self.began_tokens) / EASY_TOKENS)
             pool = sorted((source.next() for _ in range(160)), key=lambda row: len(row.ids))
@@ -317,6 +317,7 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--resume", type=Path, help="a last.pt; the learning rate starts anew")
     parser.add_argument("--pools", type=Path, help="a folder with readings of an eye (pool-*.npz), now or later")
+    parser.add_argument("--looks", type=float, default=LOOK_SHARE, help="share of the tokens that is about pictures")
     parser.add_argument("--warm", type=int, default=60, help="steps until the learning rate is at its peak")
     parser.add_argument("--export", type=Path, help="write the averaged weights of --out/last.pt here and stop")
     args = parser.parse_args()
@@ -337,6 +338,7 @@ def main() -> None:
         training.averaged().save(args.export, pieces.hash, notes)
         print(f"{args.export}: {args.export.stat().st_size / 1e6:.1f} MB, {notes}")
         return
+    training.look_share = args.looks
     training.run(wall_time(args.until), args.eval_s, args.bf16, args.warm)
 
 

@@ -125,6 +125,7 @@ class Dialogues:
         self.template, self.rng, self.held_out = Template(pieces), random.Random(seed), held_out
         self.pieces, self.max_tokens = pieces, max_tokens
         self.ease = 0.0  # share of rows with few tools
+        self.calm = False  # nothing is damaged in the row at hand
         self.looks = 3.0  # weight of questions that need eyes
         self.asker = Asker(self.rng, held_out)
         self.home, self.robot = _module("home"), _module("robot")
@@ -367,7 +368,9 @@ class Dialogues:
 
     def _say(self, draft: Draft, text: str, group: str, whole: bool = False) -> str:
         ids = self.template.say_turn(text)
-        if not whole and not self.held_out and self.rng.random() < 0.07:  # interrupted, perhaps at once
+        if (
+            not whole and not self.held_out and not self.calm and self.rng.random() < 0.06
+        ):  # interrupted, perhaps at once
             starts = [i for i in range(2, len(ids)) if self.pieces.piece(ids[i]).startswith("▁")]
             cut = self.rng.choice([2, *starts])
             draft.add(ids[:1])
@@ -402,9 +405,10 @@ class Dialogues:
         if rng.random() < polite / 2 and not free:
             text = f"{text} {rng.choice(said.AFTER)}"
         whole = text.split()
-        damage = 0.0 if self.held_out or rng.random() < 0.72 else rng.choice([0.04, 0.08, 0.14])
-        recut = not self.held_out and rng.random() < 0.12
-        soft = not self.held_out and rng.random() < 0.3
+        calm = self.held_out or self.calm
+        damage = 0.0 if calm or rng.random() < 0.72 else rng.choice([0.04, 0.08, 0.14])
+        recut = not calm and rng.random() < 0.12
+        soft = not calm and rng.random() < 0.3
         draft.add([template.user])
         word_s = 0.0 if rng.random() < 0.4 else rng.uniform(0.2, 0.5)  # typed, or spoken
         asks = rng.random() < 0.5 and asked

@@ -53,7 +53,8 @@ class Looks(Dialogues):
         self.skill = rng.choice([1.0, rng.uniform(0.6, 1.0), rng.uniform(0.0, 1.0)])
         if self.ease > rng.random():
             self.skill = rng.uniform(0.7, 1.0)
-        self.prune = rng.choice([0.0, 1.0, rng.random(), rng.uniform(0.7, 1.0)])
+        self.prune = 1.0 if rng.random() < 0.7 else rng.choice([0.0, rng.random()])
+        self.calm = False
         if self.look_tokens < self.share * (self.look_tokens + self.text_tokens) or self.share >= 1.0:
             row = self._look_row()
             self.look_tokens += len(row.ids) + len(row.leaves)
@@ -105,7 +106,7 @@ class Looks(Dialogues):
 
     def _look_row(self) -> Row:
         rng, draft = self.rng, Draft()
-        easy = self.ease > rng.random()
+        easy = self.calm = self.ease > rng.random()
         cases = self._prompted(draft, easy)
         draft.now_s = rng.choice([rng.uniform(0, 10), 10 ** rng.uniform(0, 3.8)])
         u = rng.random()
@@ -116,13 +117,13 @@ class Looks(Dialogues):
         elif u < 0.76 and not easy:
             self._past(draft)
         else:
-            self._watched(draft)
+            self._watched(draft, easy)
         return draft.row()
 
     def _prompted(self, draft: Draft, easy: bool) -> list[UseCase]:
         """The row's prompt: mostly few tools or none, sometimes all of the shipped ones, because that costs much."""
         rng = self.rng
-        u = rng.random() * (0.6 if easy else 1.0)
+        u = rng.random() * (0.5 if easy else 1.0)
         if u < 0.5:
             cases = []
         elif u < 0.94:
@@ -163,7 +164,7 @@ class Looks(Dialogues):
             draft.now_s += rng.choice([rng.uniform(0, 2), rng.uniform(0, 30)])
             if cases and rng.random() < 0.25:
                 self._call_turn(draft, rng.choice(cases))
-            self._questions(draft, rng.randint(3, 9))
+            self._questions(draft, rng.randint(5, 12))
 
     def _questions(self, draft: Draft, count: int) -> None:
         """Up to `count` questions about the newest picture."""
@@ -230,17 +231,17 @@ class Looks(Dialogues):
             return self.asker.then(scene, seconds)
         return self.asker.forgotten(seconds) if draft.now_s - looks[0].t_s < 0.7 * seconds else None
 
-    def _watched(self, draft: Draft) -> None:
+    def _watched(self, draft: Draft, easy: bool) -> None:
         """Pictures, then watches on the newest one; sometimes words stand between."""
         rng = self.rng
-        count = rng.choice([1, 2, 2, 3, rng.randint(2, MOST_PICTURES)])
-        scene: Scene = glances.random_scene(rng)
+        count = rng.choice([1, 1, 2]) if easy else rng.choice([1, 2, 2, 3, rng.randint(2, MOST_PICTURES)])
+        scene: Scene = glances.random_scene(rng, 3 if easy else MOST)
         name = thing_name(rng.randrange(8), rng.randrange(6))
         if rng.random() < 0.12:
             self._user(draft, expand(rng, PROMISES).replace("{x}", name), polite=0.1)
             self._say(draft, "I will tell you.", "promise")
         for i in range(count):
-            if i == 0 and rng.random() < 0.5:
+            if i == 0 and not easy and rng.random() < 0.5:
                 self._fresh(draft)
                 scene = self.seen[-1].scene
             else:
@@ -261,7 +262,7 @@ class Looks(Dialogues):
             else:
                 self._questions(draft, rng.randint(1, 2))
         older = [look.scene for look in self.seen[:-1]]
-        for _ in range(rng.randint(4, 9)):
+        for _ in range(rng.randint(6, 12)):
             condition = self.conditions.next(self.seen[-1].scene, older)
             if condition:
                 words, group, yes = condition

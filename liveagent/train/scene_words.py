@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from liveagent.sight import COLOURS, SHAPES
+from liveagent.sight import COLOURS, GRID, SHAPES
 
 Thing: TypeAlias = tuple[int, int, float, float]
 Scene: TypeAlias = Sequence[Thing]
@@ -33,8 +33,9 @@ def with_article(name: str) -> str:
 
 
 def listed(scene: Scene) -> str:
-    """Every thing from left to right: "A red ball, a blue cube and an orange cup."."""
-    names = [with_article(thing_name(c, s)) for c, s, _, _ in sorted(scene, key=lambda thing: thing[2])]
+    """Every thing, in the order in which the eye's cells are read: "A red ball, a blue cube and an orange cup."."""
+    in_order = sorted(scene, key=lambda thing: (int(thing[3] * GRID), thing[2]))
+    names = [with_article(thing_name(c, s)) for c, s, _, _ in in_order]
     if not names:
         return "Nothing."
     text = ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
