@@ -39,7 +39,8 @@ class Agent:
     `model` is a name or the path of a weights folder. `questions` are phrases (no arguments) that the model answers
     in words. `wake`: act only on what follows this phrase; None listens always. `voice` is a name or a voice file's
     path, None for silence. `device` is torch's name of where the model runs. `say`: how words that no dictionary has
-    are said, in words that it has ("zigbee": "zig bee"). `watches`: what it waits for in
+    are said, in words that it has ("zigbee": "zig bee"). `camera`: what it looks at when nothing else is given:
+    "table" (the toy table), "camera", "screen", a device, a file or an address. `watches`: what it waits for in
     what it sees. Raises ConfigError for anything that could not work, before anything is opened.
     """
 
@@ -53,6 +54,7 @@ class Agent:
     device: str = "cpu"
     say: Mapping[str, str] = field(default_factory=dict)
     watches: Sequence[Watch] = ()
+    camera: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model:
@@ -72,6 +74,8 @@ class Agent:
                 raise ConfigError("wake= has no word in it: give what one says to wake the agent, or None")
         if self.voice is not None and not (isinstance(self.voice, str) and self.voice):
             raise ConfigError(f"voice={self.voice!r}: give a name, a path, or None for silence")
+        if self.camera is not None and not (isinstance(self.camera, str) and self.camera):
+            raise ConfigError(f"camera={self.camera!r}: give table, camera, screen, a device, a file or an address")
         if not re.fullmatch(r"(cpu|cuda|mps)(:\d+)?", self.device):
             raise ConfigError(f"device={self.device!r}: give cpu, cuda, cuda:0, ... or mps")
         object.__setattr__(self, "say", {spoken(word): spoken(how) for word, how in self.say.items()})

@@ -30,6 +30,9 @@ app = typer.Typer(
 
 _AGENT_HELP = "A pipeline's name, or a Python file that holds `agent = Agent(...)`."
 AgentName = Annotated[str, typer.Argument(metavar="[FILE.py|PIPELINE]", help=_AGENT_HELP)]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="cpu|cuda|cuda:0|mps", help="Where the model runs; else the agent's.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Exactly one JSON value on standard output.")]
 
 
@@ -59,6 +62,7 @@ def talk_with(
     headphones: bool = False,
     full_duplex: bool = False,
     push_to_talk: bool = False,
+    camera: str | None = None,
 ) -> int:
     """One session in this terminal, until it ends; returns an exit status. Ctrl-C raises KeyboardInterrupt.
 
@@ -88,6 +92,7 @@ def talk_with(
                 headphones=headphones,
                 full_duplex=full_duplex,
                 push_to_talk=push_to_talk,
+                camera=camera,
             )
         )
 
@@ -179,6 +184,14 @@ def talk(
     ] = False,
     push_to_talk: Annotated[bool, typer.Option("--push-to-talk", help="Tab begins and ends what you say.")] = False,
     no_check: Annotated[bool, typer.Option("--no-check", help="Skip the check of the microphone.")] = False,
+    camera: Annotated[
+        str | None,
+        typer.Option(
+            metavar="table|camera|screen|/dev/...|FILE|URL|none",
+            help="What to see: the toy table, a camera, the screen, a film. Else the source's own, or the agent's.",
+        ),
+    ] = None,
+    device: Device = None,
 ) -> None:
     """Talk with an agent in this terminal. Without a microphone a shipped clip is heard instead."""
     with _typed_errors():
@@ -189,9 +202,13 @@ def talk(
             raise ConfigError("--text and --source together: choose one")
         if fast and source in (None, "mic"):
             raise ConfigError("--fast wants a file to hear: --source FILE")
+        if fast and camera not in (None, "table", "none"):
+            raise ConfigError("--fast cannot hurry a camera: --camera table or none, or a film as --source")
         if record is not None and not record.absolute().parent.is_dir():
             raise ConfigError(f"--record {record}: there is no folder {record.absolute().parent}; make it first")
         made = load_agent(agent)
+        if device is not None:
+            made = made.replace(device=device)
         status = talk_with(
             made,
             agent,
@@ -203,6 +220,7 @@ def talk(
             headphones=headphones,
             full_duplex=full_duplex,
             push_to_talk=push_to_talk,
+            camera=camera,
         )
     raise typer.Exit(status)
 

@@ -25,12 +25,13 @@ from liveagent.journal import Header, JournalWriter, Recording, read
 from liveagent.ports.media import MediaFile
 from liveagent.runtime.answer import Out
 from liveagent.runtime.core import Core
+from liveagent.runtime.devices import clip_path
 from liveagent.runtime.engine import Engine, Lane
 from liveagent.runtime.listener import Listener
 from liveagent.runtime.record import Recorder, header_of
 from liveagent.runtime.replay import config_of, load, replay, run, ticks_of
 from liveagent.runtime.session import SILENT_SAMPLES, Session, SessionConfig
-from liveagent.runtime.talk import LANES, clip_path, open_session
+from liveagent.runtime.talk import LANES, open_session
 from liveagent.runtime.work import Append, Decode, Reset
 from liveagent.tools import home, robot
 from tests.nano import random_nano

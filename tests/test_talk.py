@@ -19,9 +19,11 @@ from liveagent.event import Event, Interrupted, StopHeard, WordPlayed
 from liveagent.nn.nano import FILES, Nano, weights_folder
 from liveagent.pipelines.voice import agent
 from liveagent.ports.media import MediaFile, write_wav
+from liveagent.runtime.devices import clip_path
+from liveagent.runtime.live import Camera
 from liveagent.runtime.replay import replay
 from liveagent.runtime.session import SessionConfig
-from liveagent.runtime.talk import clip_path, open_session, talk
+from liveagent.runtime.talk import open_session, talk
 from tests.world import World
 
 pytestmark = [
@@ -85,6 +87,8 @@ class Notes:
 
     def __init__(self) -> None:
         self.items: list[Event | Action] = []
+
+    def look(self, camera: Camera) -> None: ...
 
     def feed(self, item: Event | Action) -> None:
         self.items.append(item)

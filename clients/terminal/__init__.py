@@ -43,11 +43,16 @@ class Terminal:
         self.hints: list[str] = ["type and press Enter", "Ctrl-C ends"]
         self.title = f"{agent_name}, {len(tools)} tools" if tools else agent_name
         self.signs = Signs() if "utf" in self.console.encoding.lower() else ASCII
+        self.camera: object = None
         self.script: Sequence[str] | None = None  # lines that stand for the keyboard, each typed when all is answered
         self._calm: Callable[[], None] | None = None
         self._lock = threading.Lock()  # between whoever feeds and whoever draws
         self._live: Live | None = None
         self._screen = _Locked(Screen(self.view, self.line, self.title, self.hints, self.signs), self._lock)
+
+    def look(self, camera: object) -> None:
+        """This is what the session looks at."""
+        self.camera = camera
 
     def feed(self, item: Event | Action) -> None:
         """Take in one event or action; what is finished and has no room any more is written above, for good."""
@@ -96,9 +101,7 @@ class Terminal:
         """One line above, for good; also before and after `live`."""
         self.console.print(Text(message), soft_wrap=self.plain)
 
-    def typed_lines(
-        self, pressed: Callable[[str], None] | None = None
-    ) -> AsyncGenerator[str, None]:
+    def typed_lines(self, pressed: Callable[[str], None] | None = None) -> AsyncGenerator[str, None]:
         """Every line typed (see `keys.typed_lines`), while the line being typed is drawn. `pressed`: tab, escape."""
         if self.script is not None:
             return self._scripted(self.script)

@@ -162,7 +162,7 @@ def _loudspeaker() -> Probe:
 
 
 def _clip() -> Probe:
-    from liveagent.runtime.talk import clip_path
+    from liveagent.runtime.devices import clip_path
 
     path = clip_path()
     return Probe(True, f"{path.name}, {path.stat().st_size / 1e6:.1f} MB")
@@ -183,8 +183,9 @@ async def _tick_times_ms() -> list[float]:
     from liveagent.audio import Chunker
     from liveagent.load import load_agent
     from liveagent.ports.media import MediaFile
+    from liveagent.runtime.devices import clip_path
     from liveagent.runtime.session import SILENT_SAMPLES
-    from liveagent.runtime.talk import clip_path, open_session
+    from liveagent.runtime.talk import open_session
 
     times: list[float] = []
     chunker = Chunker()

@@ -71,9 +71,23 @@ class Loudspeaker(Protocol):
     def close(self) -> None: ...
 
 
+class Camera(Protocol):
+    """What is looked at: a device, an address, a drawn table."""
+
+    name: str
+
+    def start(self) -> None: ...
+
+    def read(self, by_ns: int) -> VideoFrame | None:
+        """The newest picture that was taken by then and was not read yet."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class Live:
-    """Runs one session until its source ends. `view` is told every event and action, in order. `camera` gives the
-    newest picture that was taken by a time and was not given before, or None."""
+    """Runs one session until its source ends. `view` is told every event and action, in order. Pictures come from
+    `camera`, or with the source (`show`)."""
 
     def __init__(
         self,
@@ -84,11 +98,11 @@ class Live:
         recorder: Recorder | None,
         view: Callable[[Event | Action], None],
         real_time: bool = True,
-        camera: Callable[[int], VideoFrame | None] | None = None,
+        camera: Camera | None = None,
     ) -> None:
         self.camera = camera
-        self.pictures_dropped = 0
-        """How many pictures nobody looked at, since the last that somebody did (LAW 3)."""
+        self._newest: VideoFrame | None = None
+        self._dropped = 0  # pictures that nobody looked at, since the last that somebody did (LAW 3)
         self.session, self.speaker, self.recorder, self.view = session, speaker, recorder, Viewer(view)
         self.real_time = real_time
         self.chunker = Chunker()
@@ -116,10 +130,13 @@ class Live:
 
     # --- the loop
 
-    async def run(self, source: AsyncIterator[AudioChunk]) -> None:
+    async def run(self, source: AsyncIterator[AudioChunk | VideoFrame]) -> None:
         """Until the source ends; its open last tick is filled with silence."""
-        async for chunk in source:
-            for tick in self.chunker.feed(chunk):
+        async for item in source:
+            if isinstance(item, VideoFrame):
+                self.show(item)
+                continue
+            for tick in self.chunker.feed(item):
                 await self.step(tick)
         last = self.chunker.flush()
         if last is not None:
@@ -142,6 +159,8 @@ class Live:
         if self.recorder is not None:
             try:
                 self.recorder.tick(tick, reference, inbox, out, frame)
+                for forgotten, state in out.forgotten:
+                    self.recorder.forget(forgotten, state)
             except LiveAgentError as error:  # once: a broken recorder keeps quiet
                 self.view(Noted(self._tick_ns, "recording_stopped", str(error)))
         for event in (*inbox, *out.events):
@@ -153,15 +172,26 @@ class Live:
         self._mind_lag(tick)
         return out
 
+    def show(self, frame: VideoFrame) -> None:
+        """A picture of the source's, for the next tick; the newest wins."""
+        if self.camera is not None:
+            return
+        if self._newest is not None:
+            self._dropped += 1 + self._newest.dropped
+        self._newest = frame
+
     def _frame(self) -> VideoFrame | None:
         """The picture for this tick, as small as it is seen, and recorded."""
-        frame = self.camera(self._tick_ns) if self.camera is not None else None
+        if self.camera is not None:
+            frame = self.camera.read(self._tick_ns)
+        else:
+            frame, self._newest = self._newest, None
         if frame is None:
             return None
         if self.recorder is not None and not self.recorder.takes_picture:
-            self.pictures_dropped += 1 + frame.dropped
+            self._dropped += 1 + frame.dropped
             return None
-        dropped, self.pictures_dropped = self.pictures_dropped + frame.dropped, 0
+        dropped, self._dropped = self._dropped + frame.dropped, 0
         return small(VideoFrame(frame.pixels, frame.t_ns, dropped))
 
     def _mind_lag(self, tick: Tick) -> None:
@@ -201,6 +231,8 @@ class Live:
                 self.view(Noted(self.now_ns(), "recording_stopped", str(error)))
         if self.voicer is not None:
             await self.voicer.close()
+        if self.camera is not None:
+            await asyncio.to_thread(self.camera.close)
         await self.hands.close()
         self.speaker.close()
         await self.session.close()

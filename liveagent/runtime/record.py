@@ -8,10 +8,14 @@ what waits for it is bounded, and so is what pictures may take of it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import hashlib
 import importlib.metadata
 import json
+import os
+import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,11 +27,12 @@ from liveagent import __version__
 from liveagent.agent import Agent
 from liveagent.audio import Samples, Tick
 from liveagent.errors import DeviceError, LiveAgentError
-from liveagent.event import Inbox
+from liveagent.event import Forgotten, Inbox
 from liveagent.film import Film
-from liveagent.journal import Header, JournalWriter, to_int16
+from liveagent.journal import Header, JournalWriter, Record, read, to_int16
 from liveagent.jsonform import Json
 from liveagent.runtime.answer import Out
+from liveagent.stretch import Stretch, wiped
 from liveagent.video import VideoFrame
 
 if TYPE_CHECKING:
@@ -90,6 +95,7 @@ def header_of(
         more={
             "origin": origin,
             "settings": settings_of(config),
+            "device": str(model.device),
             "recogniser": recogniser,
             "hears": {name: _version(name) for name in (HEARS if recogniser else HEARS[:1])},
         },
@@ -101,6 +107,33 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
+
+
+def write_whole(path: Path, header: Header, records: Sequence[Record], complete: bool) -> None:
+    """Put a recording in the place of another, whole or not at all. OSError."""
+    journal = JournalWriter(header, 1 << 62)
+    for record in records:
+        journal.copy(record)
+    if complete:
+        journal.close()
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    beside = Path(name)
+    try:
+        with open(handle, "wb") as file:
+            file.write(journal.take())
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(OSError):
+            beside.chmod(path.stat().st_mode & 0o777)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not every file system can
+        folder = os.open(path.absolute().parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 class Recorder:
@@ -115,6 +148,8 @@ class Recorder:
         self._journal = JournalWriter(header, limit_bytes)
         self._news = threading.Condition()
         self._closing = False
+        self._wipes: list[tuple[Forgotten, Json]] = []
+        self._wiping = False
         self._film = Film()
         self._saved_bytes = PICTURE_SAVED_BYTES  # what pictures may take now; below nothing none is taken
         self._broken = False  # a tick is missing: never closed as if it were whole
@@ -153,11 +188,21 @@ class Recorder:
             finally:
                 self._news.notify()
 
+    def forget(self, forgotten: Forgotten, state: Json) -> None:
+        """Write the file anew without what was forgotten in the newest tick; `state`: what is still known. Done by the
+        recorder's thread, in one step that leaves the old file or the new one. When it fails, the next `tick` or
+        `close` raises DeviceError: then what was to be forgotten is still in the file."""
+        with self._news:
+            self._wipes.append((forgotten, state))
+            self._film = Film()  # the next picture must not be a difference to one that is gone
+            self._news.notify()
+
     def close(self) -> None:
         """Write what waits, say that it ends here, and close. Raises DeviceError when that was not possible."""
         with self._news:
             if self._closing:
                 return
+            self._news.wait_for(lambda: not (self._wipes or self._wiping) or self._error is not None, CLOSE_S)
             self._closing = True
             if not self._broken and self._error is None:
                 try:
@@ -202,16 +247,40 @@ class Recorder:
     def _run(self) -> None:
         while True:
             with self._news:
-                while not self._journal.waiting_bytes and not self._closing:
+                while not self._journal.waiting_bytes and not self._wipes and not self._closing:
                     self._news.wait()
                 data, last = self._journal.take(), self._closing
+                wipes, self._wipes = self._wipes, []
+                self._wiping = bool(wipes)
             try:
                 self._write(data)
+                if wipes:
+                    self._wipe(wipes)
             except OSError as error:
-                self._error = error
+                with self._news:
+                    self._error = error
+                    self._news.notify_all()
                 return
             if last:
                 return
+
+    def _wipe(self, wipes: Sequence[tuple[Forgotten, Json]]) -> None:
+        """The file as if what is forgotten had never been in it."""
+        try:
+            recording = read(self.path.read_bytes())
+            records = list(recording.records)
+            for forgotten, state in wipes:
+                records = wiped(records, Stretch(forgotten.since_ns, forgotten.until_ns), forgotten, state)
+            write_whole(self.path, recording.header, records, recording.complete)
+            self._file.close()
+            self._file = self.path.open("ab", buffering=0)
+        except (OSError, LiveAgentError) as error:
+            said = error.strerror if isinstance(error, OSError) else str(error)
+            raise OSError(errno.EIO, f"{said}, and what was to be forgotten is still in it") from error
+        with self._news:
+            self._journal.records += len(records) - len(recording.records)
+            self._wiping = False
+            self._news.notify_all()
 
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,10 @@ from liveagent.journal import Header, Recording, read
 from liveagent.jsonform import Json
 from liveagent.manners import Manners
 from liveagent.runtime.answer import Out
+from liveagent.runtime.forget import State
 from liveagent.runtime.record import header_of
 from liveagent.runtime.session import SILENT_SAMPLES, Session, SessionConfig
+from liveagent.stretch import seals, states
 from liveagent.video import VideoFrame
 
 if TYPE_CHECKING:
@@ -67,6 +69,8 @@ class Report:
     difference: Difference | None
     events: tuple[tuple[int, Event], ...]
     actions: tuple[tuple[int, Action], ...]
+    sealed: int = 0
+    """Ticks that were not decided again, because what they were about is forgotten."""
 
     @property
     def equal(self) -> bool:
@@ -147,10 +151,20 @@ def load(path: Path) -> Recording:
 async def run(session: Session, recording: Recording) -> Report:
     """Feed a recording's ticks to an open session and compare."""
     difference: Difference | None = None
+    sealed = {tick for first, last in seals(recording.records) for tick in range(first, last + 1)}
+    known = states(recording.records)
+    passed = 0
     events: list[tuple[int, Event]] = []
     actions: list[tuple[int, Action]] = []
     tokens = count = 0
     for each in ticks_of(recording):
+        if each.tick.index in sealed:  # decided by a session that knew what is forgotten
+            passed += 1
+            events += ((each.tick.index, event) for event in each.inbox)
+            actions += ((each.tick.index, action) for action in each.out.actions)
+            if (state := known.get(each.tick.index)) is not None:
+                await session.restore(State.from_json(state))
+            continue
         try:
             out = await session.tick(each.tick, each.inbox, each.reference, each.frame)
         except ProtocolError:
@@ -163,7 +177,8 @@ async def run(session: Session, recording: Recording) -> Report:
         actions += ((each.tick.index, action) for action in out.actions)
         if difference is None and (out.actions, out.tokens) != (each.out.actions, each.out.tokens):
             difference = _difference(each, out)
-    return Report(recording.header, count, recording.trouble, (), tokens, difference, tuple(events), tuple(actions))
+    header, trouble = recording.header, recording.trouble
+    return Report(header, count, trouble, (), tokens, difference, tuple(events), tuple(actions), passed)
 
 
 def _difference(each: RecordedTick, out: Out) -> Difference:
@@ -197,6 +212,9 @@ def replay(path: Path, check: bool = False, agent: Agent | None = None, model: N
         for name in ("liveagent", "torch", "instruction_set", "dtype", "seed", "agent", "weights")
         if getattr(header, name) != getattr(now, name)
     )
+    ran, runs = header.more.get("device", "cpu"), now.more["device"]
+    if ran != runs:
+        warnings += (f"recorded on {ran}, here it runs on {runs}",)
     if bool(header.more.get("recogniser")) != listener.has_recogniser:
         with_, without = ("here", "then") if listener.has_recogniser else ("then", "here")
         warnings += (f"PocketSphinx listened {with_}, and not {without}",)
@@ -218,6 +236,4 @@ def replay(path: Path, check: bool = False, agent: Agent | None = None, model: N
         report = asyncio.run(go())
     except ProtocolError as error:
         raise ConfigError(f"{path} is damaged inside: {error}") from error
-    return Report(
-        header, report.ticks, report.trouble, warnings, report.tokens, report.difference, report.events, report.actions
-    )
+    return replace(report, warnings=warnings)
