@@ -2,9 +2,10 @@
 
 A slot number here is a token's *place in order*. Where the cache keeps the token's keys is the cache's own affair: it
 keeps a table from place to row. Places run without holes from `Ledger.first` to `Ledger.end`. Appending and taking back
-happen at the end; what is evicted inside closes up from the *front*: everything older than the hole moves forward by
-its length (so the newest stretch and the query never move), and `first` grows. `window.plan` says what goes,
-`Ledger.apply` and the cache both obey the same plan.
+happen at the end; what is evicted inside closes up from the *front*: everything older than the hole gets a place higher
+by its length, and `first` grows, so the place of the next token never goes back. `window.plan` says what goes,
+`Ledger.apply` and the cache both obey the same plan. (How far keys are turned is the plan's `moves`: attention knows
+distances alone, so a plan may let the older part move, or the newer.)
 
 Laws kept here: 4 (which reply tokens were heard) and, with `window.py`, 5 (memory is bounded).
 """
@@ -34,7 +35,7 @@ class Span:
 
     heard: for a reply, whether *all* its tokens were played; None for what nobody plays. `heard_tokens` counts them.
     depends_on: ids of spans without which this one means nothing (a result on its call); it goes when they go.
-    turn: 0 for the pinned prefix, then 1, 2, … per exchange; a turn is evicted whole.
+    turn: 0 for the pinned prefix, then 1, 2, … per exchange; a turn is evicted whole, but for its pictures.
     """
 
     id: int
@@ -72,7 +73,7 @@ class Hole:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """`length` surviving slots from `start` on move forward by `by`: their keys turn by `by` places, from raw keys."""
+    """The keys of `length` surviving slots from `start` on turn by `by` places (back when negative), from raw keys."""
 
     start: int
     length: int
@@ -83,7 +84,8 @@ class Move:
 class CachePlan:
     """What goes and what moves; every slot number is the one *before* the plan is applied.
 
-    holes: in order, not touching each other. moves: in order; what is in no hole and no move stays where it is.
+    holes: in order, not touching each other. moves: in order; after them the survivors' keys stand at places without
+    holes. One stretch is in no hole and no move: its keys stay as they are.
     spans: ids of the spans that go. short_tokens: how far above the low water mark this leaves the cache.
     """
 
@@ -183,15 +185,16 @@ class Ledger:
 
     def put_back(self, span: Span) -> Span:
         """A span that was taken back whole was read again at the end: as `append`, but it stays who it was (id, words,
-        time, and what it depends on, as far as that is held). What was the rest of a span that is still held is a new
-        span."""
+        time, what was heard of it, and what it depends on, as far as that is held). What was the rest of a span that is
+        still held is a new span."""
         held = {each.id for each in self._spans}
         back = self.append(
             span.kind, span.length, span.t_ns, words=span.words, depends_on=[i for i in span.depends_on if i in held]
         )
         if span.id not in held:
             self._next_id -= 1
-            back = self._spans[-1] = replace(back, id=span.id)
+            back = replace(back, id=span.id, heard=span.heard, heard_tokens=span.heard_tokens)
+            self._spans[-1] = back
         return back
 
     def grow(self, tokens: int, words: Sequence[SpanWord] = ()) -> Span:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 
+from liveagent.errors import ConfigError
 from liveagent.runtime.context import Context
 from liveagent.runtime.core import Core
 from liveagent.runtime.engine import Engine, Lane
@@ -64,29 +65,68 @@ async def test_heard_pieces_are_read_again_as_they_were_heard(engine: Engine) ->
     assert np.abs(await ask(cut) - await ask(hard)).max() > 1e-3  # the weights were read, not the likeliest piece alone
 
 
-async def test_what_survives_an_eviction_equals_a_log_without_the_evicted(engine: Engine) -> None:
-    full, fresh = context(engine, high=100, low=60), context(engine)
-    await full.open(())
-    await fresh.open(())
-    for each in (full, fresh):
+async def test_eviction_moves_what_stays_and_reads_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same log of appends and evictions, once with a reply that was taken back: equal, and without a step."""
+    cut, never = context(engine, high=100, low=60), context(engine, high=100, low=60)
+    for each in (cut, never):
+        await each.open(())
         await each.add("system", range(5, 25), 0)
-    kept: list[tuple[range, Soft]] = []
-    for turn in range(5):
-        full.ledger.begin_turn()
-        part = (range(40 + turn, 60 + turn), spikes(20, turn))
-        await full.add("audio", part[0], turn, soft=part[1])
-        kept.append(part)
-    assert await full.trim() == 60
-    fresh.ledger.begin_turn()
-    for ids, heard in kept[-2:]:
-        await fresh.add("audio", ids, 0, soft=heard)
-    assert full.ids == fresh.ids
+        for turn in range(5):
+            each.now_s = 7.0 * turn
+            each.ledger.begin_turn()
+            await each.add("audio", range(40 + turn, 60 + turn), turn, soft=spikes(20, turn))
+    place = cut.end
+    await cut.add("reply", range(70, 90), 9)
+    cut.ledger.mark_heard(place)
+    await cut.take_back(place, cut.end, [], 9)
+    decoder = engine.core.model.decoder
+    with monkeypatch.context() as patch:
+        patch.setattr(decoder, "step", lambda *_: pytest.fail("an eviction must not read"))
+        for each in (cut, never):
+            gone = await each.trim()
+            assert [(span.turn, span.length) for span in gone] == [(1, 20), (2, 20), (3, 20)]
+            each.ledger.check()
+    assert cut.ids == never.ids == (*range(5, 25), *range(43, 63), *range(44, 64))
+    assert np.abs(await ask(cut) - await ask(never)).max() <= 1e-4
+    assert cut.evicted_tokens == 60
+
+
+async def test_what_is_dropped_was_never_there(engine: Engine) -> None:
+    """Forgetting a span in the middle: what came after it no longer carries it; ids, times and playback stand."""
+    full, fresh = context(engine), context(engine)
+    spans = []
+    for each in (full, fresh):
+        await each.open(())
+        await each.add("system", range(5, 25), 0)
+        each.ledger.begin_turn()
+        await each.add("text", range(60, 70), 1)
+        if each is full:
+            await each.add("call", range(70, 78), 2)
+            secret = each.ledger.spans[-1]
+            await each.add("result", range(80, 85), 2, depends_on=[secret.id])
+        each.now_s = 3.0
+        await each.add("reply", range(30, 40), 3)
+        each.ledger.mark_heard(each.end)
+        each.ledger.begin_turn()
+        await each.add("audio", range(60, 69), 4, soft=spikes(9))
+        await each.add("picture", [7, 7], 5)
+        spans.append([(s.kind, s.length, s.t_ns, s.turn, s.heard, s.heard_tokens) for s in each.ledger.spans])
+    ids = [span.id for span in full.ledger.spans]
+    gone = await full.drop([secret.id])
+    assert [span.kind for span in gone] == ["call", "result"]
+    now = [(s.kind, s.length, s.t_ns, s.turn, s.heard, s.heard_tokens) for s in full.ledger.spans]
+    assert now == spans[1] and [s.id for s in full.ledger.spans] == [i for i in ids if i not in {g.id for g in gone}]
+    assert full.ids == fresh.ids and full.ledger.turn == 2
     assert np.abs(await ask(full) - await ask(fresh)).max() <= 1e-4
-    full.ledger.check()
+    with pytest.raises(ConfigError, match="forgotten"):
+        await full.drop([0])
+    with pytest.raises(ConfigError, match="forgotten"):
+        await full.drop([secret.id])
+    assert await full.drop([]) == ()
 
 
 async def test_nothing_is_evicted_below_the_high_mark(engine: Engine) -> None:
     one = context(engine)
     await one.open(())
     await one.add("system", range(5, 25), 0)
-    assert await one.trim() == 0 and one.evicted_tokens == 0
+    assert await one.trim() == () and one.evicted_tokens == 0

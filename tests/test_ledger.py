@@ -13,7 +13,7 @@ from liveagent.errors import ConfigError
 from liveagent.ledger import CachePlan, Hole, Kind, Ledger, SpanWord
 from liveagent.window import Budget, plan
 
-BODY: tuple[Kind, ...] = ("text", "audio", "reply", "call", "result", "mark", "scratch")
+BODY: tuple[Kind, ...] = ("text", "audio", "reply", "call", "result", "mark", "picture", "scratch")
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,13 @@ class LedgerModel(RuleBasedStateMachine):
         gone = {first_slot for hole in got.holes for first_slot in range(hole.start, hole.end)}
         moved = {slot: move.by for move in got.moves for slot in range(move.start, move.start + move.length)}
         assert not gone & moved.keys()
-        # Where each survivor is afterwards, from the plan alone: it must be what the ledger says, without holes.
+        # Where each survivor's key stands afterwards, from the plan alone: without holes, in the old order.
         places = {slot + moved.get(slot, 0): t for slot, t in enumerate(self.tokens, first) if slot not in gone}
         self.ledger.apply(got)
         self.evicted += len(gone)
-        assert sorted(places) == list(range(self.ledger.first, self.ledger.end))
+        assert sorted(places) == list(range(min(places), min(places) + self.ledger.used_tokens))
+        if unplayed:
+            assert not any(slot >= self.ledger.first_unplayed for slot in moved), "LAW 4"
         self.tokens = [places[slot] for slot in sorted(places)]
         assert [t.name for t in self.tokens if t.kind == "reply" and not t.heard] == unplayed
         assert self.tokens[-1].name == newest

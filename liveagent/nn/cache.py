@@ -215,7 +215,7 @@ class KVCache:
         gone = self.slot[lane, length:old].clone()
         first = int(gone[0])
         serial = int(self.serial[lane, first])
-        if self.ring and max(0, serial - int(self.near_window[lane]) + 1) < int(self.near_low[lane]):
+        if self.ring and length and max(0, serial - int(self.near_window[lane]) + 1) < int(self.near_low[lane]):
             raise Forgotten(f"lane {lane} cannot go back by {old - length} tokens: its local layers hold fewer")
         self.next_position[lane], self.next_serial[lane] = self.position[lane, first], serial
         self._free(lane, gone)
@@ -224,8 +224,8 @@ class KVCache:
         self._trim_extent(lane)
         if self.ring:
             self._kill(lane, (self.near[lane] >= serial).nonzero()[:, 0])
-            if not serial:
-                self.near_low[lane] = 0
+        if not length:  # a lane that holds nothing has written nothing
+            self.next_position[lane] = self.next_serial[lane] = self.near_low[lane] = 0
 
     def fork(self, lane: int) -> int:
         """Start a scratch branch at the write pointer; what is appended from here is gone after `drop`."""

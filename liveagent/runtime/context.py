@@ -1,27 +1,29 @@
 """One conversation's cache and its ledger, kept in step.
 
-Everything that enters a lane's cache goes through `add`, everything that leaves it through `rewind`, `take_back` and
-`trim`; so the ledger always says what each slot is, and the ids of all slots are at hand to be read again. Slots count
-up for ever (the ledger's places); the lane's own slot is `place - ledger.first`.
+Everything that enters a lane's cache goes through `add` and `decode`, everything that leaves it through `rewind`,
+`take_back`, `drop` and `trim`; so the ledger always says what each token is, and all of them are at hand to be read
+again. Places count up for ever (the ledger's); the lane's own count of a token is `place - ledger.first`.
 
-Eviction here reads what survives again from its kept ids: exact by construction, and it costs a prefill, so it is done
-between turns. Moving the survivors' keys instead is the rolling cache's work, behind the same `CachePlan`.
+`trim` moves what stays and reads nothing; what stays still carries, in its values, what it saw of what went. `drop`
+reads it again, so that nothing does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 
+from liveagent.errors import ConfigError
 from liveagent.event import CacheChanged
 from liveagent.ledger import Kind, Ledger, Span, SpanWord
+from liveagent.nn.cache import Forgotten
 from liveagent.runtime.engine import Lane
-from liveagent.runtime.work import Append, Decode, Done, Probe, Reset, Rewind, Sights, Soft
+from liveagent.runtime.work import Append, Decode, Done, Evict, Probe, Reset, Rewind, Sights, Soft
 from liveagent.tool import Tool
-from liveagent.window import Budget, plan
+from liveagent.window import Budget, plan, with_dependents
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +115,11 @@ class Context:
         tokens = self._tokens[at:]
         gone = self.ledger.truncate(place)
         del self._tokens[at:]
-        await self.lane.do(Rewind(at))
+        try:
+            await self.lane.do(Rewind(at))
+        except Forgotten:  # layers that see only the last tokens hold fewer than that: read all of it again
+            await self.lane.do(Rewind(0))
+            await self._read(self._tokens)
         return [Kept(span, tuple(tokens[span.start - place : span.end - place])) for span in gone]
 
     async def take_back(self, place: int, later: int, mark: Sequence[int], t_ns: int) -> None:
@@ -129,9 +135,7 @@ class Context:
             await self.add("mark", mark, t_ns)
             self.ledger.turn = turn
         for each in kept:
-            await self._read(each.tokens)
-            self.ledger.put_back(each.span)
-            self._tokens += each.tokens
+            await self._put_back(each)
 
     def held(self) -> list[Kept]:
         """Every span behind the prompt, with its tokens."""
@@ -160,24 +164,49 @@ class Context:
             ids[each.span.id] = span.id
             self.ledger.mark_heard(self.ledger.end)
 
-    async def trim(self) -> int:
-        """Evict whole oldest turns when the window is over its high mark. Returns how many tokens went."""
+    async def trim(self) -> tuple[Span, ...]:
+        """Evict what the budget no longer has room for: whole oldest turns, pictures that lie too close. Cheap enough
+        for any tick in which nothing is being decoded: what stays is moved, not read again. Returns what went."""
         todo = plan(self.ledger, self.budget)
         if not todo:
-            return 0
-        first, hole = self.ledger.first, todo.holes[0].start
-        tokens: list[Token] = []
-        at = hole
-        for each in (*todo.holes, None):
-            end = each.start if each is not None else self.ledger.end
-            tokens += self._tokens[at - first : end - first]
-            at = each.end if each is not None else end
-        await self.lane.do(Rewind(hole - first))
+            return ()
+        first, ids = self.ledger.first, set(todo.spans)
+        gone = tuple(span for span in self.ledger.spans if span.id in ids)
+        await self.lane.do(Evict(todo, first))
         self.ledger.apply(todo)
-        self._tokens = self._tokens[: hole - first] + tokens
-        await self._read(tokens)
+        for hole in reversed(todo.holes):
+            del self._tokens[hole.start - first : hole.end - first]
         self.evicted_tokens += todo.evicted_tokens
-        return todo.evicted_tokens
+        return gone
+
+    async def drop(self, spans: Collection[int]) -> tuple[Span, ...]:
+        """Forget these spans, and what depends on them, as if they had never been: everything after the first of them
+        is read again from what is kept of it, for the values of later tokens carry what they saw. Returns what went.
+
+        ConfigError for a span of the pinned prefix, or one that is not held any more.
+        """
+        held = {span.id: span for span in self.ledger.spans}
+        if any(each not in held or held[each].pinned for each in spans):
+            raise ConfigError("only spans that the cache holds, and none of the instructions, can be forgotten")
+        ids = with_dependents(self.ledger, spans)
+        if not ids:
+            return ()
+        place = min(held[each].start for each in ids)
+        turn, turns = self.ledger.turn, {span.id: span.turn for span in self.ledger.spans}
+        gone = []
+        for each in await self.rewind(place):
+            if each.span.id in ids:
+                gone.append(each.span)
+                continue
+            self.ledger.turn = turns[each.span.id]
+            await self._put_back(each)
+        self.ledger.turn = turn
+        return tuple(gone)
+
+    async def _put_back(self, kept: Kept) -> None:
+        await self._read(kept.tokens)
+        self.ledger.put_back(kept.span)
+        self._tokens += kept.tokens
 
     async def _read(self, tokens: Sequence[Token]) -> None:
         """Read kept tokens again, as they were: ids as ids, what was heard and seen as it was heard and seen."""

@@ -15,7 +15,21 @@ import numpy as np
 
 from liveagent.errors import ConfigError, DeviceError, LiveAgentError
 from liveagent.runtime.core import Core
-from liveagent.runtime.work import Append, Decode, Done, Heard, Listen, Look, Probe, Reply, Reset, Rewind, Seen, Work
+from liveagent.runtime.work import (
+    Append,
+    Decode,
+    Done,
+    Evict,
+    Heard,
+    Listen,
+    Look,
+    Probe,
+    Reply,
+    Reset,
+    Rewind,
+    Seen,
+    Work,
+)
 
 
 class Engine:
@@ -133,7 +147,7 @@ class Lane:
         assert isinstance(reply, Seen)
         return reply
 
-    async def do(self, work: Append | Probe | Rewind | Decode | Reset) -> Done:
+    async def do(self, work: Append | Probe | Rewind | Evict | Decode | Reset) -> Done:
         reply = await self.ask(work)
         assert isinstance(reply, Done)
         return reply

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from liveagent.ledger import CachePlan
+
 if TYPE_CHECKING:
     from liveagent.tool import Tool
 
@@ -90,6 +92,15 @@ class Rewind:
 
 
 @dataclass(frozen=True, slots=True)
+class Evict:
+    """Obey a plan: its holes leave the cache, what it moves is rotated to its new place. `first`: the ledger's place of
+    the lane's oldest token when the plan was made."""
+
+    plan: CachePlan
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
 class Decode:
     """Choose and append up to `max_tokens` tokens, ending after one of `stop`.
 
@@ -112,7 +123,7 @@ class Reset:
     tools: tuple[Tool, ...] = ()
 
 
-Work = Listen | Look | Append | Probe | Rewind | Decode | Reset
+Work = Listen | Look | Append | Probe | Rewind | Evict | Decode | Reset
 
 
 @dataclass(frozen=True, slots=True)
