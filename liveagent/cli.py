@@ -166,7 +166,7 @@ def _top(
 
 @app.command()
 def talk(
-    agent: AgentName = "voice",
+    agent: AgentName = "voice_video",
     source: Annotated[
         str | None,
         typer.Option(metavar="FILE|URL|mic", help="What to hear: a file or URL as if it were the microphone, or mic."),
@@ -284,7 +284,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def plan(agent: AgentName = "voice") -> None:
+def plan(agent: AgentName = "voice_video") -> None:
     """Say what an agent listens for and loads, without loading it."""
     with _typed_errors():
         from liveagent.load import load_agent

@@ -34,9 +34,10 @@ def load_agent(name: str | os.PathLike[str]) -> Agent:
 
 
 def pipelines() -> list[str]:
-    """The names of the ready-made agents."""
+    """The names of the ready-made agents; what else lies beside them holds no `agent`."""
     home = importlib.import_module("liveagent.pipelines")
-    return sorted(each.name for each in pkgutil.iter_modules(home.__path__) if not each.ispkg)
+    files = [Path(folder) / f"{each.name}.py" for folder in home.__path__ for each in pkgutil.iter_modules([folder])]
+    return sorted(file.stem for file in files if file.is_file() and "\nagent = " in file.read_text(encoding="utf-8"))
 
 
 def _from_file(path: Path) -> ModuleType:

@@ -1,4 +1,4 @@
-"""The agent that `liveagent talk` starts: a voice for a home and a small robot arm, on this machine alone."""
+"""A voice for a home and a small robot arm, on this machine alone: it hears and speaks, and sees nothing."""
 
 from __future__ import annotations
 

@@ -53,6 +53,8 @@ def test_each_command_explains_itself(command: str) -> None:
         (["talk", "none.py"], "none.py does not exist"),
         (["talk", "--text", "--source", "mic"], "choose one"),
         (["talk", "--fast"], "--source FILE"),
+        (["talk", "--fast", "--source", "a.wav", "--camera", "screen"], "cannot hurry a camera"),
+        (["talk", "--device", "abacus"], "give cpu, cuda"),
         (["talk", "--record", "no/such/folder/a.rec"], "there is no folder"),
         (["bench", "nope"], "no bench is called 'nope'"),
         (["train", "nope"], "no step of training is called 'nope'"),
@@ -68,9 +70,7 @@ def test_what_is_wrong_with_the_command_is_one_line_and_status_2(arguments: list
     ("error", "status"),
     [(ConfigError, 2), (DeviceError, 3), (LinkError, 4), (ProtocolError, 5), (ToolError, 6), (KeyboardInterrupt, 0)],
 )
-def test_a_status_says_whose_it_is(
-    monkeypatch: pytest.MonkeyPatch, error: type[BaseException], status: int
-) -> None:
+def test_a_status_says_whose_it_is(monkeypatch: pytest.MonkeyPatch, error: type[BaseException], status: int) -> None:
     async def talk(agent: Any, **_: Any) -> int:
         raise error("do this")
 
@@ -105,13 +105,17 @@ def test_talk_is_called_as_agreed_and_its_status_is_the_commands(
 
     fake(monkeypatch, "liveagent.runtime.talk", talk=talk)
     result = runner.invoke(
-        app, ["talk", "voice", "--source", "a.wav", "--fast", "--no-check", "--record", str(tmp_path / "r")]
+        app,
+        ["talk", "voice", "--source", "a.wav", "--fast", "--no-check", "--record", str(tmp_path / "r")]
+        + ["--camera", "table", "--device", "cuda"],
     )
     assert result.exit_code == 7
-    assert called.pop("agent").tool("light") and called.pop("terminal").title.startswith("voice")
+    agent = called.pop("agent")
+    assert agent.tool("light") and agent.device == "cuda" and called.pop("terminal").title.startswith("voice")
     assert called == {
         "source": "a.wav", "text_only": False, "record": tmp_path / "r", "check": False, "fast": True,
         "origin": "voice", "headphones": False, "full_duplex": False, "push_to_talk": False,
+        "camera": "table",
     }  # fmt: skip
 
 

@@ -1,0 +1,8 @@
+"""The agent that `liveagent talk` starts: it hears and speaks like `voice`, and looks at the toy table."""
+
+from __future__ import annotations
+
+from liveagent.pipelines import voice
+from liveagent.pipelines.looks import LOOK_QUESTIONS
+
+agent = voice.agent.replace(questions=[*voice.agent.questions, *LOOK_QUESTIONS], camera="table")
