@@ -52,6 +52,11 @@ class Stretch:
     def holds(self, t_ns: int) -> bool:
         return self.since_ns <= t_ns < self.until_ns
 
+    def covers(self, kind: str, t_ns: int) -> bool:
+        """Whether a span of the cache belongs to it: what is said and read is stamped with the end of its tick, a
+        picture with when it was taken."""
+        return self.holds(t_ns - 1) or (kind == "picture" and self.holds(t_ns))
+
     def touches(self, other: Stretch) -> bool:
         return self.since_ns < other.until_ns and other.since_ns < self.until_ns
 
@@ -172,7 +177,8 @@ def _closing(record: Record, state: Json, gone: Stretch, before_ns: int) -> Reco
         spans = old.get("spans")
         if not isinstance(spans, list):
             raise ProtocolError("recording: a state without spans")
-        held = [each for each in spans if isinstance(each, dict) and not gone.holds(_number(each.get("t_ns")))]
+        spans = [each for each in spans if isinstance(each, dict)]
+        held = [each for each in spans if not gone.covers(str(each.get("kind")), _number(each.get("t_ns")))]
         value["state"] = {**old, "spans": held}
     return Record(record.tick, "json", json.dumps(value, separators=(",", ":")).encode())
 

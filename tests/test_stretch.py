@@ -98,8 +98,8 @@ def test_that_something_was_forgotten_stays_with_what_was_still_known() -> None:
 
 def test_what_was_known_at_an_earlier_forgetting_is_not_kept_beside() -> None:
     """A state inside the new stretch's shadow goes; one behind it loses the spans that are forgotten now."""
-    span = {"t_ns": 4 * TICK_NS}
-    other = {"t_ns": 2 * TICK_NS}
+    span = {"kind": "text", "t_ns": 4 * TICK_NS}
+    other = {"kind": "text", "t_ns": 2 * TICK_NS}
     old = recording({6: {"spans": [span, other]}, 10: {"spans": [span, other]}})
     assert states(forget(old, 3, 5, 8, {"spans": [other]})) == {8: {"spans": [other]}, 10: {"spans": [other]}}
 

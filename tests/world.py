@@ -79,6 +79,8 @@ class World:
         out = await self.session.tick(tick, inbox, reference, frame)
         if self.recorder is not None:
             self.recorder.tick(tick, reference, inbox, out, frame)
+            for forgotten, state in out.forgotten:
+                self.recorder.forget(forgotten, state)
         self.ticks.append((tick, inbox, out))
         self.tokens += out.tokens
         self.log += [(tick.index, event) for event in (*inbox, *out.events)]

@@ -35,10 +35,15 @@ class Exchanges:
 
     def __init__(self) -> None:
         self.past: deque[Stretch] = deque(maxlen=EXCHANGES)
+        self.turn = 0
+        """The number of the last turn in `past`."""
         self._since_ns: int | None = None
 
-    def feed(self, tick_ns: int, end_ns: int, busy: bool) -> None:
-        """The tick from `tick_ns` to `end_ns` has been lived through; `busy`: something is open after it."""
+    def feed(self, tick_ns: int, end_ns: int, busy: bool, turn: int = 0) -> None:
+        """The tick from `tick_ns` to `end_ns` has been lived through; `busy`: something is open after it. `turn` is the
+        number of the newest turn."""
+        if not busy:
+            self.turn = turn
         if busy and self._since_ns is None:
             self._since_ns = tick_ns - LEAD_NS
             if self.past and self.past[-1].until_ns > self._since_ns:
@@ -49,10 +54,10 @@ class Exchanges:
             self.past.append(Stretch(self._since_ns, end_ns + TAIL_NS))
             self._since_ns = None
 
-    def once(self, tick_ns: int, end_ns: int) -> None:
+    def once(self, tick_ns: int, end_ns: int, turn: int = 0) -> None:
         """Something was opened and closed again within this tick."""
-        self.feed(tick_ns, tick_ns, True)
-        self.feed(tick_ns, end_ns, False)
+        self.feed(tick_ns, tick_ns, True, turn)
+        self.feed(tick_ns, end_ns, False, turn)
 
 
 class Forgetting:
@@ -62,14 +67,15 @@ class Forgetting:
         self.exchanges = Exchanges()
         self._asked: list[tuple[int, int | None]] = []
 
-    def hear(self, words: str, now_ns: int) -> str | None:
-        """Take in what a user wants forgotten, and what to answer; None when these words want nothing forgotten. Their
-        own exchange goes along."""
+    def hear(self, words: str, now_ns: int, turn: int) -> str | None:
+        """Take in what a user wants forgotten, and what to answer; None when these words want nothing forgotten. They
+        are turn `turn`, and their own exchange goes along."""
         seconds = asked_to_forget(words)
         if seconds is None:
             return None
         if seconds == 0.0:
-            since_ns = self.exchanges.past[-1].since_ns if self.exchanges.past else now_ns
+            alone = turn - self.exchanges.turn <= 1  # else "that" is in the same exchange, still open
+            since_ns = self.exchanges.past[-1].since_ns if alone and self.exchanges.past else now_ns - 1
         else:
             since_ns = 0 if seconds == float("inf") else now_ns - round(seconds * 1e9)
         self._asked.append((since_ns, None))

@@ -94,16 +94,31 @@ class SessionConfig:
     echo_gate: take the loudspeaker out of the microphone; needless, and a little harmful, with headphones.
     grammar: read whole-matching phrases off the parse (`by="grammar"`).
     prune: leave the empty cells of a picture out of the cache.
+    picture_age_s: nano has learnt what pictures of the last twenty minutes mean, and no older ones.
     """
 
     slots: int = 1280
     high_tokens: int = 960
     low_tokens: int = 832
+    picture_high_tokens: int = 208
+    picture_low_tokens: int = 176
+    picture_age_s: float = 1800.0
     voice: bool = True
     grammar: bool = True
     echo_gate: bool = True
     prune: bool = True
     manners: Manners = field(default_factory=Manners)
+
+    @property
+    def budget(self) -> Budget:
+        return Budget(
+            self.slots,
+            self.high_tokens,
+            self.low_tokens,
+            self.picture_high_tokens,
+            self.picture_low_tokens,
+            self.picture_age_s,
+        )
 
 
 class Session:
@@ -121,7 +136,7 @@ class Session:
         """`context`: one of this lane's that holds this agent's prompt and nothing else; then there is no `open`."""
         self.agent, self.model, self.lane, self.listener = agent, model, lane, listener
         self.config = config or SessionConfig()
-        budget = Budget(self.config.slots, self.config.high_tokens, self.config.low_tokens)
+        budget = self.config.budget
         self.context = context or Context(lane, budget)
         self.answer = Answer(agent, model, self.context, self.config.grammar)
         self.echo = Echo()
@@ -203,8 +218,7 @@ class Session:
         await self.watcher.ask(self._now_ns)
         await self._speak_up()
         await self._speak()
-        if not self.user.open and self.turns.phase == "idle":
-            await self._trim()
+        await self._trim()
         await self._mind_exchanges(tick.t_ns, self.context.ledger.turn != turn)
         self._note(self.context.state(self._now_ns))
         return self._out
@@ -214,14 +228,14 @@ class Session:
         answer, exchanges = self.answer, self.forgetting.exchanges
         busy = self.turns.phase != "idle" or self.user.open or answer.reply is not None or bool(answer.pending)
         if opened and not busy:
-            exchanges.once(tick_ns, self._now_ns)
+            exchanges.once(tick_ns, self._now_ns, self.context.ledger.turn)
         else:
-            exchanges.feed(tick_ns, self._now_ns, busy)
+            exchanges.feed(tick_ns, self._now_ns, busy, self.context.ledger.turn)
         if busy:
             return
         for gone in self.forgetting.due(self._now_ns):
             state = State(
-                tuple(each for each in self.context.held() if not gone.holds(each.span.t_ns)),
+                tuple(each for each in self.context.held() if not gone.covers(each.span.kind, each.span.t_ns)),
                 answer.utterances,
                 answer.calls,
                 self.watcher.calls,
@@ -233,15 +247,16 @@ class Session:
             self._out.forgotten.append((forgotten, state.to_json()))
 
     async def _trim(self) -> None:
-        before = self.context.ledger.of_kind("picture")
-        if not await self.context.trim():
+        """Evict what there is no room for. What stays is moved, so any tick will do in which nothing is decoded."""
+        if (reply := self.answer.reply) is not None and not reply.ended:
             return
-        self._note(Noted(self._now_ns, "evicted", "older turns left the cache"))
-        held = {span.id for span in self.context.ledger.of_kind("picture")}
-        gone = [span for span in before if span.id not in held]
-        if gone:
-            tokens = sum(span.length for span in gone)
-            self._note(PicturesEvicted(self._now_ns, tuple(span.id for span in gone), tokens))
+        gone = await self.context.trim()
+        if any(span.kind != "picture" for span in gone):
+            self._note(Noted(self._now_ns, "evicted", "older turns left the cache"))
+        pictures = [span for span in gone if span.kind == "picture"]
+        if pictures:
+            tokens = sum(span.length for span in pictures)
+            self._note(PicturesEvicted(self._now_ns, tuple(span.id for span in pictures), tokens))
 
     # --- what came in
 
@@ -480,7 +495,7 @@ class Session:
         """What to answer if somebody wants to be told of something, or wants something forgotten."""
         if isinstance(self.agent.automaton.parse(words), Parse):  # a tool's own phrase comes first
             return None
-        forgotten = self.forgetting.hear(words, self._now_ns)
+        forgotten = self.forgetting.hear(words, self._now_ns, self.context.ledger.turn)
         return forgotten if forgotten is not None else self.watcher.hear(words, self._now_ns)
 
     # --- the reply

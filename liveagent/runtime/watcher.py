@@ -175,7 +175,7 @@ class Watcher:
                 "by_user": each.by_user, "set_ns": each.set_ns, "holds": each.state.holds, "fired": each.state.fired,
             }
             for each in self.watchings
-            if not (each.by_user and gone.holds(each.set_ns))
+            if not (each.by_user and gone.holds(each.set_ns - 1))
         ]  # fmt: skip
 
     def restore(self, state: Sequence[dict[str, Any]], calls: int) -> None:
