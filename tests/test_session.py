@@ -103,7 +103,7 @@ async def test_the_cache_after_an_interruption_equals_a_log_without_the_unheard(
         world.type("open the door")
         await world.run(int(rng.integers(3, 30)))
     assert len(world.of(Interrupted)) == 4
-    oracle = Core(random_nano(), lanes=4, slots=1280)
+    oracle = Core(random_nano(), lanes=4, slots=session.config.slots)
     lane = oracle.open()
     want = tuple(range(0, 400, 7))
     for t_s, tokens in groupby(session.context._tokens, lambda token: token.t_s):

@@ -113,7 +113,7 @@ async def ticks_ms(
 ) -> tuple[list[float], dict[str, float], float]:
     """(CPU ms of each tick of `count` sessions together, ms a tick by part, share of lanes that are replied to)."""
     spent: dict[str, float] = {}
-    async with seats(load_agent("voice"), model, count, SessionConfig(voice=True), slots=1280) as made:
+    async with seats(load_agent("voice"), model, count, SessionConfig(voice=True), slots=SessionConfig().slots) as made:
         people = [Person(seat, n % 4, speech, reply, n * 7 * TICK_SAMPLES) for n, seat in enumerate(made)]
         measured: list[float] = []
         for _ in range(warm_up):

@@ -97,9 +97,9 @@ class SessionConfig:
     picture_age_s: nano has learnt what pictures of the last twenty minutes mean, and no older ones.
     """
 
-    slots: int = 1280
-    high_tokens: int = 960
-    low_tokens: int = 832
+    slots: int = 1536
+    high_tokens: int = 1216
+    low_tokens: int = 1088
     picture_high_tokens: int = 208
     picture_low_tokens: int = 176
     picture_age_s: float = 1800.0
