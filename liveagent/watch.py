@@ -134,11 +134,12 @@ def check_watches(watches: Sequence[Watch]) -> None:
 @dataclass(slots=True)
 class WatchState:
     """`holds`: what stands (None before the first answer). `likely`: the newest answer, 0 to 1, given at `asked_ns`.
-    `turning_ns`: since when the answer has been the opposite of `holds`, None while it is not."""
+    `turning`: what it has been since `turning_ns`, other than `holds`; None while it agrees."""
 
     holds: bool | None = None
     likely: float = 0.5
-    turning_ns: int | None = None
+    turning: bool | None = None
+    turning_ns: int = 0
     asked_ns: int | None = None
     fired: int = 0
 
@@ -160,7 +161,7 @@ class Watching:
     @property
     def waits(self) -> bool:
         """Whether an answer stands that has not held long enough yet."""
-        return self.state.turning_ns is not None
+        return self.state.turning is not None
 
     def feed(self, t_ns: int, log_odds: float) -> bool:
         """The answer to the newest picture: log p(yes) − log p(no). NaN is no answer."""
@@ -171,10 +172,10 @@ class Watching:
         state.asked_ns = t_ns
         said = True if state.likely >= HIGH else False if state.likely <= LOW else None
         if said is None or said == state.holds:
-            state.turning_ns = None
+            state.turning = None
             return False
-        if state.turning_ns is None:
-            state.turning_ns = t_ns
+        if state.turning != said:
+            state.turning, state.turning_ns = said, t_ns
         return self._turn(t_ns)
 
     def tick(self, t_ns: int) -> bool:
@@ -187,10 +188,9 @@ class Watching:
 
     def _turn(self, t_ns: int) -> bool:
         state, watch = self.state, self.watch
-        if state.turning_ns is None or t_ns - state.turning_ns < watch.hold_s * 1e9:
+        if state.turning is None or t_ns - state.turning_ns < watch.hold_s * 1e9:
             return False
-        before, state.holds = state.holds, not state.holds if state.holds is not None else state.likely >= HIGH
-        state.turning_ns = None
+        before, state.holds, state.turning = state.holds, state.turning, None
         if watch.change == "leave":
             fires = before is True and not state.holds
         elif watch.change == "move":

@@ -88,6 +88,7 @@ def test_appear_fires_when_the_answer_has_held_and_once() -> None:
     assert fires(held, [(0, NO), (2, YES), (2.5, NO), (4, YES)], 9) == [5.0]
     assert fires(held, [(0, NO), (2, YES), (2.5, PERHAPS), (2.8, YES)], 9) == [3.8]
     assert fires(held, [(0, YES)], 9) == [1.0]
+    assert fires(held, [(0, NO), (0.5, YES), (1.2, NO)], 9) == []
     assert fires(held, [(0, NO), (2, PERHAPS)], 9) == []
 
 
