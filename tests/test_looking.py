@@ -11,7 +11,7 @@ import pytest
 from liveagent.action import Say
 from liveagent.agent import Agent
 from liveagent.audio import TICK_NS
-from liveagent.event import CameraFroze, FrameSeen, Interrupted, Noted, PictureKept, ReplyStarted
+from liveagent.event import CameraFroze, FrameSeen, Interrupted, Noted, PictureKept, PicturesEvicted, ReplyStarted
 from liveagent.runtime.context import Context
 from liveagent.runtime.core import Core
 from liveagent.runtime.engine import Engine, Lane
@@ -223,3 +223,22 @@ def test_a_replay_sees_what_was_seen(tmp_path: Path) -> None:
     for kind in (FrameSeen, PictureKept):
         seen = [event for _, event in report.events if isinstance(event, kind)]
         assert seen == world.of(kind) and seen
+
+
+async def test_pictures_are_thinned_and_what_went_is_told() -> None:
+    """Every second something else: the newest stay close together, the oldest ones far apart, the talk untouched."""
+    config = SessionConfig(picture_high_tokens=24, picture_low_tokens=18)
+    scenes = (BALL, CUBE, BOTH)
+    async with open_session(AGENT, config, random_nano(), use_recogniser=False) as session:
+        session.looking = Looking(session.model, Eye(session.lane.engine, session.lane.number), session.context)
+        world = World(session, camera=lambda tick: frame(scenes[tick // 12 % 3], tick))
+        world.type("turn on the kitchen light")
+        await world.run(12 * 20)
+        pictures = session.context.ledger.of_kind("picture")
+        kept, gone = world.of(PictureKept), [id for event in world.of(PicturesEvicted) for id in event.spans]
+        assert len(kept) >= 19 and sum(span.length for span in pictures) <= 24
+        assert sorted([*(span.id for span in pictures), *gone]) == [each.span for each in kept]
+        ages = [pictures[-1].t_ns - span.t_ns for span in pictures]
+        assert ages[0] - ages[1] > 2 * (ages[-2] - ages[-1]) > 0
+        assert session.context.ledger.of_kind("text") and session.context.ledger.of_kind("call")
+        check_spans(session)
