@@ -424,6 +424,20 @@ class TurnTimed:
 
 
 @dataclass(frozen=True, slots=True)
+class ClocksCompared:
+    """How much faster than this machine's clock the microphone's and the camera's go (parts per million; None: it has
+    none of its own), by how much a picture is stamped later than its sound (None: nothing that was seen and heard tells
+    it), how sure that is, and how often a clock has jumped so far. For a meter; nothing is decided by it."""
+
+    t_ns: int
+    microphone_ppm: float
+    camera_ppm: float | None = None
+    offset_ms: float | None = None
+    confidence: float = 0.0
+    jumps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Noted:
     """Something a viewer should read, as a code and plain words; never the user's own words."""
 
@@ -440,7 +454,7 @@ Inbox: TypeAlias = (
 Notice: TypeAlias = (
     TickHeard | SpeechStarted | SpeechEnded | WordsHeard | WakeHeard | StopHeard | EndGuessed | TurnEnded
     | ReplyStarted | ReplyEnded | WordPlayed | Ducked | Resumed | Interrupted | FrameSeen | PictureKept
-    | PicturesEvicted | WatchSet | Watched | WatchFired | ToolCalled | CacheChanged | TurnTimed | Noted
+    | PicturesEvicted | WatchSet | Watched | WatchFired | ToolCalled | CacheChanged | TurnTimed | ClocksCompared | Noted
 )  # fmt: skip
 Event: TypeAlias = Inbox | Notice
 
@@ -452,7 +466,7 @@ INBOX: tuple[type[Inbox], ...] = (
 NOTICES: tuple[type[Notice], ...] = (
     TickHeard, SpeechStarted, SpeechEnded, WordsHeard, WakeHeard, StopHeard, EndGuessed, TurnEnded, ReplyStarted,
     ReplyEnded, WordPlayed, Ducked, Resumed, Interrupted, FrameSeen, PictureKept, PicturesEvicted, WatchSet, Watched,
-    WatchFired, ToolCalled, CacheChanged, TurnTimed, Noted,
+    WatchFired, ToolCalled, CacheChanged, TurnTimed, ClocksCompared, Noted,
 )  # fmt: skip
 
 _FORM: JsonForm[Event] = JsonForm((*INBOX, *NOTICES))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from liveagent.audio import RATE_HZ, SAMPLE_NS, TICK_SAMPLES
+from liveagent.audio import RATE_HZ, SAMPLE_NS, TICK_NS, TICK_SAMPLES, AudioChunk, Chunker, Tick
 from liveagent.clock import BUCKETS, ClockFit, Timeline
+from liveagent.event import ClocksCompared, FrameSeen
 from liveagent.offset import Offset
+from liveagent.sync import Sync
 
 DELAY_S = 0.03  # what every picture takes at least; no clock can tell it from an offset
 
@@ -148,3 +150,60 @@ def test_an_offset_forgets_what_is_older_than_a_minute_and_what_was_before_a_lea
     offset.feed_sound(np.zeros(TICK_SAMPLES, np.float32), 0)
     offset.feed_picture(0.1, 0)
     assert len(offset._rises) == 4 and not offset._changes
+
+
+# ---- sound and pictures in a session ---------------------------------------------------------------------------------
+
+
+def chunks(seconds: float, ppm: float, jitter_s: float = 0.02, begin_s: float = 50.0) -> list[AudioChunk]:
+    """80 ms each of a microphone that goes `ppm` too fast, stamped by the machine's clock, late by a random while."""
+    late = np.random.default_rng(6).exponential(jitter_s / 4, round(seconds * 12.5))
+    at = begin_s + np.arange(len(late)) * 0.08 / (1 + ppm * 1e-6)
+    return [AudioChunk(np.zeros(TICK_SAMPLES, np.float32), round(t * 1e9)) for t in at + np.minimum(late, jitter_s)]
+
+
+def test_a_fast_microphone_moves_no_picture() -> None:
+    sync, chunker, ppm = Sync(), Chunker(), 120.0
+    for chunk in chunks(1_200, ppm):
+        chunker.feed(chunk)
+        sync.heard(chunk.t_ns, chunker.drift_ns)
+    assert sync.microphone.drift_ppm == pytest.approx(ppm, abs=5)
+    begin_ns = chunker._origin_ns
+    assert begin_ns is not None and abs(chunker.drift_ns) > 130_000_000
+    machine_ns = begin_ns + 1_199 * 10**9  # what the samples count as 144 ms more
+    assert sync.stamp(machine_ns) == pytest.approx(machine_ns + 1_199 * 120_000, abs=8_000_000)
+    assert sync.to_machine(sync.stamp(machine_ns)) == pytest.approx(machine_ns, abs=1_000)
+    stamps = [sync.stamp(machine_ns - i) for i in range(5)]
+    assert all(a < b for a, b in zip(stamps, stamps[1:], strict=False))
+
+
+def test_where_the_source_counts_itself_nothing_is_changed() -> None:
+    sync, chunker = Sync(), Chunker()
+    for i in range(500):
+        chunk = AudioChunk(np.zeros(TICK_SAMPLES, np.float32), 7 + i * TICK_NS)
+        chunker.feed(chunk)
+        sync.heard(chunk.t_ns, chunker.drift_ns)
+    for at in (0, 123_456_789, 10**12):
+        assert sync.to_machine(at) == at and Sync().stamp(at) == at
+        assert sync.stamp(at) == at
+
+
+def test_clocks_are_compared_every_ten_seconds_where_something_is_seen() -> None:
+    def run_for(seen: bool) -> list[ClocksCompared]:
+        sync, random = Sync(), np.random.default_rng(1)
+        told = []
+        for i in range(400):
+            loud = random.random() < 0.15
+            sound = random.normal(0, 0.002, TICK_SAMPLES).astype(np.float32)
+            sound[int(random.integers(TICK_SAMPLES)) :] *= 100 if loud else 1
+            tick = Tick(i, sound, i * TICK_NS)
+            patches = 9 if loud else 0
+            frame = FrameSeen(tick.t_ns + TICK_NS + 80_000_000, False, "changed" if loud else "still", patches, 64)
+            compared = sync.tick(tick, [frame] if seen else [], ClockFit())
+            told += [compared] if compared is not None else []
+        return told
+
+    assert run_for(False) == []
+    told = run_for(True)
+    assert len(told) == 3 and told[0].camera_ppm is None
+    assert told[-1].offset_ms == pytest.approx(80, abs=25) and told[-1].confidence > 0.5

@@ -36,6 +36,7 @@ from liveagent.runtime.record import Recorder
 from liveagent.runtime.session import SILENT_SAMPLES, Session
 from liveagent.runtime.viewer import Viewer
 from liveagent.runtime.voicer import Voicer
+from liveagent.sync import Sync
 from liveagent.video import VideoFrame
 
 INBOX_EVENTS = 256
@@ -106,6 +107,7 @@ class Live:
         self.session, self.speaker, self.recorder, self.view = session, speaker, recorder, Viewer(view)
         self.real_time = real_time
         self.chunker = Chunker()
+        self.sync = Sync()
         self.lag_ns = 0
         self._inbox: list[Inbox] = []
         self._tick_ns = 0
@@ -136,11 +138,17 @@ class Live:
             if isinstance(item, VideoFrame):
                 self.show(item)
                 continue
-            for tick in self.chunker.feed(item):
+            for tick in self.feed(item):
                 await self.step(tick)
         last = self.chunker.flush()
         if last is not None:
             await self.step(last)
+
+    def feed(self, chunk: AudioChunk) -> list[Tick]:
+        """The ticks that this sound completes."""
+        ticks = self.chunker.feed(chunk)
+        self.sync.heard(chunk.t_ns, self.chunker.drift_ns)
+        return ticks
 
     async def step(self, tick: Tick) -> Out:
         """One tick: inbox, session, actions."""
@@ -169,6 +177,9 @@ class Live:
         for action in out.actions:
             self._obey(action)
             self.view(action)
+        compared = self.sync.tick(tick, out.events, getattr(self.camera, "clock", None))
+        if compared is not None:
+            self.view(compared)
         self._mind_lag(tick)
         return out
 
@@ -183,7 +194,7 @@ class Live:
     def _frame(self) -> VideoFrame | None:
         """The picture for this tick, as small as it is seen, and recorded."""
         if self.camera is not None:
-            frame = self.camera.read(self._tick_ns)
+            frame = self.camera.read(self.sync.to_machine(self._tick_ns))
         else:
             frame, self._newest = self._newest, None
         if frame is None:
@@ -192,7 +203,7 @@ class Live:
             self._dropped += 1 + frame.dropped
             return None
         dropped, self._dropped = self._dropped + frame.dropped, 0
-        return small(VideoFrame(frame.pixels, frame.t_ns, dropped))
+        return small(VideoFrame(frame.pixels, self.sync.stamp(frame.t_ns), dropped))
 
     def _mind_lag(self, tick: Tick) -> None:
         self.lag_ns = self.now_ns() - self._tick_ns

@@ -198,7 +198,7 @@ async def _run(
         if isinstance(chunk, VideoFrame):
             live.show(chunk)
             continue
-        for tick in live.chunker.feed(chunk):
+        for tick in live.feed(chunk):
             await live.step(tick)
         if not live.real_time and live.voicer is not None:
             await live.voicer.settle()
