@@ -43,7 +43,6 @@ TOY_WORDS = (*COLOURS, *SHAPES)
 PHRASES = (
     f"(tell me|let me know) when (the|a) [({'|'.join(COLOURS)})] ({'|'.join(SHAPES)}) (appears|is gone|moves)",
     f"watch for a ({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})",
-    "stop watching",
 )
 """For `Agent(questions=…)`: so that these sentences are heard within the grammar."""
 
@@ -113,3 +112,44 @@ def _of(thing: str, change: Change) -> Wish:
 
 def _free(rest: str) -> Wish:
     return Wish(Watch(rest, rest, "appear", SAID_HOLD_S, again=False), toy=False)
+
+
+ASKS_WHEN = ("when", "at what time", "at what moment", "at which moment", "what time", "at what second")
+AUXILIARIES = ("did", "does", "do", "has", "was", "is", "could", "can", "had")
+CAME: dict[Change, tuple[str, ...]] = {
+    "leave": (
+        "leave the table", "leave", "left", "disappear", "disappeared", "vanish", "go away", "go", "gone", "taken away",
+        "removed", "get taken away",
+    ),
+    "move": ("move", "moved", "get moved", "start to move", "start moving", "moving"),
+    "appear": (
+        "appear", "appeared", "come back", "come", "came", "show up", "turn up", "arrive", "put on the table",
+        "on the table", "visible", "there", "get there", "",
+    ),
+}  # fmt: skip
+SEEN = ("you see", "there", "you first see", "we see")
+
+
+def asked_when(words: str) -> Wish | None:
+    """"when did the red ball appear" as the watch that finds out; None for what asks for no moment. Then `toy` says
+    whether it is about a thing of the toy table."""
+    for lead in ASKS_WHEN:
+        if words.startswith(lead + " "):
+            rest = words[len(lead) + 1 :].split()
+            break
+    else:
+        return None
+    if rest[0] not in AUXILIARIES or len(rest) > MAX_WORDS:
+        return None
+    text = " ".join(rest[1:])
+    for seen in SEEN:
+        if text.startswith(seen + " ") and (thing := _thing(text[len(seen) + 1 :].split())) is not None:
+            return _of(thing, "appear")
+    for change, ends in CAME.items():
+        for end in ends:
+            if end and not text.endswith(" " + end):
+                continue
+            thing = _thing(text.removesuffix(end).split())
+            if thing is not None:
+                return _of(thing, change)
+    return Wish(None, toy=False)

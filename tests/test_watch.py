@@ -13,7 +13,7 @@ from liveagent import ConfigError
 from liveagent.agent import Agent
 from liveagent.phrase import Phrase
 from liveagent.watch import HIGH, LOW, MAX_WATCHES, Sighting, Watch, Watching, check_watches, watch
-from liveagent.wish import PHRASES, wish
+from liveagent.wish import PHRASES, asked_when, wish
 
 S = 1_000_000_000
 YES, NO, PERHAPS = 3.0, -3.0, 0.0
@@ -196,3 +196,31 @@ def test_every_phrase_of_the_grammar_is_understood() -> None:
 def test_what_is_said_when_it_happens(words: str, says: str) -> None:
     found = wish(words)
     assert found is not None and found.watch is not None and found.watch.says == says
+
+
+@pytest.mark.parametrize(
+    ("words", "condition", "change"),
+    [
+        ("when did the red ball appear", "a red ball is on the table", "appear"),
+        ("when did you see a green cup", "a green cup is on the table", "appear"),
+        ("when was there a ball", "a ball is on the table", "appear"),
+        ("at what time was the orange cone put on the table", "an orange cone is on the table", "appear"),
+        ("when did the red ball leave", "a red ball is on the table", "leave"),
+        ("when did something blue disappear", "something blue is on the table", "leave"),
+        ("when was the star taken away", "a star is on the table", "leave"),
+        ("when did the purple ring move", "the purple ring moved", "move"),
+        ("when did something move", "something moved", "move"),
+    ],
+)
+def test_when_something_happened(words: str, condition: str, change: str) -> None:
+    found = asked_when(words)
+    assert found is not None and found.watch is not None and found.toy
+    assert (found.watch.condition, found.watch.change) == (condition, change)
+
+
+def test_other_questions_ask_for_no_moment_or_for_none_that_nano_knows() -> None:
+    assert asked_when("what is on the table") is None
+    assert asked_when("when you are ready") is None
+    for words in ("when did the dog bark", "when was the war"):
+        found = asked_when(words)
+        assert found is not None and found.watch is None and not found.toy
