@@ -56,6 +56,10 @@ def true_answer(asked: Asked, scene: Scene) -> str:
             ", ".join(COLOURS[t[0]] + " " + SHAPES[t[1]] for t in sorted(scene, key=lambda t: (int(t[3] * 4), t[2]))),
         )
         return seen or "Nothing."
+    if kind == "places":
+        sides = ["on the left", "in the middle", "on the right"]
+        return ", ".join(f"{COLOURS[t[0]]} {SHAPES[t[1]]} {sides[int(t[2] * 3)]}"
+                         for t in sorted(scene, key=lambda t: (int(t[3] * 4), t[2]))) or "Nothing."  # fmt: skip
     if kind == "absent":
         assert not those(scene, names[0])
         return asked.answer
@@ -80,7 +84,7 @@ def true_answer(asked: Asked, scene: Scene) -> str:
 
 
 def plain(asked: Asked) -> str:
-    if asked.kind.removeprefix("then_") == "list" and asked.answer != "Nothing.":
+    if asked.kind.removeprefix("then_") in ("list", "places") and asked.answer != "Nothing.":
         return re.sub(r"\ban? ", "", asked.answer.lower().rstrip(".").replace(" and ", ", "))
     return asked.answer
 
@@ -228,7 +232,8 @@ def test_pools_are_read_when_they_come(tmp_path: Path) -> None:
     things = np.zeros((3, 6, 4), np.float32)
     things[0, :2] = [(1, 2, 0.2, 0.3), (3, 4, 0.7, 0.8)]
     sight = np.random.default_rng(0).random((3, CELLS, WIDTH)).astype(np.float16)
-    made = {"things": things, "n": np.array([2, 6, 0]), "other": np.array([0, 0, 1]), "sight": sight}
+    made = {"things": things, "n": np.array([2, 6, 0]), "other": np.array([0, 0, 1]), "sight": sight,
+            "row": np.array([0, 0, -1])}  # fmt: skip
     (tmp_path / "pool-000.npz").write_bytes(b"half a file")
     assert pools.look_again() == 0
     np.savez(tmp_path / "pool-000.npz", **made)  # type: ignore[arg-type]
@@ -237,7 +242,11 @@ def test_pools_are_read_when_they_come(tmp_path: Path) -> None:
     scene, read = pools.draw()
     assert [t[:2] for t in scene] == [(1, 2), (3, 4)]
     np.testing.assert_array_equal(read, sight[0].astype(np.float32))
-    assert len(pools.elsewhere) == 1
+    assert len(pools.elsewhere) == 1 and len(pools.story()) == 1
+    story = {"things": np.zeros((5, 6, 4), np.float32), "n": np.zeros(5), "other": np.zeros(5), "row": [0, 0, 0, 1, 1]}
+    np.savez(tmp_path / "pool-001.npz", **story, sight=np.zeros((5, CELLS, WIDTH), np.float16))  # type: ignore[arg-type]
+    pools.look_again()
+    assert [len(each) for each in pools.stories] == [1, 3, 2]
 
 
 def test_a_batch_shows_each_row_its_own_pictures() -> None:

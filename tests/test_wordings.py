@@ -6,10 +6,12 @@ import random
 
 import pytest
 
-from liveagent.bench.wordings import WORDINGS
+from liveagent.bench.wordings import LOOK_WORDINGS, WORDINGS
 from liveagent.pipelines.voice import agent
-from liveagent.train.paraphrases import HELD_OUT, PARAPHRASES
-from liveagent.train.schemas import expand
+from liveagent.train.look_phrases import HELD_OUT as LOOKS_HELD_OUT
+from liveagent.train.look_phrases import PHRASES
+from liveagent.train.paraphrases import AFTER, BEFORE, HELD_OUT, PARAPHRASES
+from liveagent.train.schemas import expand, top_choice
 
 TIMES = 300
 
@@ -30,3 +32,15 @@ def test_no_wording_of_the_bench_is_in_training(tool) -> None:  # type: ignore[n
 
 def test_every_tool_is_measured() -> None:
     assert set(WORDINGS) == {tool.name for tool in agent.tools}
+
+
+def test_no_wording_about_pictures_is_in_training_not_even_with_polite_words_around_it() -> None:
+    rng = random.Random(1)
+    for kind, phrase in LOOK_WORDINGS.items():
+        ways = {expand(rng, top_choice(rng, words[kind])) for words in (PHRASES, LOOKS_HELD_OUT) for _ in range(1500)}
+        assert len(ways) > 6
+        for wording in phrase.split("|"):
+            for before in ("", *BEFORE):
+                for after in ("", *AFTER):
+                    core = f" {wording} ".removeprefix(f" {before} ".rstrip() + " ").removesuffix(f" {after} ")
+                    assert core.strip() not in ways, (kind, wording)

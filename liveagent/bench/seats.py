@@ -23,6 +23,7 @@ from liveagent.runtime.engine import Engine, Lane
 from liveagent.runtime.listener import Listener, Understood
 from liveagent.runtime.session import SILENT_SAMPLES, Session, SessionConfig
 from liveagent.runtime.work import Reply, Work
+from liveagent.video import Pixels, VideoFrame
 
 WORD_SAMPLES = 4000  # of the pretended voice: a quarter of a second
 FLOOR = 10 ** (-62 / 20)  # a quiet room, as rms
@@ -76,6 +77,7 @@ class Seat:
         self.index = 0
         self.log: list[tuple[int, Event | Action]] = []
         self.inbox: list[Inbox] = []
+        self.frame: VideoFrame | None = None  # what the camera shows in the next tick
         self._voiced: dict[int, int] = {}
         self._played: dict[int, int] = {}
         self._words: dict[int, int] = {}
@@ -106,6 +108,9 @@ class Seat:
     def write(self, text: str) -> None:
         self.inbox.append(TextTyped(self.now_ns, text))
 
+    def show(self, pixels: Pixels) -> None:
+        self.frame = VideoFrame(pixels, self.now_ns)
+
     def of(self, *kinds: type[T]) -> list[T]:
         return [cast(T, item) for _, item in self.log if isinstance(item, kinds)]
 
@@ -129,7 +134,8 @@ class Seat:
         room = self._rng.standard_normal(TICK_SAMPLES).astype(np.float32) * np.float32(FLOOR)
         room[: len(sound)] += sound
         inbox, self.inbox = self.inbox, []
-        out = await self.session.tick(Tick(self.index, room, self.now_ns), inbox, reference)
+        frame, self.frame = self.frame, None
+        out = await self.session.tick(Tick(self.index, room, self.now_ns), inbox, reference, frame)
         self.log += [(self.index, event) for event in (*inbox, *out.events)]
         self.index += 1
         for action in out.actions:

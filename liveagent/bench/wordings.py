@@ -132,3 +132,26 @@ WORDINGS: dict[str, list[str]] = {
         "quit moving",
     ],
 }
+
+LOOK_WORDINGS: dict[str, str] = {
+    # what nano is asked about pictures, by kind of question (liveagent/train/look_phrases.py has those of training)
+    "colour": "what color do you think the {x} is|the {x} has what color|what would you say is the color of the {x}"
+    "|i can not tell what color the {x} is can you|which color would you give the {x}",
+    "shape": "what would you say the {x} is|the {x} over there what is it|what is that {x} there|what do you think the {x} is"
+    "|what does the {x} look like",
+    "count": "how many {n} would you count|what is your count of {n}|how many {n} lie there|how many {n} can be seen"
+    "|in total how many {n} are there",
+    "where": "where can the {x} be seen|to which side is the {x}|whereabouts on the table is the {x}|can you point out the {x}"
+    "|where would you say the {x} is",
+    "exists": "can {a} be seen|is {a} somewhere on the table|i wonder if there is {a}|would you check if there is {a}"
+    "|is there {a} or not",
+    "list": "what things can you see there|can you list what is there|which things can be seen|what does the table hold"
+    "|what have you got in front of you",
+    "left": "which thing do you see left of the {x}|what would be left of the {x}|what is there to the left of the {x}",
+    "right": "which thing do you see right of the {x}|what would be right of the {x}|what is there to the right of the {x}",
+    "then_list": "what things did you see {ago}|what had the table on it {ago}|what could be seen {ago}",
+    "then_exists": "could {a} be seen {ago}|was {a} somewhere on the table {ago}|had we got {a} {ago}",
+    "then_colour": "what color had the {x} {ago}|the {x} {ago} what color was it",
+    "then_count": "how many {n} could you see {ago}|how many {n} could be seen {ago}",
+    "then_where": "where could the {x} be seen {ago}|to which side was the {x} {ago}",
+}

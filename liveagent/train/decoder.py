@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import signal
 import time
 from collections import defaultdict
 from dataclasses import replace
@@ -188,6 +189,11 @@ class Training:
         self.average = Average(self.net)
         self.optimizers = optimizers(self.net, rate)
         self.step, self.tokens, self.done_s = 0, 0, 0.0
+        self.stopped = False
+
+    def stop(self, *_: object) -> None:
+        """After the step at hand: save, and end the training."""
+        self.stopped = True
 
     def save(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
@@ -248,7 +254,7 @@ class Training:
         loss_sum, loss_count, next_eval = 0.0, 0, begun + eval_s / 3
         for batch in self.batches():
             now = time.time()
-            if now >= until:
+            if now >= until or self.stopped:
                 break
             self.done_s = before_s + now - begun
             share = (now - begun) / (until - begun)
@@ -277,8 +283,9 @@ class Training:
                 self.save()
                 next_eval = last = time.time()
                 next_eval += eval_s
-        self.report(rows)
         self.save()
+        if not self.stopped:
+            self.report(rows)
 
     def report(self, rows: list[Row]) -> None:
         net = self.averaged()
@@ -339,6 +346,7 @@ def main() -> None:
         print(f"{args.export}: {args.export.stat().st_size / 1e6:.1f} MB, {notes}")
         return
     training.look_share = args.looks
+    signal.signal(signal.SIGTERM, training.stop)
     training.run(wall_time(args.until), args.eval_s, args.bf16, args.warm)
 
 

@@ -98,7 +98,7 @@ class Eye:
         amount = np.zeros(CELLS)
         for colour, shape, x, y in scene:
             mixed = np.concatenate([
-                self._doubt(colour, len(COLOURS), 0.02 * worse), self._doubt(shape, len(SHAPES), 0.06 * worse)
+                self._doubt(colour, len(COLOURS), 0.01 * worse), self._doubt(shape, len(SHAPES), 0.04 * worse)
             ])  # fmt: skip
             x, y = (float(np.clip(v + rng.normal(0, 0.012 * worse), 0.001, 0.999)) for v in (x, y))
             for col, row, share in self._cells(x, y, worse):
@@ -120,6 +120,12 @@ class Eye:
         sight[:, COUNT] = sight[:, COUNT] * (1 - haze[:, None]) + haze[:, None] * rng.dirichlet((2, 1, 0.4), CELLS)
         sight[:, OTHER] = (1 - 0.3 * worse * rng.random() ** 4) if other else 0.4 * worse * rng.random() ** 6
         return sight
+
+    def again(self, sight: Sight) -> Sight:
+        """Another reading of the same: nearly the same numbers."""
+        moved = sight.copy()
+        moved[:, PLACE] += self.rng.normal(0, 0.02, (CELLS, 2))
+        return moved
 
     def elsewhere(self, skill: float) -> Sight:
         """A picture that is not of the toy table: any reading, but marked."""
@@ -152,7 +158,8 @@ class Eye:
 
 class Pools:
     """Real readings: arrays of `pool-*.npz` in a folder, looked for again at times, because they come while training
-    runs. Scenes are lists of at most MOST things here; fuller ones are left out."""
+    runs. Pictures with the same number in `row` follow each other and show one table that changes. Scenes are lists of
+    at most MOST things here; fuller ones are left out."""
 
     def __init__(self, folder: Path | None, seed: int) -> None:
         self.folder, self.rng = folder, random.Random(seed)
@@ -160,6 +167,7 @@ class Pools:
         self.scenes: list[list[Thing]] = []
         self.elsewhere: list[Sight] = []
         self.sights: list[NDArray[np.float16]] = []
+        self.stories: list[range] = []  # which of `scenes` follow each other
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -174,17 +182,28 @@ class Pools:
                 continue
             try:
                 with np.load(path) as file:
-                    arrays = {name: file[name] for name in ("things", "n", "other", "sight")}
+                    arrays = {name: file[name] for name in ("things", "n", "other", "sight", "row")}
             except (OSError, ValueError, EOFError, KeyError):
                 continue  # still being written
             self.read.add(path.name)
-            for things, n, other, sight in zip(*(arrays[k] for k in ("things", "n", "other", "sight")), strict=True):
+            last = -1
+            for things, n, other, sight, row in zip(*arrays.values(), strict=True):
                 if other:
                     self.elsewhere.append(sight.astype(np.float32))
                 elif n <= MOST:
+                    at = len(self.scenes)
                     self.scenes.append([(int(t[0]), int(t[1]), float(t[2]), float(t[3])) for t in things[: int(n)]])
                     self.sights.append(sight.astype(np.float16))
+                    if row >= 0 and row == last:
+                        self.stories[-1] = range(self.stories[-1].start, at + 1)
+                    else:
+                        self.stories.append(range(at, at + 1))
+                    last = row
         return len(self) - before
+
+    def story(self) -> list[tuple[list[Thing], Sight]]:
+        """Pictures of one table, in order."""
+        return [(self.scenes[at], self.sights[at].astype(np.float32)) for at in self.rng.choice(self.stories)]
 
     def draw(self) -> tuple[list[Thing], Sight]:
         at = self.rng.randrange(len(self.scenes))

@@ -37,6 +37,8 @@ PHRASES: dict[str, str] = {
     "|what have (we|you) got on the table|which things are on the table|name (the|all) things on the table|what is in front of you"
     "|what are you looking at|what's on the table|list (the|all) things [on the table]|name everything [on the table]"
     "|what can you see on the table|what is lying on the table|what (objects|things) do you see",
+    "places": "what is where|where is everything|where are (the|all) things|where is what|describe where everything is"
+    "|(tell me|say) where everything is|what lies where [on the table]|(tell me|say) what is where|where does everything (lie|stand)",
     "left": "what is [to the|on the] left of the {x}|what (do|can) you see [to the] left of the {x}|which thing is left of the {x}"
     "|what (lies|stands) [to the] left of the {x}|what is on the left side of the {x}|(tell me|say) what is left of the {x}"
     "|what is next to the {x} on the left|left of the {x} what is there|what's left of the {x}|is there something left of the {x}",
@@ -67,6 +69,11 @@ PHRASES: dict[str, str] = {
     "|do you see what changed|is anything (new|different)",
 }  # fmt: skip
 
+OPENINGS = (  # in front of any of them
+    "please|hey|okay|well|now|and|look|can you tell me|please tell me|tell me|i want to know|hey nano|nano|just|then|also"
+    "|one question|by the way|please say|quickly|can you say|do you know|i would like to know|let me know|and now|okay nano"
+).split("|")
+
 HELD_OUT: dict[str, str] = {
     "colour": "could you tell me the color of the {x}|what color would you say the {x} is|the {x} what color is it",
     "shape": "could you tell me what the {x} is|what would you call the {x}|what exactly is the {x}",
@@ -74,6 +81,7 @@ HELD_OUT: dict[str, str] = {
     "where": "could you tell me where the {x} is|where would i find the {x}|whereabouts is the {x}",
     "exists": "could you check if there is {a}|would you say there is {a}|by any chance is there {a}",
     "list": "could you tell me what is on the table|what all is on the table|so what do you see there",
+    "places": "could you tell me where everything is|so where are all those things",
     "left": "could you tell me what is left of the {x}|what comes to the left of the {x}",
     "right": "could you tell me what is right of the {x}|what comes to the right of the {x}",
     "beside": "could you tell me if the {x} is {side} of the {y}|would you say the {x} is {side} of the {y}",

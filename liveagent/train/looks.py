@@ -7,7 +7,7 @@ pictures and watches; pictures that show something else, or none at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from liveagent.nn.pieces import Pieces
@@ -16,9 +16,9 @@ from liveagent.train import glances
 from liveagent.train.conditions import Conditions
 from liveagent.train.dialogues import INSTRUCTIONS, LOOKING, Dialogues, Draft, Row
 from liveagent.train.glances import Eye, Look, Pools
-from liveagent.train.look_phrases import AGO_S
+from liveagent.train.look_phrases import AGO_S, OPENINGS
 from liveagent.train.questions import Asked
-from liveagent.train.scene_words import MOST, Scene, difference, thing_name
+from liveagent.train.scene_words import MOST, Scene, Thing, difference, thing_name
 from liveagent.train.schemas import UseCase, expand
 
 POOL_EVERY = 2000
@@ -40,6 +40,7 @@ class Looks(Dialogues):
         self.text_tokens, self.look_tokens, self.rows = 0, 0, 0
         self.looks = 0.0
         self.seen: list[Look] = []  # of the row at hand
+        self.real: dict[int, Sight] = {}  # what an eye really said of a scene of this row, by the scene's identity
         self.skill, self.prune = 1.0, 0.0
         self.sighted = False
         self.conditions = Conditions(self.asker)
@@ -48,9 +49,9 @@ class Looks(Dialogues):
         if self.rows % POOL_EVERY == 0:
             self.pools.look_again()
         self.rows += 1
-        self.seen = []
+        self.seen, self.real = [], {}
         rng = self.rng
-        self.skill = rng.choice([1.0, rng.uniform(0.6, 1.0), rng.uniform(0.0, 1.0)])
+        self.skill = rng.choice([1.0, rng.uniform(0.6, 1.0), rng.uniform(0.2, 1.0)])
         if self.ease > rng.random():
             self.skill = rng.uniform(0.7, 1.0)
         self.prune = 1.0 if rng.random() < 0.7 else rng.choice([0.0, rng.random()])
@@ -85,19 +86,34 @@ class Looks(Dialogues):
         return self._ask(draft, asked) if asked else ""
 
     def _ask(self, draft: Draft, asked: Asked) -> str:
-        self._user(draft, asked.words, polite=0.0 if self.held_out else 0.12, keep=set(asked.words.split()))
+        words = asked.words
+        if not self.held_out and self.rng.random() < 0.25:
+            words = f"{self.rng.choice(OPENINGS)} {words}"
+        self._user(draft, words, polite=0.0 if self.held_out else 0.06, keep=set(asked.words.split()))
         draft.now_s += self.rng.uniform(0.1, 1.0)
         return self._say(draft, asked.answer, asked.kind)
 
+    def _story(self, most: int = MOST) -> tuple[list[Thing], Callable[[Scene], list[Thing]]]:
+        """A scene, and how it goes on: imitated, or as an eye really saw a table that changes."""
+        rng = self.rng
+        if not self.pools.stories or most < MOST or rng.random() < 0.5:
+            return glances.random_scene(rng, most), lambda scene: glances.changed_scene(rng, scene)
+        story = self.pools.story()
+        self.real |= {id(scene): sight for scene, sight in story}
+        left = [scene for scene, _ in story]
+        return left.pop(0), lambda scene: left.pop(0) if left else glances.changed_scene(rng, scene)
+
     def _picture(self, draft: Draft, scene: Scene, sight: Sight | None = None) -> None:
-        if sight is None:
+        if sight is None and id(scene) in self.real:
+            sight = self.eye.again(self.real[id(scene)])
+        elif sight is None:
             sight = self.eye.see(scene, self.skill)
         draft.see(self.template, sight, glances.kept_cells(self.rng, sight, self.prune))
         self.seen.append(Look(draft.now_s, scene, sight))
 
     def _fresh(self, draft: Draft, most: int = MOST) -> None:
         """A picture of a scene that has nothing to do with others; a real reading where there are some."""
-        if len(self.pools) and most == MOST and self.rng.random() < 0.6:
+        if len(self.pools) and most == MOST and self.rng.random() < 0.5:
             self._picture(draft, *self.pools.draw())
         else:
             self._picture(draft, glances.random_scene(self.rng, most))
@@ -192,12 +208,12 @@ class Looks(Dialogues):
         after = [0.98 * c for c in changes if c > 1.1 * ages[0] and rng.random() < 0.5]
         ages = sorted([*ages[: MOST_PICTURES - len(after)], *after])
         now = draft.now_s + length
-        scene: Scene = glances.random_scene(rng)
+        scene, change = self._story()
         waiting = sorted(changes, reverse=True)
         for age in reversed(ages):
             draft.now_s = max(draft.now_s, now - age)
             while waiting and waiting[0] > age:
-                scene = glances.changed_scene(rng, scene)
+                scene = change(scene)
                 waiting.pop(0)
             self._picture(draft, scene)
             if rng.random() < 0.08:
@@ -235,23 +251,19 @@ class Looks(Dialogues):
         """Pictures, then watches on the newest one; sometimes words stand between."""
         rng = self.rng
         count = rng.choice([1, 1, 2]) if easy else rng.choice([1, 2, 2, 3, rng.randint(2, MOST_PICTURES)])
-        scene: Scene = glances.random_scene(rng, 3 if easy else MOST)
+        scene, change = self._story(3 if easy else MOST)
         name = thing_name(rng.randrange(8), rng.randrange(6))
         if rng.random() < 0.12:
             self._user(draft, expand(rng, PROMISES).replace("{x}", name), polite=0.1)
             self._say(draft, "I will tell you.", "promise")
         for i in range(count):
-            if i == 0 and not easy and rng.random() < 0.5:
-                self._fresh(draft)
-                scene = self.seen[-1].scene
-            else:
-                self._picture(draft, scene)
+            self._picture(draft, scene)
             if rng.random() < 0.06:
                 self._questions(draft, 1)
             if i < count - 1:
                 draft.now_s += rng.choice([rng.uniform(0.4, 2), rng.uniform(0.4, 30), 10 ** rng.uniform(0, 2.5)])
                 if rng.random() < (0.75 if i == count - 2 else 0.4):
-                    scene = self._shifted(scene) if rng.random() < 0.4 else glances.changed_scene(rng, scene)
+                    scene = self._shifted(scene) if rng.random() < 0.4 else change(scene)
         if rng.random() < 0.35:
             draft.now_s += rng.uniform(0, 10)
             found = difference(self.seen[-2].scene, scene) if count > 1 else []
@@ -268,7 +280,7 @@ class Looks(Dialogues):
                 words, group, yes = condition
                 draft.probe(self.template.watch(words), self.template.yes if yes else self.template.no, group)
 
-    def _shifted(self, scene: Scene) -> Scene:
+    def _shifted(self, scene: list[Thing]) -> list[Thing]:
         """The same with one thing at another place."""
         if not scene:
             return scene

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from liveagent.sight import COLOURS, SHAPES
@@ -46,8 +46,9 @@ class Asked:
 class Asker:
     """Questions with true answers from a seed; a question whose answer came too often already is not asked."""
 
-    def __init__(self, rng: random.Random, held_out: bool = False) -> None:
-        self.rng, self.phrases = rng, HELD_OUT if held_out else PHRASES
+    def __init__(self, rng: random.Random, held_out: bool = False, phrases: Mapping[str, str] | None = None) -> None:
+        """`phrases`: other wordings than those of training."""
+        self.rng, self.phrases = rng, phrases or (HELD_OUT if held_out else PHRASES)
         self.given: dict[Hashable, Counter[Hashable]] = {}
 
     # --- wording
@@ -79,8 +80,8 @@ class Asker:
 
     def now(self, scene: Scene) -> Asked | None:
         """A question about a scene; None when this draw would not be fair."""
-        kinds = {"colour": 16, "shape": 16, "count": 30, "where": 15, "exists": 13, "list": 12, "left": 5, "right": 5,
-                 "beside": 5}  # fmt: skip
+        kinds = {"colour": 16, "shape": 16, "count": 30, "where": 15, "exists": 13, "list": 10, "places": 10, "left": 5,
+                 "right": 5, "beside": 5}  # fmt: skip
         for kind in self.rng.choices(list(kinds), list(kinds.values()), k=3):
             asked = self.about(kind, scene)
             if asked is not None:
@@ -209,6 +210,11 @@ class Asker:
         if not self.fair((kind, "length"), len(scene), MOST + 1):
             return None
         return Asked(kind, self.words(kind, ago=ago), listed(scene))
+
+    def _places(self, kind: str, scene: Scene, ago: str) -> Asked | None:
+        if any(side_of(t[2]) is None for t in scene):
+            return None
+        return Asked(kind, self.words(kind, ago=ago), listed(scene, places=True))
 
     def _left(self, kind: str, scene: Scene, ago: str) -> Asked | None:
         return self._next_to(kind, scene, -1)

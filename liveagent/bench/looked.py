@@ -1,0 +1,230 @@
+"""nano asked about pictures, for `bench nano`: drawn scenes that no training saw, through the shipped eye and session.
+
+Questions are balanced (`liveagent.train.questions`), their wordings are the bench's own. A reply counts as right when
+it is word for word the true one; a list may have any order.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from liveagent.action import Say
+from liveagent.agent import Agent
+from liveagent.audio import Samples
+from liveagent.bench.seats import Seat, seats, share
+from liveagent.bench.wordings import LOOK_WORDINGS
+from liveagent.nn.nano import Nano
+from liveagent.runtime.session import SessionConfig
+from liveagent.sight import COLOURS, PICTURE_PX, SHAPES
+from liveagent.table import Surface, Table, Thing, draw
+from liveagent.train.glances import changed_scene, random_scene
+from liveagent.train.questions import Asked, Asker
+from liveagent.train.scene_words import MOST, NUMBERS, SIDES, Scene, with_article
+from liveagent.train.scenes import HELD_OUT, arrange, shoot, tint
+from liveagent.video import Pixels, VideoFrame
+
+REPLY_TICKS = 40
+GREY: Pixels = np.full((PICTURE_PX, PICTURE_PX, 3), 128, np.uint8)
+CHOICES = {
+    "colour": [f"It is {colour}." for colour in COLOURS],
+    "shape": [f"It is {with_article(shape)}." for shape in SHAPES],
+    "count": [f"{number.capitalize()}." for number in NUMBERS],
+    "where": [f"It is {side}." for side in SIDES],
+    "exists": ["Yes.", "No, I can't see one."],
+}
+"""What may be answered; who guesses is right once in so many times."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looked:
+    """A question about a picture; `sound`: spoken by this voice."""
+
+    asked: Asked
+    pixels: Pixels
+    sound: Samples | None = None
+    voice: str = "typed"
+
+
+def pictures(seed: int) -> Iterator[tuple[Scene, Pixels]]:
+    """Photographs of up to five things, as often of each number; in two of three many have one colour or shape."""
+    at = 0
+    while True:
+        rng = np.random.Generator(np.random.SFC64(HELD_OUT + seed * 1_000_003 + at))
+        at += 1
+        table = arrange(rng, int(rng.integers(MOST + 1)))
+        theme, colour, shape = (int(rng.integers(n)) for n in (3, len(COLOURS), len(SHAPES)))
+        things = []
+        for thing in table.things:
+            alike = rng.random() < 0.85
+            if theme == 1 and alike:
+                thing = replace(thing, colour=colour, tint=tint(colour, rng))
+            elif theme == 2 and alike:
+                thing = replace(thing, shape=shape)
+            things.append(thing)
+        shot = shoot(replace(table, things=tuple(things)), rng)
+        yield [(t.colour, t.shape, t.x, t.y) for t in shot.things], shot.pixels
+
+
+def questions(kind: str, count: int, seed: int) -> list[Looked]:
+    """So many balanced questions of a kind, each about a picture of its own."""
+    asker = Asker(random.Random(seed), phrases=LOOK_WORDINGS)
+    found: list[Looked] = []
+    for scene, pixels in pictures(seed):
+        asked = asker.about(kind, scene)
+        if asked is not None and asked.kind == kind:  # what is absent has other right answers
+            found.append(Looked(asked, pixels))
+        if len(found) == count:
+            return found
+    raise AssertionError("pictures never end")
+
+
+def right(asked: Asked, reply: str) -> bool:
+    if asked.kind.removeprefix("then_") == "list":
+        return _things(asked.answer) == _things(reply)
+    return asked.answer == reply
+
+
+def _things(text: str) -> list[str]:
+    return sorted(re.split(r", an? | and an? |^an? |\.$", text.lower()))
+
+
+def exact(looked: Sequence[Looked], replies: Sequence[str]) -> float:
+    hits = [right(each.asked, reply) for each, reply in zip(looked, replies, strict=True)]
+    return round(sum(hits) / max(1, len(hits)), 4)
+
+
+async def answer(seat: Seat, looked: Looked) -> str:
+    """What the session says when it is shown the picture and asked."""
+    seat.show(looked.pixels)
+    if looked.sound is None:
+        seat.write(looked.asked.words)
+    else:
+        await seat.ticks(6)
+        await seat.hear(looked.sound)
+    for _ in range(REPLY_TICKS):
+        await seat.ticks(1)
+        said = seat.of(Say)
+        if said and said[-1].final:
+            return " ".join(say.text.strip() for say in said)
+    return ""
+
+
+async def choose(seat: Seat, looked: Looked) -> str:
+    """Which of the possible answers it finds likeliest, piece by piece, when it is shown a grey picture."""
+    seat.show(GREY)
+    await seat.ticks(2)
+    context, template = seat.session.context, seat.model.template
+    await context.add("text", [*template.user_turn(looked.asked.words), template.agent], seat.now_ns)
+    left = {text: [*template.encode(text), template.end] for text in CHOICES[looked.asked.kind]}
+    before = [template.say]
+    while len(left) > 1:
+        following = sorted({ids[0] for ids in left.values()})
+        if len(following) > 1:
+            logp = await context.probe(before, following)
+            best = following[max(range(len(following)), key=logp.__getitem__)]
+        else:
+            best = following[0]
+        before.append(best)
+        left = {text: ids[1:] for text, ids in left.items() if ids[0] == best}
+    return next(iter(left))
+
+
+# --- memory
+
+AGES_S = (60, 600)
+LENGTH_S = 780
+AWAY = 1.4
+"""Nothing changes from an age over this to this times the age, so that "a minute" need not be exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Scenes of a table, each with the time from which on it stood; the first from 0, asked about at LENGTH_S."""
+
+    scenes: tuple[tuple[float, Scene], ...]
+
+    def at(self, t_s: float) -> Scene:
+        return [scene for since, scene in self.scenes if since <= t_s][-1]
+
+
+def past(rng: random.Random) -> Past:
+    """Something changes before, between and after the ages that are asked about, mostly more than once."""
+    spans = [(2, AGES_S[0] / AWAY), (AGES_S[0] * AWAY, AGES_S[1] / AWAY), (AGES_S[1] * 1.2, LENGTH_S - 2)]
+    changes = [rng.uniform(*span) for span in spans for _ in range(rng.randint(1, 2))]
+    scene: Scene = _single(random_scene(rng))
+    scenes = [(0.0, scene)]
+    for age in sorted(changes, reverse=True):
+        scene = _single(changed_scene(rng, scene))
+        scenes.append((LENGTH_S - age, scene))
+    return Past(tuple(scenes))
+
+
+def _single(scene: Scene) -> Scene:
+    """Things well apart, as somebody puts them on a table to be looked at."""
+    kept: list[tuple[int, int, float, float]] = []
+    for thing in scene:
+        if all(math.hypot(t[2] - thing[2], t[3] - thing[3]) > 0.2 for t in kept):
+            kept.append(thing)
+    return kept
+
+
+async def remembered(seat: Seat, number: int, each: int = 4) -> dict[int, list[tuple[Asked, str]]]:
+    """Thirteen minutes before a camera, one picture a second, through the session's own eye, news and rolling cache;
+    then questions about each age, every one asked of the same cache."""
+    rng, noise = random.Random(1000 + number), np.random.default_rng(1000 + number)
+    story, session = past(rng), seat.session
+    context, looking, template = session.context, session.looking, seat.model.template
+    assert looking is not None
+    surface = Surface(seed=number)
+    drawn: dict[int, Pixels] = {}
+    for second in range(LENGTH_S):
+        scene = story.at(second)
+        if id(scene) not in drawn:
+            drawn[id(scene)] = draw(Table(tuple(Thing(*thing) for thing in scene), surface))
+        trembling = drawn[id(scene)] + noise.normal(0, 1.5, (PICTURE_PX, PICTURE_PX, 1))
+        context.now_s = float(second)
+        await looking.see(VideoFrame(np.clip(trembling, 0, 255).astype(np.uint8), second * 1_000_000_000))
+        why = looking.news()
+        if why is not None:
+            await looking.keep(why)
+            await context.trim()
+    asker = Asker(rng, phrases=LOOK_WORDINGS)
+    found: dict[int, list[tuple[Asked, str]]] = {age: [] for age in AGES_S}
+    context.now_s = float(LENGTH_S)
+    for age in AGES_S:
+        for _ in range(each * 3):
+            asked = asker.then(story.at(LENGTH_S - age), age)
+            if asked is None or len(found[age]) == each:
+                continue
+            end = context.end
+            await context.add("text", [*template.user_turn(asked.words), template.agent], seat.now_ns)
+            await context.add("reply", [template.say], seat.now_ns)
+            done = await context.decode("reply", seat.now_ns, max_tokens=48, stop=(template.end,))
+            found[age].append((asked, _text(seat.model, done.ids)))
+            await context.rewind(end)
+    return found
+
+
+def _text(model: Nano, ids: Sequence[int]) -> str:
+    text = model.pieces.decode([i for i in ids if i != model.template.end])
+    return re.sub(r" ([.,])", r"\1", text)
+
+
+async def measure(model: Nano, agent: Agent, looked: Sequence[Looked], blind: bool = False) -> list[str]:
+    config = SessionConfig(voice=False, grammar=False)
+    heard = any(each.sound is not None for each in looked)
+    async with seats(agent, model, 4, config, heard, slots=config.slots) as made:
+        return await share(made, looked, choose if blind else answer)
+
+
+async def memory(model: Nano, agent: Agent, count: int) -> dict[int, list[tuple[Asked, str]]]:
+    config = SessionConfig(voice=False, grammar=False)
+    async with seats(agent, model, 4, config, False, slots=config.slots) as made:
+        told = await share(made, list(range(count)), remembered)
+    return {age: [pair for each in told for pair in each[age]] for age in AGES_S}
