@@ -17,7 +17,7 @@ Ten virtual hours of talk, calls, pictures and interruptions in one lane, with n
                           cache (Xiao et al., "Efficient streaming language models with attention sinks", 2023)
     divergence_sliding    the same for a window of the newest tokens that is computed anew
 
-`detail.own_divergence` compares each with a fresh prefill of what it keeps itself; for the last that is 0 by its making.
+`detail.own_divergence` compares each with a fresh prefill of what it keeps itself: 0 for the last, by its making.
 Keys in `_300m`: a random decoder of 0.3 B with shared key heads, five layers of local windows to one that sees all.
 """
 
@@ -40,12 +40,14 @@ from liveagent.ledger import CachePlan, Hole, Ledger, Move
 from liveagent.nn.decoder import Decoder, DecoderConfig, DecoderState
 from liveagent.nn.nano import Nano
 from liveagent.runtime.core import Core
+from liveagent.runtime.session import SessionConfig
 from liveagent.runtime.work import Done, Evict
 from liveagent.window import Budget, plan
 
 LARGE = DecoderConfig(
     32_000, width=1024, layers=24, heads=16, kv_heads=4, hidden=2816, windows=(512, 512, 512, 512, 512, 0) * 4
 )
+WINDOW = SessionConfig().budget
 SINK = 4
 FORK, FRESH, OTHER = 1, 2, 3  # lanes beside the one that lives
 
@@ -156,14 +158,16 @@ def flatness(net: Decoder, state: DecoderState, lane: int, fork: int, steps: int
     return one / other, one
 
 
-async def hours(model: Nano, minutes: int, seed: int, steps: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    core = Core(model, 4, 1280)
-    net, state, day = model.decoder, core._cache, Day(model, core, seed)
+async def hours(
+    model: Nano, minutes: int, seed: int, steps: int, budget: Budget = WINDOW
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    core = Core(model, 4, budget.capacity_tokens)
+    net, state, day = model.decoder, core._cache, Day(model, core, seed, budget)
     lane = day.hand.number
     evictions = Evictions(net, state, lane, reprefill_every=40)
     day.hand.around = evictions.around
     await day.open()
-    while not day.evictions:
+    while not day.evictions or day.context.ledger.used_tokens < budget.low_tokens:
         await day.minute()
     state.copy_lane(lane, state, FORK)
     first = int(state.length[lane])
@@ -247,10 +251,12 @@ def against_oracle(net: Decoder, tokens: int, seed: int, budget: Budget | None =
 # --- divergence
 
 
-async def divergences(model: Nano, minutes: int, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+async def divergences(
+    model: Nano, minutes: int, seed: int, budget: Budget = WINDOW
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Ours, StreamingLLM's and a sliding window's next-token distributions, over one conversation."""
-    core = Core(model, 4, 1280)
-    net, state, day = model.decoder, core._cache, Day(model, core, seed)
+    core = Core(model, 4, budget.capacity_tokens)
+    net, state, day = model.decoder, core._cache, Day(model, core, seed, budget)
     lane, other = day.hand.number, core.open()
     day.hand.mirror = other
     await day.open()
@@ -339,7 +345,7 @@ def run(
             worst = against_oracle(model.decoder, min(800, 2 * minutes), seed)
             figures, lived = asyncio.run(hours(model, minutes, seed, steps))
             figures["oracle_diff"] = max(figures["oracle_diff"], worst)
-            ratios, big = large(LARGE, evictions_300m, seed, Budget(1280, 960, 832, 208, 176))
+            ratios, big = large(LARGE, evictions_300m, seed, WINDOW)
     finally:
         torch.set_num_threads(threads)
     return {**figures, **apart, **ratios, "detail": {"weights": model.fingerprint, **lived, **detail, "300m": big}}

@@ -13,9 +13,9 @@ from liveagent.nn.nano import Nano
 from liveagent.runtime.context import Context
 from liveagent.runtime.core import Core
 from liveagent.runtime.engine import Lane
-from liveagent.runtime.session import SessionConfig
 from liveagent.runtime.work import Append, Decode, Done, Evict, Rewind, Sights, Work
 from liveagent.sight import COLOURS, SHAPES, of_things
+from liveagent.window import Budget
 
 SAID = (
     "turn on the kitchen light",
@@ -63,10 +63,10 @@ class Day:
     back, and two pictures, of which one only tells what changed; every third minute an exchange that is heard out, and
     now and then with a call. `tools`: how many of the voice agent's, for its whole prompt is most of a window."""
 
-    def __init__(self, model: Nano, core: Core, seed: int, tools: int = 3) -> None:
+    def __init__(self, model: Nano, core: Core, seed: int, budget: Budget, tools: int = 3) -> None:
         self.model, self.rng = model, random.Random(seed)
         self.hand = Hand(core, core.open())
-        self.context = Context(cast(Lane, self.hand), SessionConfig().budget)
+        self.context = Context(cast(Lane, self.hand), budget)
         agent = load_agent("voice")
         self.instructions, self.tools = agent.instructions, tuple(agent.tools[:tools])
         self.minutes = self.read_tokens = self.take_backs = self.evictions = 0
