@@ -1,7 +1,7 @@
 """What may be asked about the toy table in so many words: phrases for `Agent(questions=LOOK_QUESTIONS)`.
 
 A recogniser hears best what it expects; these are the questions that it can hear word for word. `SPOKEN` has them with
-gaps: `{x}` a thing ("red ball", "red thing"), `{s}` a shape, `{n}` things in the plural, `{a}` a thing with its
+gaps: `{x}` a thing, `{c}` a colour, `{n}` things in the plural, `{a}` a thing with its
 article, `{ago}` how long ago.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from liveagent.sight import COLOURS, SHAPES
 
 SPOKEN: dict[str, tuple[str, ...]] = {
-    "colour": ("(what|which) color is the {s}",),
+    "colour": ("(what|which) color is the {x}",),
     "shape": ("what is the {c} thing", "(what|which) shape is the {c} thing"),
     "count": ("how many {n} are (there|on the table)", "how many {n} do you see"),
     "where": ("where is the {x}",),
@@ -29,7 +29,6 @@ _PLURAL = f"({'|'.join(shape + 's' for shape in SHAPES)}|things)"
 _ARTICLE = f"(an orange|a ({'|'.join(c for c in COLOURS if c != 'orange')}))"
 GAPS = {
     "x": f"[{_COLOUR}] {_SHAPE}",
-    "s": _SHAPE,
     "c": _COLOUR,
     "n": f"[{_COLOUR}] {_PLURAL}",
     "a": f"({_ARTICLE} {_SHAPE}|a {_SHAPE})",

@@ -251,8 +251,8 @@ def test_pools_are_read_when_they_come(tmp_path: Path) -> None:
 
 def test_a_batch_shows_each_row_its_own_pictures() -> None:
     torch.manual_seed(0)
-    sizes = {"width": 32, "layers": 2, "heads": 2, "hidden": 48, "hear_width": 8, "time_pairs": 4, "sight_width": WIDTH}
-    net = Decoder(DecoderConfig(PIECES.vocab_size, **sizes)).eval()
+    config = DecoderConfig(PIECES.vocab_size, 32, 2, 2, 48, hear_width=8, time_pairs=4, sight_width=WIDTH)
+    net = Decoder(config).eval()
     see_words(net, PIECES)
     source = Looks(PIECES, 11, share=1.0)
     rows = [row for row in (source.next() for _ in range(40)) if row.cells and not row.mixes][:3]

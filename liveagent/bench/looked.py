@@ -17,9 +17,11 @@ import numpy as np
 from liveagent.action import Say
 from liveagent.agent import Agent
 from liveagent.audio import Samples
+from liveagent.bench.said import Said, spoken_by
 from liveagent.bench.seats import Seat, seats, share
 from liveagent.bench.wordings import LOOK_WORDINGS
 from liveagent.nn.nano import Nano
+from liveagent.pipelines.looks import SPOKEN
 from liveagent.runtime.session import SessionConfig
 from liveagent.sight import COLOURS, PICTURE_PX, SHAPES
 from liveagent.table import Surface, Table, Thing, draw
@@ -27,6 +29,7 @@ from liveagent.train.glances import changed_scene, random_scene
 from liveagent.train.questions import Asked, Asker
 from liveagent.train.scene_words import MOST, NUMBERS, SIDES, Scene, with_article
 from liveagent.train.scenes import HELD_OUT, arrange, shoot, tint
+from liveagent.train.voices import HELD_OUT as VOICES
 from liveagent.video import Pixels, VideoFrame
 
 REPLY_TICKS = 40
@@ -39,6 +42,7 @@ CHOICES = {
     "exists": ["Yes.", "No, I can't see one."],
 }
 """What may be answered; who guesses is right once in so many times."""
+MORE = ("list", "left", "right")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,6 +86,29 @@ def questions(kind: str, count: int, seed: int) -> list[Looked]:
         if len(found) == count:
             return found
     raise AssertionError("pictures never end")
+
+
+def spoken(count: int, seed: int) -> list[Looked]:
+    """Questions that the shipped phrases hold (`liveagent/pipelines/looks.py`), in voices of no training."""
+    kinds = ("colour", "shape", "count", "where", "exists", "list", "left", "right")
+    asker = Asker(random.Random(seed + 1), phrases={kind: "|".join(SPOKEN[kind]) for kind in kinds})
+    found: list[Looked] = []
+    for scene, pixels in pictures(seed + 1):
+        asked = asker.about(kinds[len(found) % len(kinds)], scene)
+        if asked is not None and asked.kind in kinds:
+            found.append(Looked(asked, pixels, voice=VOICES[len(found) // len(kinds) % len(VOICES)]))
+        if len(found) == count:
+            break
+    made = spoken_by(VOICES, [Said(each.asked.words, None, each.voice) for each in found], seed)
+    sounds: dict[tuple[str, str], Samples] = {(one.voice, one.text): one.sound for one in made if one.sound is not None}
+    said = [replace(each, sound=sounds.get((each.voice, each.asked.words))) for each in found]
+    return [each for each in said if each.sound is not None]
+
+
+def by_kind(looked: Sequence[Looked], replies: Sequence[str]) -> dict[str, float]:
+    pairs = list(zip(looked, replies, strict=True))
+    kinds = sorted({each.asked.kind for each in looked})
+    return {k: exact(*zip(*[pair for pair in pairs if pair[0].asked.kind == k], strict=True)) for k in kinds}
 
 
 def right(asked: Asked, reply: str) -> bool:

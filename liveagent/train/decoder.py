@@ -29,7 +29,7 @@ from torch import Tensor
 
 from liveagent.nn.decoder import Decoder, DecoderConfig
 from liveagent.nn.pieces import Pieces
-from liveagent.sight import COLOUR, COLOURS, SHAPE, SHAPES, WIDTH
+from liveagent.sight import CELLS, COLOUR, COLOURS, GRID, SHAPE, SHAPES, WIDTH
 from liveagent.train.dialogues import Row
 from liveagent.train.looks import Looks
 
@@ -132,8 +132,8 @@ def evaluate(
 
 @torch.no_grad()
 def see_words(net: Decoder, pieces: Pieces) -> None:
-    """Start the projector where a cell looks like the words for what is in it, so that what the decoder knows of
-    copying words holds for pictures from the first step."""
+    """Start the projector where a cell looks like the words for what is in it and for the side on which it lies, so that
+    what the decoder knows of copying words holds for pictures from the first step."""
     assert net.projector is not None
     up, down = net.projector.up, net.projector.down
     down.weight.mul_(0.3)
@@ -143,6 +143,15 @@ def see_words(net: Decoder, pieces: Pieces) -> None:
             up.bias[place] = 0.0
             up.weight[place, place] = 2.0
             down.weight[:, place] = net.embed(torch.tensor(pieces.encode(word))).mean(0) / 2
+    see_sides(net, pieces)
+
+
+@torch.no_grad()
+def see_sides(net: Decoder, pieces: Pieces) -> None:
+    assert net.projector is not None
+    for cell in range(CELLS):
+        word = ("left", "middle", "middle", "right")[cell % GRID]
+        net.projector.cell.weight[cell] += net.embed(torch.tensor(pieces.encode(word))).mean(0) / 2
 
 
 class Average:
