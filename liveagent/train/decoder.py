@@ -219,7 +219,7 @@ class Training:
         """Go on from a checkpoint. One without eyes gives its weights only; the eyes' begin as `see_words` says."""
         state = torch.load(path, weights_only=True)
         self.step, self.tokens, self.done_s = state["step"], state["tokens"], state["done_s"]
-        if state["config"] != self.config.as_dict():
+        if not state["config"].get("sight_width"):
             self.net.load_state_dict(state["average"], strict=False)
             see_words(self.net, self.pieces)
             self.average = Average(self.net)
