@@ -100,7 +100,7 @@ def costs(model: Nano, made: Sequence[Seat], spent: dict[str, float]) -> Iterato
         watch("recogniser", listener._recogniser, "feed", "partial", "end", "reset")
         watch("stop word", listener._stop, "feed")
         watch("search", listener._search, "feed", "best")
-        watch("echo gate", seat.session.echo, "feed")
+        watch("echo gate", seat.session.hearing.echo, "feed")
     try:
         yield
     finally:
