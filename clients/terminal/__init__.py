@@ -6,9 +6,10 @@ Where standard output is no terminal (a pipe, a file, TERM=dumb) it writes one l
 from __future__ import annotations
 
 import asyncio
+import atexit
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
@@ -17,7 +18,9 @@ from rich.text import Text
 from liveagent.action import Action
 from liveagent.clients.terminal.entry import Entry
 from liveagent.clients.terminal.keys import Line, silence, typed_lines
+from liveagent.clients.terminal.scene import Place, Seen, Touchable
 from liveagent.clients.terminal.screen import ASCII, Screen, Signs, entry_line, entry_row
+from liveagent.clients.terminal.touch import OFF, ON, WHERE, Touch
 from liveagent.clients.terminal.view import View
 from liveagent.event import Event
 from liveagent.tool import Tool
@@ -43,16 +46,23 @@ class Terminal:
         self.hints: list[str] = ["type and press Enter", "Ctrl-C ends"]
         self.title = f"{agent_name}, {len(tools)} tools" if tools else agent_name
         self.signs = Signs() if "utf" in self.console.encoding.lower() else ASCII
-        self.camera: object = None
         self.script: Sequence[str] | None = None  # lines that stand for the keyboard, each typed when all is answered
         self._calm: Callable[[], None] | None = None
         self._lock = threading.Lock()  # between whoever feeds and whoever draws
         self._live: Live | None = None
         self._screen = _Locked(Screen(self.view, self.line, self.title, self.hints, self.signs), self._lock)
+        self._touch = Touch(lambda: self._tell_terminal(WHERE), self._target)
+        self._mouse = False
 
     def look(self, camera: object) -> None:
-        """This is what the session looks at."""
-        self.camera = camera
+        """This is what the session looks at: it is drawn, if it has `pixels`, and the mouse moves what is in it, if it
+        can be touched (see `scene.Touchable`)."""
+        scene = self._screen.screen.scene
+        scene.camera = camera if isinstance(camera, Seen) else None
+        if self._live is not None and scene.touchable is not None and not self._mouse:
+            self._mouse = True
+            atexit.register(self._tell_terminal, OFF)
+            self._tell_terminal(ON)
 
     def feed(self, item: Event | Action) -> None:
         """Take in one event or action; what is finished and has no room any more is written above, for good."""
@@ -93,6 +103,10 @@ class Terminal:
                 finally:
                     self._live = None
         finally:
+            if self._mouse:
+                self._mouse = False
+                self._tell_terminal(OFF)
+                atexit.unregister(self._tell_terminal)
             self.line.put_back()
             put_back()
         self._write_rest()
@@ -105,7 +119,12 @@ class Terminal:
         """Every line typed (see `keys.typed_lines`), while the line being typed is drawn. `pressed`: tab, escape."""
         if self.script is not None:
             return self._scripted(self.script)
-        return typed_lines(self.line, self._redraw, pressed)
+
+        def key_pressed(key: str) -> None:
+            if not self._touch.feed(key) and pressed is not None:
+                pressed(key)
+
+        return typed_lines(self.line, self._redraw, key_pressed)
 
     async def _scripted(self, lines: Sequence[str]) -> AsyncGenerator[str, None]:
         loop = asyncio.get_running_loop()
@@ -121,6 +140,16 @@ class Terminal:
                     yield line
         finally:
             self._calm = None
+
+    def _target(self) -> tuple[Touchable, Place, int] | None:
+        screen = self._screen.screen
+        touchable, place = screen.scene.touchable, screen.scene.place
+        return None if touchable is None or place is None else (touchable, place, screen.lines_below)
+
+    def _tell_terminal(self, control: str) -> None:
+        with suppress(OSError, ValueError):  # a terminal that is gone needs nothing
+            self.console.file.write(control)
+            self.console.file.flush()
 
     def _redraw(self) -> None:
         live = self._live

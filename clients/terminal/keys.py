@@ -10,6 +10,7 @@ import asyncio
 import atexit
 import codecs
 import os
+import re
 import sys
 import threading
 import unicodedata
@@ -71,9 +72,22 @@ class Keys:
                 if end >= len(text):
                     self._rest = text[at:] if end - at < 32 else ""
                     break
-                keys += [_ESCAPES[text[at + 1 : end + 1]]] if text[at + 1 : end + 1] in _ESCAPES else []
+                keys += _escape(text[at + 1 : end + 1])
                 at = end + 1
         return keys
+
+
+def _escape(text: str) -> list[str]:
+    """The key that an escape sequence without its escape means, if any: also "mouse down 12 5" (xterm's SGR mouse, left
+    button alone) and "cursor 24 80" (a cursor report)."""
+    if text in _ESCAPES:
+        return [_ESCAPES[text]]
+    if mouse := re.fullmatch(r"\[<(0|32);(\d{1,5});(\d{1,5})([Mm])", text):
+        button, x, y, end = mouse.groups()
+        return [f"mouse {'up' if end == 'm' else 'down' if button == '0' else 'drag'} {x} {y}"]
+    if cursor := re.fullmatch(r"\[(\d{1,5});(\d{1,5})R", text):
+        return [f"cursor {cursor[1]} {cursor[2]}"]
+    return []
 
 
 class Line:
@@ -171,7 +185,7 @@ async def typed_lines(
     """Every line typed, without its end; empty ones are passed over. Ends at the end of the input (Ctrl-D).
 
     `changed` is called after each key that was typed on a terminal; `pressed` gets the keys that no line needs:
-    "tab" and "escape".
+    "tab", "escape", and those of the mouse.
     """
     source = sys.stdin if stdin is None else stdin
     if source is None or source.closed:
@@ -221,7 +235,7 @@ async def _from_terminal(
             if key == "eof":
                 if not line.text or not data:
                     waiting.append(None)
-            elif key in ("tab", "escape"):
+            elif key in ("tab", "escape") or " " in key[1:]:
                 if pressed is not None:
                     pressed(key)
             elif (done := line.press(key)) is not None:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from liveagent.clients.terminal.entry import Call, Entry, Heard, Remark, Reply, Timed
 from liveagent.clients.terminal.keys import Line
+from liveagent.clients.terminal.scene import Scene
 from liveagent.clients.terminal.view import View
 from liveagent.ledger import KINDS
 
@@ -21,9 +22,10 @@ SPEECH = 0.5  # from here on the meter shows speech
 FLOOR_DB = -60.0
 MIN_MS_SHOWN = 1.0
 LABEL_WIDTH = 6
+ENTRY_LINES = 6  # of the conversation, before the scene gets room
 COLORS = {
     "system": "blue", "tool": "cyan", "text": "green", "audio": "magenta", "reply": "yellow", "call": "red",
-    "result": "bright_cyan", "mark": "white", "scratch": "bright_magenta",
+    "result": "bright_cyan", "mark": "white", "scratch": "bright_magenta", "picture": "bright_blue",
 }  # fmt: skip
 
 
@@ -235,12 +237,21 @@ class Screen:
         self.view, self.line, self.title, self.hints, self.signs = view, line, title, hints, signs
         self._drawn: dict[int, tuple[Entry, list[list[Segment]]]] = {}  # settled entries look the same ever after
         self._drawn_width = 0
+        self.scene = Scene(view.eyes, signs.dot)
+        self.lines_below = 0
+        """How many lines were drawn below the first of the scene's."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
         height = max(6, (options.height or console.size.height) - 1)
         flat = options.update(height=None)
-        status = console.render_lines(self._status(width, console), flat, pad=False)
+        above = console.render_lines(self._above(width, console), flat, pad=False)
+        below = console.render_lines(self._below(width), flat, pad=False)
+        in_colour = console.color_system in ("truecolor", "256") and not console.no_color and self.signs is not ASCII
+        spare = height - len(above) - len(below) - ENTRY_LINES
+        scene = self.scene.lines(console, width, spare, self.view.now_ns, in_colour)
+        self.lines_below = len(scene) - 1 + len(below)
+        status = above + scene + below
         room = max(1, height - len(status))
         before, self._drawn = (self._drawn if width == self._drawn_width else {}), {}
         self._drawn_width = width
@@ -260,21 +271,25 @@ class Screen:
             yield from line
             yield Segment.line()
 
-    def _status(self, width: int, console: Console) -> RenderableType:
+    def _above(self, width: int, console: Console) -> RenderableType:
         view, signs = self.view, self.signs
         inner = width - LABEL_WIDTH - 2
         rows: list[tuple[RenderableType, RenderableType]] = [(Text("mic", "dim"), meter(view, signs, inner))]
         rows.append((Text("cache", "dim"), strip(view, signs, inner, not console.no_color)))
+        rule = Rule(Text(self.title, "dim", overflow="ellipsis"), style="dim", characters=signs.empty)
+        return Group(rule, _grid(rows))
+
+    def _below(self, width: int) -> RenderableType:
+        view, signs = self.view, self.signs
+        rows: list[tuple[RenderableType, RenderableType]] = []
         if view.played_ms:
             last, middle = view.played_ms[-1], median(view.played_ms)
             said = f"{last:.0f} ms from your last word to my first; median {middle:.0f} of {len(view.played_ms)}"
             rows.append((Text("wait", "dim"), Text(said, "dim")))
         for note in self._troubles():
             rows.append((Text("!", "bold yellow"), Text(note, "yellow")))
-        rows.append((Text(signs.prompt, "bold green"), _typing(self.line, inner)))
-        hints = Text(f" {signs.dot} ".join(self.hints), "dim")
-        rule = Rule(Text(self.title, "dim", overflow="ellipsis"), style="dim", characters=signs.empty)
-        return Group(rule, _grid(rows), hints)
+        rows.append((Text(signs.prompt, "bold green"), _typing(self.line, width - LABEL_WIDTH - 2)))
+        return Group(_grid(rows), Text(f" {signs.dot} ".join(self.hints), "dim"))
 
     def _troubles(self) -> list[str]:
         view = self.view

@@ -7,6 +7,7 @@ from collections import deque
 from liveagent import action as act
 from liveagent import event as ev
 from liveagent.clients.terminal.entry import Call, Entry, Heard, Remark, Reply, Timed, plain
+from liveagent.clients.terminal.eyes import Eyes
 
 MAX_ENTRIES = 200
 MAX_NOTES = 6
@@ -26,6 +27,7 @@ class View:
         self.speech = 0.0
         self.finished: float | None = None
         self.cache: ev.CacheChanged | None = None
+        self.eyes = Eyes()
         self.played_ms: deque[float] = deque(maxlen=MAX_TIMES)
         self.gap_samples = 0
         self.shed = 0
@@ -95,6 +97,12 @@ class View:
                 self._timed({name: ms for name, ms in item.durations_ms.items() if ms is not None})
             case ev.CacheChanged():
                 self.cache = item
+            case ev.FrameSeen() | ev.PictureKept() | ev.PicturesEvicted() | ev.ClocksCompared():
+                self.eyes.feed(item)
+            case ev.WatchSet():
+                self._add(Remark(f"{'watching for' if item.on else 'no longer watching for'}: {plain(item.watch)}"))
+            case ev.WatchFired():
+                self._add(Remark(f"{item.change}: {plain(item.watch)}"))
             case ev.Noted() | act.Note():
                 self._remark(item)
             case _:
@@ -262,6 +270,8 @@ class View:
                     self.notes.pop(next(iter(self.notes)))
                 if item.device.startswith("mic"):
                     self.level_dbfs = None
+            case ev.CameraFroze():
+                self.notes[item.device] = f"{plain(item.device)} has frozen: nothing new for {item.for_ms / 1e3:.0f} s"
             case ev.DeviceBack():
                 self.notes.pop(item.device, None)
                 self._add(Remark(f"{plain(item.device)} is back"))

@@ -88,6 +88,11 @@ class Camera:
         with self._lock:
             return self._unshown + sum(1 + dropped for _, _, dropped in self._ring)
 
+    @property
+    def pixels(self) -> Pixels | None:
+        """The newest picture, read or not; not to be written to."""
+        return self._last
+
     def start(self) -> None:
         """Raises DeviceError, ConfigError or LinkError that says what is missing; may take 10 s to find that out."""
         if self._thread is not None:
