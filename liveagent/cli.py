@@ -256,6 +256,77 @@ def replay(
 
 
 @app.command()
+def ask(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A film, or what `talk --record FILE` wrote.")],
+    question: Annotated[str, typer.Argument(metavar='"QUESTION"', help='"when did the red ball appear"')],
+    agent: Annotated[str, typer.Option("--agent", metavar="FILE.py|PIPELINE", help=_AGENT_HELP)] = "voice_video",
+    as_json: AsJson = False,
+) -> None:
+    """Watch a film, faster than real time, and answer a question about it, with the moment it is about."""
+    with _typed_errors():
+        import dataclasses
+        import json
+
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        from liveagent.load import load_agent
+        from liveagent.runtime.ask import ask as run
+        from liveagent.runtime.ask import clock
+
+        made = load_agent(agent)
+        columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("watching", total=None)
+
+            def progress(done_s: float, of_s: float) -> None:
+                bar.update(task, completed=done_s, total=of_s or None, description=f"watching {clock(done_s)}")
+
+            answered = run(file, question, made, progress=progress)
+        if answered.damage:
+            typer.echo(f"warning: {file.name}: {answered.damage}", err=True)
+        if as_json:
+            typer.echo(json.dumps({**dataclasses.asdict(answered), "at": answered.at}, indent=2))
+        else:
+            when = f"{answered.at}  " if answered.at else ""
+            typer.echo(f"{when}{answered.answer}  ({answered.sure:.0%} sure)")
+
+
+@app.command()
+def forget(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `talk --record FILE` wrote.")],
+    since: Annotated[str, typer.Option("--from", metavar="M:SS", help="Where what is to be forgotten begins.")],
+    until: Annotated[str, typer.Option("--to", metavar="M:SS", help="Where it ends.")],
+    as_json: AsJson = False,
+) -> None:
+    """Take a stretch out of a recording: sound, pictures, words, and every answer that would have been another."""
+    with _typed_errors():
+        import dataclasses
+        import json
+
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        from liveagent.runtime.ask import clock
+        from liveagent.runtime.unrecord import seconds_of, unrecord
+
+        columns = TextColumn("{task.description}"), BarColumn()
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("forgetting", total=None)
+
+            def progress(done_s: float, of_s: float) -> None:
+                bar.update(task, completed=done_s, total=of_s or None)
+
+            gone = unrecord(file, seconds_of(since), seconds_of(until), progress=progress)
+        if as_json:
+            typer.echo(json.dumps([dataclasses.asdict(each) for each in gone], indent=2))
+        else:
+            for each in gone:
+                why = "" if each.asked else ", for what was said there would have been something else"
+                typer.echo(f"forgotten: {clock(each.since_s)} to {clock(each.until_s)}{why}")
+
+
+@app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Look at the devices, libraries, weights and speed of this machine, and say what to mend."""
     with _typed_errors():

@@ -17,10 +17,13 @@ from liveagent.audio import TICK_NS, TICK_SAMPLES
 from liveagent.event import Forgotten, PictureKept, ReplyEnded
 from liveagent.film import Film
 from liveagent.journal import Record, to_int16
+from liveagent.runtime.forget import State
 from liveagent.runtime.record import Recorder, header_of, write_whole
 from liveagent.runtime.replay import load, replay
 from liveagent.runtime.session import Session, SessionConfig
 from liveagent.runtime.talk import LANES, open_session
+from liveagent.runtime.unrecord import seconds_of, unrecord
+from liveagent.stretch import states
 from liveagent.tools import home
 from liveagent.video import VideoFrame
 from tests.nano import random_nano
@@ -241,3 +244,94 @@ def test_what_cannot_be_forgotten_is_said(what: Any) -> None:
                 session.forget(what)
 
     asyncio.run(live())
+
+
+# --- a recording that is closed
+
+
+@pytest.fixture(scope="module")
+def talked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int]]:
+    """A secret, a question in fixed words after it, and an answer that would have been another without it."""
+    path = tmp_path_factory.mktemp("closed") / "talk.larec"
+    at: dict[str, int] = {}
+
+    async def play(world: World) -> None:
+        for name, text in (
+            ("secret", SECRET),
+            ("asked", "open the door"),
+            ("rests", "why"),
+            ("after", "open the door"),
+        ):
+            at[name] = world.index
+            world.type(text)
+            await quiet(world)
+            await world.run(15)
+
+    record(path, play)
+    return path, at
+
+
+def copied(path: Path, to: Path) -> Path:
+    to.write_bytes(path.read_bytes())
+    return to
+
+
+def test_what_rests_on_it_goes_too_and_the_rest_stands(talked: tuple[Path, dict[str, int]], tmp_path: Path) -> None:
+    path, at = copied(talked[0], tmp_path / "a.larec"), talked[1]
+    second = at["secret"] * 0.08 + 0.04
+    done: list[float] = []
+    gone = unrecord(path, second, second + 0.01, AGENT, random_nano(), lambda now, of: done.append(now / of))
+    assert [each.asked for each in gone] == [True, False] and max(done) <= 1
+    assert gone[0].since_s <= second < gone[0].until_s <= at["asked"] * 0.08
+    assert gone[1].since_s <= at["rests"] * 0.08 < gone[1].until_s <= at["after"] * 0.08
+    data = path.read_bytes()
+    assert b"xylophone" not in data and b'"why"' not in data and data.count(b'"open the door"') == 2
+    report = replay(path, check=True, agent=AGENT, model=random_nano())
+    assert report.equal, report.difference
+    assert sum(isinstance(action, Say) for _, action in report.actions) == 2
+
+
+def test_a_second_forgetting_takes_it_out_of_what_was_still_known(
+    talked: tuple[Path, dict[str, int]], tmp_path: Path
+) -> None:
+    path, at = copied(talked[0], tmp_path / "a.larec"), talked[1]
+    unrecord(path, at["after"] * 0.08, at["after"] * 0.08 + 1, AGENT, random_nano())
+    gone = unrecord(path, at["secret"] * 0.08, at["secret"] * 0.08 + 0.1, AGENT, random_nano())
+    assert len(gone) == 2
+    secret = random_nano().pieces.encode(SECRET)
+    for state in states(load(path).records).values():
+        assert isinstance(state, dict)
+        for span in State.from_json(state).spans:
+            assert [token.id for token in span.tokens][1 : 1 + len(secret)] != secret
+    report = replay(path, check=True, agent=AGENT, model=random_nano())
+    assert report.equal, report.difference
+
+
+@pytest.mark.parametrize(
+    ("since_s", "until_s", "says"), [(5.0, 5.0, "goes from 0 to"), (1e6, 2e6, "goes from 0"), (3.0, 1.0, "goes from 0")]
+)
+def test_times_that_are_not_in_it(
+    talked: tuple[Path, dict[str, int]], since_s: float, until_s: float, says: str
+) -> None:
+    before = talked[0].read_bytes()
+    with pytest.raises(ConfigError, match=says):
+        unrecord(talked[0], since_s, until_s, AGENT, random_nano())
+    assert talked[0].read_bytes() == before
+
+
+def test_what_cannot_be_lived_through_again_is_left_alone(talked: tuple[Path, dict[str, int]]) -> None:
+    before = talked[0].read_bytes()
+    with pytest.raises(ConfigError, match="delete the file"):
+        unrecord(talked[0], 1.0, 2.0, AGENT, random_nano(1))
+    assert talked[0].read_bytes() == before
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("0:12", 12.0), ("1:02:03.5", 3723.5), ("75", 75.0), ("75.5", 75.5)])
+def test_times_as_people_write_them(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "a", "1:60", "-1", "1:-1", "1:2:3:4", "nan", "inf"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(ConfigError, match="is no time"):
+        seconds_of(text)

@@ -39,6 +39,11 @@ class Exchanges:
         """The number of the last turn in `past`."""
         self._since_ns: int | None = None
 
+    @property
+    def open_since_ns(self) -> int | None:
+        """Since when something is open; None while nothing is."""
+        return self._since_ns
+
     def feed(self, tick_ns: int, end_ns: int, busy: bool, turn: int = 0) -> None:
         """The tick from `tick_ns` to `end_ns` has been lived through; `busy`: something is open after it. `turn` is the
         number of the newest turn."""

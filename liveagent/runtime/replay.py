@@ -6,7 +6,8 @@ Replay opens no device, calls no tool and waits for nothing: what came from the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,10 @@ from liveagent.journal import Header, Recording, read
 from liveagent.jsonform import Json
 from liveagent.manners import Manners
 from liveagent.runtime.answer import Out
+from liveagent.runtime.core import Core
+from liveagent.runtime.engine import Engine, Lane
 from liveagent.runtime.forget import State
+from liveagent.runtime.listener import Listener
 from liveagent.runtime.record import header_of
 from liveagent.runtime.session import SILENT_SAMPLES, Session, SessionConfig
 from liveagent.stretch import seals, states
@@ -176,12 +180,12 @@ async def run(session: Session, recording: Recording) -> Report:
         events += ((each.tick.index, event) for event in (*each.inbox, *out.events))
         actions += ((each.tick.index, action) for action in out.actions)
         if difference is None and (out.actions, out.tokens) != (each.out.actions, each.out.tokens):
-            difference = _difference(each, out)
+            difference = difference_of(each, out)
     header, trouble = recording.header, recording.trouble
     return Report(header, count, trouble, (), tokens, difference, tuple(events), tuple(actions), passed)
 
 
-def _difference(each: RecordedTick, out: Out) -> Difference:
+def difference_of(each: RecordedTick, out: Out) -> Difference:
     for was, now in zip(each.out.actions, out.actions, strict=False):
         if was != now:
             return Difference(each.tick.index, action_json(was)[:SHOWN], action_json(now)[:SHOWN])
@@ -190,50 +194,65 @@ def _difference(each: RecordedTick, out: Out) -> Difference:
     return Difference(each.tick.index, f"tokens {each.out.tokens}", f"tokens {out.tokens}")
 
 
+class Stage:
+    """What a recording is played on again: its agent, weights and settings, as they are here and now. `warnings`: what
+    of them is not as it was. Raises ConfigError for settings that this version does not know."""
+
+    def __init__(self, recording: Recording, agent: Agent | None = None, model: Nano | None = None) -> None:
+        from liveagent.load import load_agent
+        from liveagent.runtime.talk import load_model
+
+        header = self.header = recording.header
+        self.agent = agent or load_agent(str(header.more.get("origin", "voice")))
+        self.model = model or load_model(self.agent)
+        self.config = config_of(header)
+        listener = self._listener()
+        now = header_of(self.agent, self.model, header.lanes, self.config, "", listener.has_recogniser)
+        warnings = tuple(
+            f"recorded with {name} {getattr(header, name)}, here it is {getattr(now, name)}"
+            for name in ("liveagent", "torch", "instruction_set", "dtype", "seed", "agent", "weights")
+            if getattr(header, name) != getattr(now, name)
+        )
+        ran, runs = header.more.get("device", "cpu"), now.more["device"]
+        if ran != runs:
+            warnings += (f"recorded on {ran}, here it runs on {runs}",)
+        if bool(header.more.get("recogniser")) != listener.has_recogniser:
+            with_, without = ("here", "then") if listener.has_recogniser else ("then", "here")
+            warnings += (f"PocketSphinx listened {with_}, and not {without}",)
+        elif header.more.get("hears") != now.more["hears"]:
+            warnings += (f"heard with {header.more.get('hears')}, here it is {now.more['hears']}",)
+        self.warnings = warnings
+
+    def _listener(self) -> Listener:
+        return Listener.of(self.agent, self.model, use_recogniser=bool(self.header.more.get("recogniser", False)))
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """One that has lived through nothing yet."""
+        engine = Engine(Core(self.model, self.header.lanes, self.config.slots))
+        try:
+            session = Session(self.agent, self.model, Lane(engine, engine.open()), self._listener(), self.config)
+            await session.open()
+            yield session
+        finally:
+            engine.close()
+
+
 def replay(path: Path, check: bool = False, agent: Agent | None = None, model: Nano | None = None) -> Report:
     """Replay a file. With `check`, a recording from another build, agent or weights raises ConfigError: its numbers
     cannot be expected to be the same; without, the differences in the header come back as warnings.
     """
-    from liveagent.load import load_agent
-    from liveagent.runtime.core import Core
-    from liveagent.runtime.engine import Engine, Lane
-    from liveagent.runtime.listener import Listener
-    from liveagent.runtime.talk import load_model
-
     recording = load(path)
-    header = recording.header
-    agent = agent or load_agent(str(header.more.get("origin", "voice")))
-    model = model or load_model(agent)
-    config = config_of(header)
-    listener = Listener.of(agent, model, use_recogniser=bool(header.more.get("recogniser", False)))
-    now = header_of(agent, model, header.lanes, config, "", listener.has_recogniser)
-    warnings = tuple(
-        f"recorded with {name} {getattr(header, name)}, here it is {getattr(now, name)}"
-        for name in ("liveagent", "torch", "instruction_set", "dtype", "seed", "agent", "weights")
-        if getattr(header, name) != getattr(now, name)
-    )
-    ran, runs = header.more.get("device", "cpu"), now.more["device"]
-    if ran != runs:
-        warnings += (f"recorded on {ran}, here it runs on {runs}",)
-    if bool(header.more.get("recogniser")) != listener.has_recogniser:
-        with_, without = ("here", "then") if listener.has_recogniser else ("then", "here")
-        warnings += (f"PocketSphinx listened {with_}, and not {without}",)
-    elif header.more.get("hears") != now.more["hears"]:
-        warnings += (f"heard with {header.more.get('hears')}, here it is {now.more['hears']}",)
-    if check and warnings:
-        raise ConfigError("this recording cannot be checked here: " + "; ".join(warnings))
+    stage = Stage(recording, agent, model)
+    if check and stage.warnings:
+        raise ConfigError("this recording cannot be checked here: " + "; ".join(stage.warnings))
 
     async def go() -> Report:
-        engine = Engine(Core(model, header.lanes, config.slots))
-        try:
-            session = Session(agent, model, Lane(engine, engine.open()), listener, config)
-            await session.open()
+        async with stage.session() as session:
             return await run(session, recording)
-        finally:
-            engine.close()
 
     try:
         report = asyncio.run(go())
     except ProtocolError as error:
         raise ConfigError(f"{path} is damaged inside: {error}") from error
-    return replace(report, warnings=warnings)
+    return replace(report, warnings=stage.warnings)
