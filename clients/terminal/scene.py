@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 from rich.console import Console, ConsoleOptions
@@ -23,7 +24,6 @@ THUMB_ROWS, THUMB_COLS = 4, 8
 THUMB_STEP = THUMB_COLS + 1
 SIZES = ((16, 32), (12, 24), (8, 16))  # rows and columns of the scene
 LEAST_WIDTH = 60
-DIM = Style(dim=True)
 
 
 @runtime_checkable
@@ -103,7 +103,7 @@ class Scene:
             oldest = next(iter(eyes.kept.values()))
             words += [f"sees {', '.join(newest.sees) or 'nothing it knows'}"]
             words += [f"{len(eyes.kept)} kept, the oldest {age_words((now_ns - oldest.t_ns) / 1e9)} old"]
-        text = Text(f" {self.dot} ".join(words), DIM)
+        text = Text(f" {self.dot} ".join(words), "dim")
         lines = console.render_lines(text, _narrow(console, width - LABEL_WIDTH), pad=False)
         return _labelled("sight", lines)[:most]
 
@@ -152,7 +152,7 @@ class Scene:
         if touchable is not None:
             said.append(f"in hand: {touchable.held}" if touchable.held else "drag things with the mouse")
         for each in said:
-            words += console.render_lines(Text(each, DIM), _narrow(console, width), pad=False)
+            words += console.render_lines(Text(each, "dim"), _narrow(console, width), pad=False)
         each_row = max(1, (width + 1) // THUMB_STEP)
         fit = max(0, (most - len(words)) // (THUMB_ROWS + 1)) * each_row
         return words[:most] + self._strip(_spread(list(self.eyes.kept.values()), fit), each_row, now_ns)
@@ -170,7 +170,7 @@ class Scene:
             for at in range(THUMB_ROWS):
                 lines.append([part for thumb in drawn for part in (*thumb[at], Segment(" "))])
             ages = "".join(age_words((now_ns - each.t_ns) / 1e9).ljust(THUMB_STEP) for each in row)
-            lines.append([Segment(ages, DIM)])
+            lines.append([Segment(ages, _dim())])
         return lines
 
 
@@ -202,10 +202,15 @@ def _spread(kept: list[Kept], fit: int) -> list[Kept]:
     return [kept[round(i * (len(kept) - 1) / (fit - 1))] for i in range(fit)]
 
 
+@lru_cache(maxsize=1)
+def _dim() -> Style:
+    return Style(dim=True)
+
+
 def _narrow(console: Console, width: int) -> ConsoleOptions:
     return console.options.update(width=max(8, width), height=None)
 
 
 def _labelled(label: str, lines: list[list[Segment]]) -> list[list[Segment]]:
-    first = Segment(label.ljust(LABEL_WIDTH), DIM)
+    first = Segment(label.ljust(LABEL_WIDTH), _dim())
     return [[first if at == 0 else Segment(" " * LABEL_WIDTH), *line] for at, line in enumerate(lines)]
