@@ -15,8 +15,12 @@ from torch import Tensor
 
 from liveagent.nn.decoder import Decoder, DecoderConfig, DecoderState
 from liveagent.nn.ear import Ear, EarConfig
+from liveagent.nn.eye import Eye, EyeConfig, EyeState, said
+from liveagent.nn.lanes import copy_lane, keep, reset
 from liveagent.nn.mel import Mel
+from liveagent.nn.projector import Projector
 from liveagent.nn.vad import Vad
+from liveagent.nn.vit import VitConfig
 
 
 @dataclass(frozen=True)
@@ -66,12 +70,14 @@ def random_vad() -> Vad:
 class TokenByToken:
     """The decoder in the suite's form: input rows in, logits of every token out, a whole block or nothing per lane."""
 
-    def __init__(self) -> None:
+    back = 256
+
+    def __init__(self, **more: Any) -> None:
         torch.manual_seed(4)
-        self.net = Decoder(DecoderConfig(50, width=32, layers=2, heads=2, hidden=48)).eval()
+        self.net = Decoder(DecoderConfig(50, width=32, layers=2, heads=2, hidden=48, **more)).eval()
 
     def init_state(self, lanes: int) -> DecoderState:
-        return self.net.init_state(lanes, 128)
+        return self.net.init_state(lanes, 128, self.back)
 
     def step(self, x: Tensor, state: DecoderState, active: Tensor) -> Tensor:
         return self.net.logits(self.net.read(x, active.long() * x.shape[1], state))
@@ -86,10 +92,78 @@ class TokenByToken:
         self.net.copy_lane(src_state, src, dst_state, dst)
 
 
+def local_window() -> TokenByToken:
+    """One layer sees seven tokens, one sees all; heads share keys. Long streams go several times round the ring."""
+    made = TokenByToken(kv_heads=1, windows=(7, 0))
+    made.back = 4
+    return made
+
+
 def token_rows(lanes: int, tokens: int) -> Tensor:
     """Seeded input rows of the decoder."""
     torch.manual_seed(lanes * 1000 + tokens)
     return torch.randn(lanes, tokens, 32)
+
+
+@dataclass
+class WatchingState:
+    """The eye's own, and what the camera showed last."""
+
+    eye: EyeState
+    shown: Tensor  # [B, 3, H, W]
+    rows: Tensor  # [B, 16, 8] what the decoder was given
+
+
+class Watching:
+    """Eye and projector in the suite's form: pictures in, each seen from the one before, at threshold 0; out comes what
+    the eye says and the decoder's rows for it. Which patches changed is told exactly, so that most go by the gather
+    path; a patch that holds no number has always changed."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(6)
+        config = VitConfig(image_px=64, patch_px=8, width=24, layers=3, heads=2, times=2, stem=4)
+        self.eye = Eye(EyeConfig(config, hidden=16)).eval().requires_grad_(False)
+        self.eye.vit.moved, self.eye.vit.probe = 0.0, 1
+        self.projector = Projector(20, 16, 8, hidden=12).requires_grad_(False)
+
+    def _project(self, sight: Tensor) -> Tensor:
+        return self.projector(sight, torch.arange(16).expand(sight.shape[:-1]))
+
+    def init_state(self, lanes: int) -> WatchingState:
+        return WatchingState(self.eye.init_state(lanes), torch.zeros(lanes, 3, 64, 64), torch.zeros(lanes, 16, 8))
+
+    def step(self, x: Tensor, state: WatchingState, active: Tensor) -> tuple[Tensor, Tensor]:
+        said_rows = []
+        for pixels in x.unbind(1):
+            apart = (pixels != state.shown).view(len(x), 3, 8, 8, 8, 8).permute(0, 2, 4, 1, 3, 5)
+            sight = self.eye.step(pixels, apart.flatten(3).any(3).flatten(1), state.eye, active)
+            keep(state.shown, pixels, active)
+            keep(state.rows, self._project(sight), active)
+            said_rows.append((sight, state.rows.clone()))
+        sights, rows = zip(*said_rows, strict=True)
+        return torch.stack(sights, 1), torch.stack(rows, 1)
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        sight = said(self.eye(x.flatten(0, 1))).unflatten(0, x.shape[:2])
+        return sight, self._project(sight)
+
+    def reset(self, state: WatchingState, lane: int) -> None:
+        reset(state, lane)
+
+    def copy_lane(self, src_state: WatchingState, src: int, dst_state: WatchingState, dst: int) -> None:
+        copy_lane(src_state, src, dst_state, dst)
+
+
+def pictures(lanes: int, frames: int) -> Tensor:
+    """Seeded pictures from 0 to 1, [B, T, 3, 64, 64]: some patches change from each to the next; some stand still."""
+    torch.manual_seed(lanes * 1000 + frames)
+    shown, clip = torch.rand(lanes, 3, 64, 64), []
+    for i in range(frames):
+        share = (0.1, 0.3, 0.0, 0.7)[i % 4]
+        changed = (torch.rand(lanes, 1, 8, 8) < share).repeat_interleave(8, 2).repeat_interleave(8, 3)
+        shown = torch.where(changed, torch.rand(lanes, 3, 64, 64), shown)
+        clip.append(shown)
+    return torch.stack(clip, 1)
 
 
 LAWS: list[Law] = [
@@ -97,4 +171,6 @@ LAWS: list[Law] = [
     Law("ear", small_ear, lambda b, n: sound(b, n, 2560), 2560, lambda net, x: net(x)),
     Law("vad", random_vad, lambda b, n: sound(b, n, 512), 512, lambda net, x: net(x), (1, 2, 3, 5)),
     Law("decoder", TokenByToken, token_rows, 1, lambda net, x: net(x), (1, 2, 8)),
+    Law("decoder with a local window", local_window, token_rows, 1, lambda net, x: net(x), (1, 2, 8)),
+    Law("eye", Watching, pictures, 1, lambda net, x: net(x), (1, 3)),
 ]

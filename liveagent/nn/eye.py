@@ -2,6 +2,9 @@
 
 The head says for each cell how many things have their centre there, of which colour and shape, and where; a mean over
 all patches says whether the picture is the toy table at all. See liveagent/sight.py for the numbers.
+
+`step` sees a camera's picture from the one before (see liveagent/nn/vit.py); which patches to look at again is for
+liveagent/keyframe.py to say. `tokens` is for decoders that read tokens of patches, at one of four levels of detail.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,10 +22,15 @@ from torch import Tensor, nn
 from torch.nn import functional as fn
 
 from liveagent.errors import ConfigError
-from liveagent.nn.vit import Vit, VitConfig
-from liveagent.sight import COLOUR, COUNT, GRID, OTHER, PLACE, SHAPE, WIDTH
+from liveagent.nn import lanes
+from liveagent.nn.vit import Vit, VitConfig, VitState
+from liveagent.sight import CELLS, COLOUR, COUNT, GRID, OTHER, PLACE, SHAPE, WIDTH
+from liveagent.tiles import cut
+from liveagent.video import Pixels
 
 VERSION = 1
+Level = Literal["whole", "coarse", "mid", "fine"]
+SIDES: dict[Level, int | None] = {"whole": 1, "coarse": 2, "mid": 4, "fine": None}  # tokens in a row; None: patches
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,14 @@ class EyeConfig:
     vit: VitConfig = field(default_factory=VitConfig)
     hidden: int = 256
     """Width of the head's middle layer."""
+
+
+@dataclass
+class EyeState:
+    """What the next picture is seen from; lanes first."""
+
+    vit: VitState
+    sight: Tensor  # [B, 16, 20] what was seen last
 
 
 class Head(nn.Module):
@@ -75,6 +92,42 @@ class Eye(nn.Module):
         """Pictures `[B, 3, H, W]`, uint8 or 0..1, to sights `[B, 16, 20]` float32."""
         return said(self(pixels))
 
+    def init_state(self, lanes: int) -> EyeState:
+        """State of `lanes` lanes that have seen nothing."""
+        return EyeState(self.vit.init_state(lanes), torch.zeros(lanes, CELLS, WIDTH))
+
+    def reset(self, state: EyeState, lane: int) -> None:
+        """Let one lane begin anew."""
+        lanes.reset(state, lane)
+
+    def copy_lane(self, src_state: EyeState, src: int, dst_state: EyeState, dst: int) -> None:
+        """Copy one lane's state onto another lane."""
+        lanes.copy_lane(src_state, src, dst_state, dst)
+
+    @torch.no_grad()
+    def step(self, pixels: Tensor, patches: Tensor, state: EyeState, active: Tensor) -> Tensor:
+        """One picture a lane: `pixels [B, 3, H, W]`, uint8 or 0..1, of which `patches [B, N]` (bool) have changed, to
+        sights `[B, 16, 20]` float32. `state` moves on in place, in `active` [B] rows only; the others' sights are those
+        of before. Where nothing has changed no network runs. A lane that has seen nothing sees all patches."""
+        for lane, on in enumerate(active.tolist()):
+            if on and (bool(patches[lane].any()) or not bool(state.vit.seen[lane])):
+                tokens = self.vit.look(pixels[lane], patches[lane], state.vit, lane)
+                state.sight[lane] = said(self.head(tokens[None]))[0]
+        return state.sight.clone()
+
+    @torch.no_grad()
+    def tokens(self, pixels: Tensor, level: Level = "fine") -> Tensor:
+        """Pictures `[B, 3, H, W]`, uint8 or 0..1, to tokens `[B, n, D]`: "fine" one a patch, "mid" 16, "coarse" 4,
+        "whole" 1; each the mean of the patches in its part of the picture, row by row."""
+        return pool(self.vit(pixels), SIDES[level])
+
+    @torch.no_grad()
+    def tokens_of(self, pixels: Pixels, level: Level = "fine", most_tiles: int = 6) -> Tensor:
+        """One picture `[H, W, 3]` of any size to tokens `[1 + tiles, n, D]`: of the whole, then of each tile."""
+        px = self.config.vit.image_px
+        stack = torch.from_numpy(cut(pixels, px, most_tiles).stacked()).to(self.vit.positions.device)
+        return self.tokens(stack.permute(0, 3, 1, 2), level)
+
     def save(self, path: str | Path) -> None:
         """Write weights (fp16) and sizes as one safetensors file."""
         config = json.dumps(dataclasses.asdict(self.config))
@@ -108,6 +161,15 @@ class Eye(nn.Module):
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ConfigError(f"{path} is damaged ({why}): fetch it again or export it anew") from None
         return eye.eval()
+
+
+def pool(tokens: Tensor, side: int | None) -> Tensor:
+    """Tokens of patches `[B, N, D]` to the means of `side` x `side` parts, `[B, side * side, D]`; None: as they are."""
+    if side is None:
+        return tokens
+    patches = round(tokens.shape[1] ** 0.5)
+    grid = tokens.transpose(1, 2).unflatten(2, (patches, patches))
+    return fn.adaptive_avg_pool2d(grid, side).flatten(2).transpose(1, 2)
 
 
 def said(logits: Tensor) -> Tensor:

@@ -2,6 +2,17 @@
 
 A patch's embedding comes from that patch's own pixels only, by one linear layer or by a small convolutional stem that
 stops at the patch's edge; so a patch that did not change keeps its embedding.
+
+`step` encodes a picture from the one before. Every layer remembers its tokens' queries, keys and values, and what it
+made of them. A token that enters a layer anew is projected anew, its query sees all keys, and it goes on through the
+feed-forward. The last layer and every fourth before it ask all tokens: all queries see all keys, which is cheap beside
+the rest, and those tokens go on whose input or whose attention has moved by more than a share of its size, against what
+they were last finished from and not against the picture before, so that small movements add up until they are let
+through (the token reference of Eventful Transformers, Dutson et al. 2023). Asked in every layer, and with a share of 0,
+that gives the numbers of `forward`.
+
+Each lane is stepped for itself. On a CPU a lane's 8 to 64 rows already fill a matrix product, cameras rarely fall due
+together, and so a step's shape depends on that lane alone (LAW 2).
 """
 
 from __future__ import annotations
@@ -11,6 +22,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as fn
+
+from liveagent.keyframe import bucket
+from liveagent.nn import lanes
+
+MOVED = 0.15
+PROBE = 4
 
 
 @dataclass(frozen=True)
@@ -40,6 +57,17 @@ class VitConfig:
 
 VIT_B16 = VitConfig(image_px=224, width=768, layers=12, heads=12, stem=0)
 """The base size of Dosovitskiy et al. 2021."""
+
+
+@dataclass
+class VitState:
+    """What the next picture is encoded from; lanes first, L layers."""
+
+    stream: Tensor  # [B, L + 1, N, D] what enters each layer, and what leaves the last
+    qkv: Tensor  # [B, L, N, 3 D]
+    used: Tensor  # [B, asking layers, N, 2 D] what each token was last finished from: its input, what attention found
+    size: Tensor  # [B, asking layers, N] the length of that when all tokens were last finished
+    seen: Tensor  # [B] bool: there is something to go on from
 
 
 class Stem(nn.Module):
@@ -101,9 +129,31 @@ class VitLayer(nn.Module):
         q, k, v = self.project(x)
         return self.finish(x, fn.scaled_dot_product_attention(q, k, v))
 
+    def attend(self, asking: Tensor, qkv: Tensor) -> Tensor:
+        """What the queries in `asking [k, 3 D]` find in the keys and values of one lane's `qkv [N, 3 D]`: `[k, D]`."""
+        width = self.heads * self.head_width
+        q, k, v = (
+            part.unflatten(1, (self.heads, self.head_width)).transpose(0, 1)[None]
+            for part in (asking[:, :width], qkv[:, width : 2 * width], qkv[:, 2 * width :])
+        )
+        return fn.scaled_dot_product_attention(q, k, v)[0].transpose(0, 1).flatten(1)
+
+    def complete(self, x: Tensor, attended: Tensor, out: Tensor | None = None) -> Tensor:
+        """`finish` for tokens `[k, D]` of one lane, into `out` if given."""
+        x = self.out(attended).add_(x)
+        return torch.add(self.down(fn.gelu(self.up(self.norm_feed(x)))), x, out=out)
+
 
 class Vit(nn.Module):
-    """The whole transformer; see the module."""
+    """The whole transformer; see the module.
+
+    moved: the share of its size that a token's input may move by before `step` finishes the token anew. probe: every
+    so many layers, the last among them, all tokens are asked. 0 and 1 give the numbers of `forward`. Set both before
+    `init_state`.
+    """
+
+    moved = MOVED
+    probe = PROBE
 
     def __init__(self, config: VitConfig) -> None:
         super().__init__()
@@ -143,6 +193,106 @@ class Vit(nn.Module):
             x = block(x)
         tokens: Tensor = self.norm(x)
         return tokens
+
+    def init_state(self, lanes: int) -> VitState:
+        """State of `lanes` lanes that have seen nothing."""
+        c = self.config
+        return VitState(
+            stream=torch.zeros(lanes, c.layers + 1, c.patches, c.width),
+            qkv=torch.zeros(lanes, c.layers, c.patches, 3 * c.width),
+            used=torch.zeros(lanes, -(-c.layers // self.probe), c.patches, 2 * c.width),
+            size=torch.zeros(lanes, -(-c.layers // self.probe), c.patches),
+            seen=torch.zeros(lanes, dtype=torch.bool),
+        )
+
+    def reset(self, state: VitState, lane: int) -> None:
+        """Let one lane begin anew."""
+        lanes.reset(state, lane)
+
+    def copy_lane(self, src_state: VitState, src: int, dst_state: VitState, dst: int) -> None:
+        """Copy one lane's state onto another lane."""
+        lanes.copy_lane(src_state, src, dst_state, dst)
+
+    @torch.no_grad()
+    def step(self, pixels: Tensor, patches: Tensor, state: VitState, active: Tensor) -> Tensor:
+        """One picture a lane: `pixels [B, 3, H, W]`, of which `patches [B, N]` (bool) are encoded anew, to tokens
+        `[B, N, D]`, normed. `state` moves on in place, in `active` [B] rows only; the other rows' tokens mean nothing.
+        A lane that has seen nothing takes all patches."""
+        tokens = torch.zeros_like(state.stream[:, -1])
+        for lane, on in enumerate(active.tolist()):
+            if on:
+                tokens[lane] = self.look(pixels[lane], patches[lane], state, lane)
+        return tokens
+
+    def look(self, pixels: Tensor, patches: Tensor, state: VitState, lane: int) -> Tensor:
+        """`step` for one lane: `pixels [3, H, W]`, `patches [N]`, to tokens `[N, D]`."""
+        count, of = int(patches.sum()), self.config.patches
+        rows = bucket(count, of)
+        if rows == of or not bool(state.seen[lane]):
+            self._all(pixels, state, lane)
+        elif count:
+            self._some(pixels, patches.float().topk(rows, sorted=False).indices, state, lane)
+        tokens: Tensor = self.norm(state.stream[lane, -1])
+        return tokens
+
+    def _asks(self, layer: int) -> int | None:
+        """Where in the state a layer keeps what its tokens were finished from; None: it does not ask."""
+        before_last = self.config.layers - 1 - layer
+        return None if before_last % self.probe else before_last // self.probe
+
+    def _all(self, pixels: Tensor, state: VitState, lane: int) -> None:
+        """Every token through every layer, and what the next picture needs kept."""
+        stream, qkv, used = state.stream[lane].unbind(), state.qkv[lane].unbind(), state.used[lane]
+        width = self.config.width
+        torch.add(self.embed(self.cut(pixels[None]))[0], self.positions, out=stream[0])
+        for i, block in enumerate(self.blocks):
+            torch.addmm(block.qkv.bias, block.norm_attend(stream[i]), block.qkv.weight.t(), out=qkv[i])
+            attended = block.attend(qkv[i], qkv[i])
+            block.complete(stream[i], attended, out=stream[i + 1])
+            if (kept := self._asks(i)) is not None:
+                used[kept, :, :width], used[kept, :, width:] = stream[i], attended
+        torch.linalg.vector_norm(used, dim=-1, out=state.size[lane])
+        state.seen[lane] = True
+
+    def _some(self, pixels: Tensor, rows: Tensor, state: VitState, lane: int) -> None:
+        """The patches `rows [k]` anew, and in each layer that asks the tokens that have moved."""
+        of, width = self.config.patches, self.config.width
+        stream, qkv, used, size = (part[lane].unbind() for part in (state.stream, state.qkv, state.used, state.size))
+        x = self._embed_some(pixels, rows)
+        stream[0].index_copy_(0, rows, x)
+        for i, block in enumerate(self.blocks):
+            fresh = block.qkv(block.norm_attend(x))
+            qkv[i].index_copy_(0, rows, fresh)
+            if (kept := self._asks(i)) is None:
+                attended = block.attend(fresh, qkv[i])
+            else:
+                now = torch.cat([stream[i], block.attend(qkv[i], qkv[i])], dim=1)
+                apart = torch.linalg.vector_norm(now - used[kept], dim=1) / size[kept]
+                # What is no number counts as moved, so that it heals with the next good picture.
+                count = of - int((apart <= self.moved).sum())
+                if not count:
+                    return
+                rows = apart.topk(self._room(count), sorted=False).indices
+                now = now.index_select(0, rows)
+                used[kept].index_copy_(0, rows, now)
+                x, attended = now[:, :width], now[:, width:]
+            x = block.complete(x, attended)
+            stream[i + 1].index_copy_(0, rows, x)
+
+    def _room(self, count: int) -> int:
+        """How many tokens to finish when `count` have moved: a step's bucket, but a few that have moved least may wait
+        (one in sixteen) rather than cost eight more rows; against their reference they only wait longer."""
+        less = count // 8 * 8
+        return bucket(less if self.moved and less and count - less <= count / 16 else count, self.config.patches)
+
+    def _embed_some(self, pixels: Tensor, rows: Tensor) -> Tensor:
+        """Patches `rows [k]` of `pixels [3, H, W]` to tokens `[k, D]` with their positions."""
+        c = self.config
+        grid = pixels.unflatten(2, (c.side, c.patch_px)).unflatten(1, (c.side, c.patch_px)).permute(1, 3, 0, 2, 4)
+        some = grid.flatten(0, 1).index_select(0, rows)
+        light = some.float().mul_(4 / 255) if some.dtype == torch.uint8 else some * 4
+        embedded: Tensor = self.stem(light.sub_(2))
+        return embedded.add_(self.positions.index_select(0, rows))
 
 
 def waves(side: int, width: int) -> Tensor:
