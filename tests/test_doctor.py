@@ -24,7 +24,7 @@ def test_it_finds_what_is_here() -> None:
     found = by_name(probe_all(measure=False))
     for name in ("python", "torch", "threads", "torchaudio", "llguidance", "av", "vad", "recogniser", "clip"):
         assert found[name].ok and found[name].what, found[name]
-    assert {"weights", "voice", "portaudio", "microphone", "loudspeaker"} <= set(found)
+    assert {"weights", "voice", "portaudio", "microphone", "loudspeaker", "camera"} <= set(found)
     assert all(each.what for each in found.values())
 
 

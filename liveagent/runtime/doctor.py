@@ -50,6 +50,7 @@ def probe_all(measure: bool = True) -> list[Finding]:
         ("portaudio", False, _portaudio),
         ("microphone", False, _microphone),
         ("loudspeaker", False, _loudspeaker),
+        ("camera", False, _camera),
         ("clip", False, _clip),
     ]
     findings = [_look(name, needed, look) for name, needed, look in looks]
@@ -159,6 +160,12 @@ def _loudspeaker() -> Probe:
     from liveagent.ports.speaker import Speaker
 
     return Speaker().probe()
+
+
+def _camera() -> Probe:
+    from liveagent.ports.camera import Camera
+
+    return Camera().probe()
 
 
 def _clip() -> Probe:
