@@ -243,7 +243,7 @@ class Decoder(nn.Module):
             at = (leaves[0] - 1).clamp_min(0)[..., None].expand(-1, -1, self.config.width)
             before = torch.cat([before, rows.gather(1, at)], dim=1)
         rows = rows + self.before(before)
-        table = self._table(trunk + 1)
+        table = self._table(trunk + 1).to(rows.device)
         if leaves is None:
             table = table[:time]
         else:

@@ -11,7 +11,8 @@ from torch import Tensor
 @lru_cache(maxsize=4)
 def _rates(head_width: int, base: float) -> Tensor:
     """`[hd / 2]` radians a place, float64."""
-    return base ** (-torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
+    with torch.inference_mode(False):  # kept for whoever asks next, who may be training
+        return base ** (-torch.arange(0, head_width, 2, dtype=torch.float64, device="cpu") / head_width)
 
 
 def turns(positions: Tensor, head_width: int, base: float) -> Tensor:
@@ -28,7 +29,8 @@ def turns(positions: Tensor, head_width: int, base: float) -> Tensor:
 @lru_cache(maxsize=4)
 def angles(positions: int, head_width: int, base: float) -> Tensor:
     """`turns` of the first places, `[positions, hd, 2]`: whole sequences are short and ask for the same again."""
-    return turns(torch.arange(positions), head_width, base)
+    with torch.inference_mode(False):
+        return turns(torch.arange(positions, device="cpu"), head_width, base)
 
 
 TIME_PERIODS_S = (6.0, 5400.0)
@@ -40,8 +42,9 @@ apart. The slowest pairs of the order turn by less than a radian in a whole wind
 def _time_rates(pairs: int) -> Tensor:
     """`[pairs]` radians a second, float64; the longest period first."""
     short, long = TIME_PERIODS_S
-    steps = torch.arange(pairs, dtype=torch.float64) / max(1, pairs - 1)
-    return 2 * torch.pi / (long * (short / long) ** steps)
+    with torch.inference_mode(False):
+        steps = torch.arange(pairs, dtype=torch.float64, device="cpu") / max(1, pairs - 1)
+        return 2 * torch.pi / (long * (short / long) ** steps)
 
 
 def rotations(table: Tensor, times: Tensor, pairs: int) -> Tensor:
