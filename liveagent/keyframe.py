@@ -28,6 +28,7 @@ TONES = np.array([[2, -1, 4], [5, -3, -3], [1, 4, -1]], np.float32) / (8 * BLOCK
 MIX = np.tile(TONES, (BLOCK_PX, 1))  # [12, 3]: four pixels side by side at once
 
 LEARNT_FRAMES = 8  # until then noise is learnt in large steps
+FIRST_NOISE, MOST_NOISE = 1.0, 3.0  # what it starts from at most (a moving scene looks like noise), and may reach
 Reason = Literal["first", "changed", "cut", "refresh", "still"]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
@@ -56,11 +57,10 @@ class Change:
 
 
 def bucket(count: int, of: int) -> int:
-    """The least number of patches that a step is made for and that holds `count`: an eighth of `of`, two, three or
-    four, or all. So few, that a step's shape says little about a picture and every shape is soon warm."""
-    eighth = -(-of // 8)
-    need = -(-count // eighth)
-    return min(need * eighth, of) if need <= 4 else of
+    """The least number of patches that a step is made for and that holds `count`: a multiple of eight up to half of
+    `of`, else all. Few shapes, all soon warm; and eight rows fill a processor's registers, seven cost as much."""
+    rounded = -(-count // 8) * 8
+    return rounded if rounded <= of // 2 else of
 
 
 def blocks(pixels: Pixels) -> Floats:
@@ -102,7 +102,7 @@ class Keyframes:
         self._before: Floats | None = None  # brightness of the picture before, [H / 4, W / 4]
         self._noise: Floats = np.zeros(0, np.float32)  # [N] mean absolute difference that noise makes from one to next
         self._usual = 0.0  # the same of the whole picture
-        self._frames = 0
+        self._frames, self._wild = 0, False
         self._gain, self._offset = np.float32(1), np.float32(0)
         self._full_ns = 0
 
@@ -118,6 +118,7 @@ class Keyframes:
         score = self._score(now, rows, cols)
         limit = self._limit()
         moved = int((score > limit).sum())
+        self._wild = moved > self._cut_share * len(score)
         if self._threshold > 0 and moved > 0.1 * len(score):
             score, moved, exposed = self._expose(now, rows, cols, score, moved)
             if not exposed:
@@ -173,15 +174,16 @@ class Keyframes:
         usual = float(np.sort(found)[len(found) // 2])
         self._frames += 1
         if self._frames == 1:
-            self._usual = usual
-            self._noise = np.full(len(found), usual, np.float32)
-        else:
-            step = 1.2 if self._frames <= LEARNT_FRAMES else 1.05
-            self._usual = _nearer(self._usual, usual, step)
-            up = np.float32(step)
-            self._noise = np.where(found > self._noise, self._noise * up, self._noise / up)
+            self._usual = min(usual, FIRST_NOISE)
+            self._noise = np.full(len(found), self._usual, np.float32)
+            return
+        # While everything moves it is hardly noise, but it might be: dusk falls, and the sensor's gain goes up.
+        step = 1.01 if self._wild else 1.2 if self._frames <= LEARNT_FRAMES else 1.05
+        self._usual = min(_nearer(self._usual, usual, step), MOST_NOISE)
+        up = np.float32(step)
+        noise = np.where(found > self._noise, self._noise * up, self._noise / up)
         # A patch where something always moves must not be learnt as noise altogether.
-        np.clip(self._noise, 0.5 * self._usual, 3 * self._usual + 0.05, out=self._noise)
+        self._noise = np.clip(noise, 0.5 * self._usual, min(3 * self._usual + 0.05, MOST_NOISE))
 
     def _expose(self, now: Floats, rows: int, cols: int, score: Floats, moved: int) -> tuple[Floats, int, bool]:
         """Many patches moved: is it the exposure? The gain and offset that most patches agree on (least trimmed

@@ -82,6 +82,7 @@ class Core:
             self._ear = model.ear.init_state(lanes)
             self._vad = model.vad.init_state(lanes)
             self._cache = model.decoder.init_state(lanes, slots)
+            self._eye = model.eye.init_state(lanes) if model.eye is not None else None
         self._lane = [_Lane() for _ in range(lanes)]
         self._block = model.ear.block_samples
         self._vocab = model.pieces.vocab_size
@@ -112,6 +113,8 @@ class Core:
         self.model.ear.reset(self._ear, number)
         self.model.vad.reset(self._vad, number)
         self._cache.reset(number)
+        if self._eye is not None:
+            self.model.eye.reset(self._eye, number)
 
     def submit(self, lane: int, work: Work, done: Callable[[Reply | BaseException], None]) -> None:
         self._lane[lane].jobs.append(_Job(work, done))
@@ -134,6 +137,11 @@ class Core:
         heads = {n: lane.jobs[0] for n, lane in enumerate(self._lane) if lane.jobs}
         if not heads:
             return False
+        with self._on_device():
+            self._round(heads)
+        return True
+
+    def _round(self, heads: dict[int, _Job]) -> None:
         hearing = {n: job for n, job in heads.items() if isinstance(job.work, Listen)}
         self._guard(hearing, self._hear)
         looking = {n: job for n, job in heads.items() if isinstance(job.work, Look)}
@@ -152,14 +160,12 @@ class Core:
             group = {n: job for n, job in feeding.items() if sizes[n] == size}
             if group:
                 self._guard(group, partial(self._feed, size=size))
-        return True
 
     def _guard(self, group: dict[int, _Job], act: Callable[[dict[int, _Job]], None]) -> None:
         if not group:
             return
         try:
-            with self._on_device():
-                act(group)
+            act(group)
         except Exception as error:
             for n in group:
                 if self._lane[n].jobs and self._lane[n].jobs[0] is group[n]:
@@ -209,21 +215,25 @@ class Core:
             self._finish(n, broken.get(n) or heard.get(n) or Heard(tuple(vad[n])))
 
     def _see(self, group: dict[int, _Job]) -> None:
-        eye = self.model.eye
-        if eye is None:
+        eye, state = self.model.eye, self._eye
+        if eye is None or state is None:
             raise ConfigError("this model has no eyes: take weights with an eye.safetensors, or give no camera")
+        of = eye.config.vit.patches
         pixels = torch.zeros(self.lanes, PICTURE_PX, PICTURE_PX, 3, dtype=torch.uint8)
+        patches = torch.zeros(self.lanes, of, dtype=torch.bool)
+        active = torch.zeros(self.lanes, dtype=torch.bool)
         for n, job in group.items():
             assert isinstance(job.work, Look)
             pixels[n] = torch.from_numpy(np.array(job.work.pixels))  # a copy: a recorded picture is not writable
-        sights = eye.sight(pixels.permute(0, 3, 1, 2)).cpu()
-        of = eye.config.vit.patches
-        for n, job in group.items():
-            assert isinstance(job.work, Look)
+            patches[n] = True if job.work.patches is None else torch.from_numpy(np.array(job.work.patches))
+            active[n] = True
+        sights = eye.step(pixels.permute(0, 3, 1, 2), patches, state, active).cpu()
+        counts = patches.sum(dim=1).tolist()
+        for n in group:
             if bool(torch.isfinite(sights[n]).all()):
-                chosen = of if job.work.patches is None else int(np.count_nonzero(job.work.patches))
-                self._finish(n, Seen(sights[n].numpy().copy(), chosen, of))
+                self._finish(n, Seen(sights[n].numpy().copy(), counts[n], of))
             else:  # this lane's alone: the others' are good
+                eye.reset(state, n)
                 self._finish(
                     n, DeviceError("the eye gave no numbers: its weights are damaged; install liveagent again")
                 )
