@@ -113,7 +113,7 @@ class Core:
         self.model.ear.reset(self._ear, number)
         self.model.vad.reset(self._vad, number)
         self._cache.reset(number)
-        if self._eye is not None:
+        if self.model.eye is not None and self._eye is not None:
             self.model.eye.reset(self._eye, number)
 
     def submit(self, lane: int, work: Work, done: Callable[[Reply | BaseException], None]) -> None:
