@@ -22,6 +22,8 @@ _QUIET_FRAMES = 30  # 300 ms under that: the burst is over
 _LEAD_FRAMES = 20  # of what came before are searched too: a plosive begins before it is loud
 _LISTEN_FRAMES = 150  # a first word is over by then
 _SETTLE_FRAMES = 8  # the word must have ended this long ago
+_LOST_FRAMES = 50  # another first word that ended this long ago stays the first
+_HMMS = 600  # in the search, a frame; with more it hears the same
 _REJECT_NATS = -5.0
 # Frequent words to lose to, and some that sound like it; not "stopped" or "stuff", which would win too often.
 _OTHERS = (
@@ -45,7 +47,7 @@ class StopWord:
     ) -> None:
         self.words = frozenset(words)
         rivals = sorted({*_OTHERS.split(), *others} - self.words)
-        self._decoder = make_decoder(compallsen=False)  # its words compete with each other: the same hits for less
+        self._decoder = make_decoder(maxhmmpf=_HMMS)
         teach(self._decoder, [*sorted(self.words), *rivals], say or {}, pronounce)
         arcs = [(0, 1, 1.0, word) for word in (*sorted(self.words), *rivals)]
         arcs += [(1, 1, 1.0, word) for word in rivals]
@@ -96,13 +98,17 @@ class StopWord:
         self._frames += 1
 
     def _won(self) -> bool:
+        """Whether a stop word is the first; ends the search of this burst when another one is, for good."""
         for segment in self._decoder.seg() or ():
             if segment.word[0] in "<[+":
                 continue
             here = segment.end_frame - segment.start_frame + 1
             score = math.log(max(segment.ascore, 1e-300)) / here
-            settled = self._frames - segment.end_frame > _SETTLE_FRAMES
-            return segment.word.partition("(")[0] in self.words and settled and score >= _REJECT_NATS
+            ago = self._frames - segment.end_frame
+            if segment.word.partition("(")[0] not in self.words:
+                self._done |= ago > _LOST_FRAMES
+                return False
+            return ago > _SETTLE_FRAMES and score >= _REJECT_NATS
         return False
 
     def _end(self) -> None:
