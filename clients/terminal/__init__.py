@@ -87,7 +87,7 @@ class Terminal:
             finally:
                 self._write_rest()
             return
-        live = Live(
+        live = _AtOnce(
             get_renderable=self.render,
             console=self.console,
             refresh_per_second=REFRESH_HZ,
@@ -182,6 +182,20 @@ class Terminal:
 def _tell(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
     if not loop.is_closed():
         loop.call_soon_threadsafe(event.set)
+
+
+class _AtOnce(Live):
+    """Asks the terminal to show each drawing when it is whole (mode 2026; others pass over it): pictures are long."""
+
+    def refresh(self) -> None:
+        with suppress(OSError, ValueError):
+            self.console.file.write("\x1b[?2026h")
+        try:
+            super().refresh()
+        finally:
+            with suppress(OSError, ValueError):
+                self.console.file.write("\x1b[?2026l")
+                self.console.file.flush()
 
 
 class _Locked:

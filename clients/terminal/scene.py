@@ -114,9 +114,7 @@ class Scene:
             said.append(f"{eyes.evicted} evicted")
         if eyes.dropped:
             said.append(f"{eyes.dropped} not looked at")
-        if eyes.clocks is not None:
-            said.append(clock_words(eyes))
-        return said
+        return [*said, *clock_words(eyes)]
 
     # ---- in colour
 
@@ -174,16 +172,18 @@ class Scene:
         return lines
 
 
-def clock_words(eyes: Eyes) -> str:
-    """How the clocks compare, in a few words."""
+def clock_words(eyes: Eyes) -> list[str]:
+    """How the clocks compare, in a few words; none for clocks that are the machine's own."""
     clocks = eyes.clocks
     if clocks is None:
-        return ""
-    said = f"clocks: microphone {clocks.microphone_ppm:+.0f} ppm"
+        return []
+    said = []
+    if abs(clocks.microphone_ppm) >= 1:
+        said.append(f"microphone {clocks.microphone_ppm:+.0f} ppm")
     if clocks.camera_ppm is not None:
-        said += f", camera {clocks.camera_ppm:+.0f} ppm"
+        said.append(f"camera {clocks.camera_ppm:+.0f} ppm")
     if clocks.offset_ms is not None and clocks.confidence >= 0.5:
-        said += f", pictures {abs(clocks.offset_ms):.0f} ms {'late' if clocks.offset_ms >= 0 else 'early'}"
+        said.append(f"pictures {abs(clocks.offset_ms):.0f} ms {'late' if clocks.offset_ms >= 0 else 'early'}")
     return said
 
 
