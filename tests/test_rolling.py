@@ -12,7 +12,7 @@ from torch import Tensor
 from liveagent.bench.naive import Naive
 from liveagent.errors import ConfigError
 from liveagent.ledger import CachePlan, Hole, Ledger, Move
-from liveagent.nn.cache import Forgotten
+from liveagent.nn.cache import TooFarBack
 from liveagent.nn.decoder import Decoder, DecoderConfig, DecoderState
 from liveagent.window import Budget, plan
 
@@ -207,7 +207,7 @@ def test_local_layers_say_when_a_take_back_is_too_long() -> None:
     rows = torch.randn(150, 32)
     feed(net, state, rows, [0.0] * 150)
     state.rewind(LANE, 150 - 40)
-    with pytest.raises(Forgotten):
+    with pytest.raises(TooFarBack):
         state.rewind(LANE, 150 - 100)
     state.rewind(LANE, 0)
     again, whole = feed(net, state, rows[:30], [0.0] * 30), net(rows=rows[None, :30])[0, -1]

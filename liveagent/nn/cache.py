@@ -16,7 +16,7 @@ Rope: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Places in order `[n]` and times `[n]` (seconds) to rotations `[n, hd, 2]`."""
 
 
-class Forgotten(ConfigError):
+class TooFarBack(ConfigError):
     """A take-back goes so far back that local layers no longer hold what they saw then: read the lane again."""
 
 
@@ -203,7 +203,7 @@ class KVCache:
     def rewind(self, lane: int, length: int) -> None:
         """Take back: forget every token from the `length`-th on, and zero it.
 
-        ConfigError when the lane holds fewer, `Forgotten` when local layers have lost what they would need.
+        ConfigError when the lane holds fewer, `TooFarBack` when local layers have lost what they would need.
         """
         old = int(self.length[lane])
         if not 0 <= length <= old:
@@ -216,7 +216,7 @@ class KVCache:
         first = int(gone[0])
         serial = int(self.serial[lane, first])
         if self.ring and length and max(0, serial - int(self.near_window[lane]) + 1) < int(self.near_low[lane]):
-            raise Forgotten(f"lane {lane} cannot go back by {old - length} tokens: its local layers hold fewer")
+            raise TooFarBack(f"lane {lane} cannot go back by {old - length} tokens: its local layers hold fewer")
         self.next_position[lane], self.next_serial[lane] = self.position[lane, first], serial
         self._free(lane, gone)
         self.slot[lane, length:old] = -1

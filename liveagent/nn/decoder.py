@@ -19,6 +19,7 @@ from liveagent.ledger import CachePlan
 from liveagent.nn.cache import KVCache, Spot
 from liveagent.nn.projector import Projector
 from liveagent.nn.rotary import angles, rotate, rotations, turns
+from liveagent.nn.view import View
 
 T = TypeVar("T")
 FORMAT, VERSION = "liveagent.decoder", 1
@@ -95,49 +96,6 @@ class Layer(nn.Module):
         x = x + self.out(attended.transpose(1, 2).reshape(x.shape))
         gate, up = self.gate_up(self.norm_feed(x)).chunk(2, dim=-1)
         return x + self.down(F.silu(gate) * up)
-
-
-class _View:
-    """One lane's part of a pass: where its tokens are written, and what they see."""
-
-    def __init__(self, at: Spot, state: DecoderState, config: DecoderConfig) -> None:
-        self.at, self.state, self.device = at, state, state.keys.device
-        self.share = config.heads // config.key_heads
-        self.slots, self.cells = at.slots.to(self.device), at.cells.to(self.device)
-        self.masks = {window: state.near_mask(at, window) for window in sorted(set(config.windows) - {0})}
-        self.masks = {window: self._mask(mask) for window, mask in self.masks.items()}
-        mask = state.mask(at)
-        self.mask = None if mask is None else self._mask(mask)
-
-    def _mask(self, mask: Tensor) -> Tensor:
-        """Heads that share keys stand as more rows of the same head."""
-        return mask.repeat_interleave(self.share, dim=0).to(self.device)
-
-    def put(self, layer: int, keys: Tensor, raw: Tensor, values: Tensor) -> None:
-        """Rows `[n, H, hd]` of a layer that sees everything."""
-        b, state = self.at.lane, self.state
-        for slab, part in ((state.keys, keys), (state.raw, raw), (state.values, values)):
-            slab[b, layer].index_copy_(1, self.slots, part.transpose(0, 1))
-
-    def put_near(self, layer: int, keys: Tensor, values: Tensor) -> None:
-        for slab, part in ((self.state.near_keys, keys), (self.state.near_values, values)):
-            slab[self.at.lane, layer].index_copy_(1, self.cells, part.transpose(0, 1))
-
-    def put_rows(self, rows: Tensor) -> None:
-        self.state.rows[self.at.lane].index_copy_(0, self.slots, rows)
-
-    def attend(self, queries: Tensor, window: int, layer: int) -> Tensor:
-        """Queries `[n, H, hd]` to what they find, `[n, H, hd]`, in one fused call."""
-        b, state, n = self.at.lane, self.state, self.at.count
-        if window:
-            keys, values = (slab[b, layer, :, : self.at.reach] for slab in (state.near_keys, state.near_values))
-            mask: Tensor | None = self.masks[window]
-        else:
-            keys, values = (slab[b, layer, :, : self.at.extent] for slab in (state.keys, state.values))
-            mask = self.mask
-        asked = queries.view(n, -1, self.share, queries.shape[-1]).permute(1, 0, 2, 3).flatten(1, 2)
-        found = F.scaled_dot_product_attention(asked[None], keys[None], values[None], attn_mask=mask)[0]
-        return found.view(-1, n, self.share, found.shape[-1]).permute(1, 0, 2, 3).flatten(1, 2)
 
 
 class Decoder(nn.Module):
@@ -333,17 +291,17 @@ class Decoder(nn.Module):
         spots = [state.spot(b, n) for b, n in enumerate(counts) if n]
         hidden = torch.zeros_like(x)
         when = None if times is None else times.to("cpu", torch.float64)
-        for group in _groups(spots, max(1, self.pass_rows // time)):
+        for group in _groups(spots, -(-self.pass_rows // time)):
             self._pass(x, group, state, when, hidden)
         return counts, hidden
 
     def _pass(self, x: Tensor, group: list[Spot], state: DecoderState, times: Tensor | None, out: Tensor) -> None:
         """Append the rows of `x [B, T, D]` that `group` places; their hidden rows into `out [B, T, D]`.
 
-        The pass has a row for `pass_rows // T` lanes, busy or not, so its shape is the same whoever is in the group.
+        The pass has rows for as many lanes as make up `pass_rows`, busy or not: its shape is the same whoever is in it.
         """
         time, width, kv = x.shape[1], x.shape[2], self.config.key_heads
-        lanes = max(1, self.pass_rows // time)
+        lanes = -(-self.pass_rows // time)
         rows = x.new_zeros(lanes, time + 1, width)  # each lane's last row before, then its new ones
         for row, at in enumerate(group):
             rows[row, 1 : at.count + 1] = x[at.lane, : at.count]
@@ -352,7 +310,7 @@ class Decoder(nn.Module):
         h = rows[:, 1:] + F.linear(rows[:, :-1], self.before.weight)
         table, near_table = self._turns(group, lanes, time, times)
         table, near_table = table.to(x.device), near_table.to(x.device)
-        views = [_View(at, state, self.config) for at in group]
+        views = [View(at, state, self.config.heads, self.config.windows) for at in group]
         deep = near = 0
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, Layer)

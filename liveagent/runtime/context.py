@@ -19,7 +19,7 @@ import numpy as np
 from liveagent.errors import ConfigError
 from liveagent.event import CacheChanged
 from liveagent.ledger import Kind, Ledger, Span, SpanWord
-from liveagent.nn.cache import Forgotten
+from liveagent.nn.cache import TooFarBack
 from liveagent.runtime.engine import Lane
 from liveagent.runtime.work import Append, Decode, Done, Evict, Probe, Reset, Rewind, Sights, Soft
 from liveagent.tool import Tool
@@ -117,7 +117,7 @@ class Context:
         del self._tokens[at:]
         try:
             await self.lane.do(Rewind(at))
-        except Forgotten:  # layers that see only the last tokens hold fewer than that: read all of it again
+        except TooFarBack:  # layers that see only the last tokens hold fewer than that: read all of it again
             await self.lane.do(Rewind(0))
             await self._read(self._tokens)
         return [Kept(span, tuple(tokens[span.start - place : span.end - place])) for span in gone]

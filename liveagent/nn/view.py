@@ -1,0 +1,53 @@
+"""One lane's part of a live pass of the decoder: where its tokens are written, and what they see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from liveagent.nn.cache import KVCache, Spot
+
+
+class View:
+    """Made for one pass, after the lane's next tokens have their spot; the masks are of all its layers."""
+
+    def __init__(self, at: Spot, state: KVCache, heads: int, windows: Sequence[int]) -> None:
+        """`heads`: of queries; `windows`: those of the layers, 0 for one that sees everything."""
+        self.at, self.state, self.device = at, state, state.keys.device
+        self.share = heads // state.keys.shape[2]
+        self.slots, self.cells = at.slots.to(self.device), at.cells.to(self.device)
+        self.masks = {window: self._mask(state.near_mask(at, window)) for window in sorted(set(windows) - {0})}
+        mask = state.mask(at)
+        self.mask = None if mask is None else self._mask(mask)
+
+    def _mask(self, mask: Tensor) -> Tensor:
+        """Heads that share keys stand as more rows of the same head."""
+        return (mask if self.share == 1 else mask.repeat_interleave(self.share, dim=0)).to(self.device)
+
+    def put(self, layer: int, keys: Tensor, raw: Tensor, values: Tensor) -> None:
+        """Rows `[n, H, hd]` of a layer that sees everything."""
+        b, state = self.at.lane, self.state
+        for slab, part in ((state.keys, keys), (state.raw, raw), (state.values, values)):
+            slab[b, layer].index_copy_(1, self.slots, part.transpose(0, 1))
+
+    def put_near(self, layer: int, keys: Tensor, values: Tensor) -> None:
+        for slab, part in ((self.state.near_keys, keys), (self.state.near_values, values)):
+            slab[self.at.lane, layer].index_copy_(1, self.cells, part.transpose(0, 1))
+
+    def put_rows(self, rows: Tensor) -> None:
+        self.state.rows[self.at.lane].index_copy_(0, self.slots, rows)
+
+    def attend(self, queries: Tensor, window: int, layer: int) -> Tensor:
+        """Queries `[n, H, hd]` to what they find, `[n, H, hd]`, in one fused call."""
+        b, state, n = self.at.lane, self.state, self.at.count
+        if window:
+            keys, values = (slab[b, layer, :, : self.at.reach] for slab in (state.near_keys, state.near_values))
+            mask: Tensor | None = self.masks[window]
+        else:
+            keys, values = (slab[b, layer, :, : self.at.extent] for slab in (state.keys, state.values))
+            mask = self.mask
+        asked = queries.view(n, -1, self.share, queries.shape[-1]).permute(1, 0, 2, 3).flatten(1, 2)
+        found = F.scaled_dot_product_attention(asked[None], keys[None], values[None], attn_mask=mask)[0]
+        return found.view(-1, n, self.share, found.shape[-1]).permute(1, 0, 2, 3).flatten(1, 2)
