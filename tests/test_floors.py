@@ -75,12 +75,13 @@ EXAMPLE_LINES = 60
 MAKES_VALUES = {
     # builtins
     "bool", "bytes", "chr", "dict", "enumerate", "float", "frozenset", "int", "len", "list", "max", "min", "object",
-    "ord", "range", "reversed", "round", "set", "sorted", "str", "sum", "tuple", "type", "zip", "abs", "all", "any",
+    "ord", "range", "reversed", "round", "set", "slice", "sorted", "str", "sum", "tuple", "type", "zip", "abs",
+    "all", "any",
     # declarations
     "TypeVar", "ParamSpec", "NewType", "namedtuple", "NamedTuple", "field", "Field", "ConfigDict", "TypeAdapter",
     "auto", "re.compile", "logging.getLogger", "ContextVar", "contextvars.ContextVar", "itemgetter", "attrgetter",
     "partial", "get_args", "struct.Struct", "Struct", "Fraction", "MappingProxyType", "math.sqrt", "math.log",
-    "np.dtype", "np.float32", "np.int16", "np.uint64", "np.iinfo", "np.finfo", "np.zeros", "np.array", "np.arange",
+    "np.dtype", "np.float32", "np.int16", "np.uint64", "np.iinfo", "np.finfo", "np.zeros", "np.array", "np.arange", "np.tile",
     "np.sin", "np.cos", "np.linspace", "threading.Lock", "threading.RLock", "ctypes.CFUNCTYPE", "ctypes.POINTER",
     "Path", "typer.Typer", "typer.Option", "typer.Argument",
 }  # fmt: skip
