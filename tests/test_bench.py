@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from liveagent.action import CallTool
-from liveagent.bench import nano, said, sessions, turn, unhear
+from liveagent.bench import looked, nano, said, sessions, turn, unhear
 from liveagent.bench.said import Said
 from liveagent.bench.seats import Noting, Seat, seats, share
 from liveagent.event import WordMark, WordsHeard
@@ -24,7 +24,8 @@ KEYS = {
     "nano": {
         "typed_tool_exact", "typed_tool_exact_grammar", "spoken_tool_exact_seen", "spoken_tool_exact_seen_grammar",
         "spoken_tool_exact_unseen", "spoken_tool_exact_unseen_grammar", "false_accept", "shuffled_decoder",
-        "human_clips", "detail",
+        "human_clips", "colour", "shape", "count", "where", "exists", "blind_colour", "blind_shape", "blind_count",
+        "blind_where", "blind_exists", "spoken_look", "memory_1min", "memory_10min", "detail",
     },
     "turn": {
         "vs_prefix_cache", "end_of_turn_to_first_token_steps", "cut_offs", "last_sample_to_first_played_ms_p50",
@@ -43,7 +44,7 @@ def no_synthesis(monkeypatch: pytest.MonkeyPatch) -> None:
     def hummed(voices: Any, sentences: Any, seed: int) -> list[Said]:
         return [Said(each.text, each.call, each.voice, HUM) for each in sentences]
 
-    for module in (nano, turn, sessions, said):
+    for module in (nano, looked, turn, sessions, said):
         monkeypatch.setattr(module, "spoken_by", hummed, raising=False)
 
     async def nothing(*_: Any) -> list[dict[str, float | None]]:
@@ -53,6 +54,8 @@ def no_synthesis(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn, "paused", lambda agent, count, seed: [Said("a | b", None, "hum", HUM)] * count)
     monkeypatch.setattr(sessions, "sounds", lambda seed: (HUM, HUM))
     monkeypatch.setattr(said, "ROUNDS", 0)
+    monkeypatch.setattr(looked, "LENGTH_S", 80)
+    monkeypatch.setattr(looked, "AGES_S", {"memory_1min": 30, "memory_10min": 60})
     deaf = Noting.of
     monkeypatch.setattr(Noting, "of", lambda agent, model, use_recogniser: deaf(agent, model, use_recogniser=False))
 

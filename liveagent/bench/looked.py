@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -126,6 +127,10 @@ def exact(looked: Sequence[Looked], replies: Sequence[str]) -> float:
     return round(sum(hits) / max(1, len(hits)), 4)
 
 
+def wrong(told: Sequence[tuple[Asked, str]]) -> list[str]:
+    return [f"{asked.words} > {reply} ({asked.answer})" for asked, reply in told if not right(asked, reply)]
+
+
 async def answer(seat: Seat, looked: Looked) -> str:
     """What the session says when it is shown the picture and asked."""
     seat.show(looked.pixels)
@@ -164,7 +169,7 @@ async def choose(seat: Seat, looked: Looked) -> str:
 
 # --- memory
 
-AGES_S = (60, 600)
+AGES_S = {"memory_1min": 60, "memory_10min": 600}
 LENGTH_S = 780
 AWAY = 1.4
 """Nothing changes from an age over this to this times the age, so that "a minute" need not be exact."""
@@ -182,7 +187,8 @@ class Past:
 
 def past(rng: random.Random) -> Past:
     """Something changes before, between and after the ages that are asked about, mostly more than once."""
-    spans = [(2, AGES_S[0] / AWAY), (AGES_S[0] * AWAY, AGES_S[1] / AWAY), (AGES_S[1] * 1.2, LENGTH_S - 2)]
+    short, long = AGES_S.values()
+    spans = [(2, short / AWAY), (short * AWAY, long / AWAY), (long * 1.2, LENGTH_S - 2)]
     changes = [rng.uniform(*span) for span in spans for _ in range(rng.randint(1, 2))]
     scene: Scene = _single(random_scene(rng))
     scenes = [(0.0, scene)]
@@ -201,7 +207,7 @@ def _single(scene: Scene) -> Scene:
     return kept
 
 
-async def remembered(seat: Seat, number: int, each: int = 4) -> dict[int, list[tuple[Asked, str]]]:
+async def remembered(seat: Seat, number: int, each: int = 4) -> dict[str, list[tuple[Asked, str]]]:
     """Thirteen minutes before a camera, one picture a second, through the session's own eye, news and rolling cache;
     then questions about each age, every one asked of the same cache."""
     rng, noise = random.Random(1000 + number), np.random.default_rng(1000 + number)
@@ -222,18 +228,18 @@ async def remembered(seat: Seat, number: int, each: int = 4) -> dict[int, list[t
             await looking.keep(why)
             await context.trim()
     asker = Asker(rng, phrases=LOOK_WORDINGS)
-    found: dict[int, list[tuple[Asked, str]]] = {age: [] for age in AGES_S}
+    found: dict[str, list[tuple[Asked, str]]] = {name: [] for name in AGES_S}
     context.now_s = float(LENGTH_S)
-    for age in AGES_S:
+    for name, age in AGES_S.items():
         for _ in range(each * 3):
             asked = asker.then(story.at(LENGTH_S - age), age)
-            if asked is None or len(found[age]) == each:
+            if asked is None or len(found[name]) == each:
                 continue
             end = context.end
             await context.add("text", [*template.user_turn(asked.words), template.agent], seat.now_ns)
             await context.add("reply", [template.say], seat.now_ns)
             done = await context.decode("reply", seat.now_ns, max_tokens=48, stop=(template.end,))
-            found[age].append((asked, _text(seat.model, done.ids)))
+            found[name].append((asked, _text(seat.model, done.ids)))
             await context.rewind(end)
     return found
 
@@ -243,15 +249,18 @@ def _text(model: Nano, ids: Sequence[int]) -> str:
     return re.sub(r" ([.,])", r"\1", text)
 
 
-async def measure(model: Nano, agent: Agent, looked: Sequence[Looked], blind: bool = False) -> list[str]:
-    config = SessionConfig(voice=False, grammar=False)
-    heard = any(each.sound is not None for each in looked)
-    async with seats(agent, model, 4, config, heard, slots=config.slots) as made:
-        return await share(made, looked, choose if blind else answer)
+async def measure(made: Sequence[Seat], looked: Sequence[Looked], blind: bool = False) -> list[str]:
+    return await share(made, looked, choose if blind else answer)
 
 
-async def memory(model: Nano, agent: Agent, count: int) -> dict[int, list[tuple[Asked, str]]]:
+async def memory(made: Sequence[Seat], count: int) -> dict[str, list[tuple[Asked, str]]]:
+    told = await share(made, list(range(count)), remembered)
+    return {name: [pair for each in told for pair in each[name]] for name in AGES_S}
+
+
+@asynccontextmanager
+async def watchers(model: Nano, agent: Agent, use_recogniser: bool = False) -> AsyncIterator[list[Seat]]:
+    """Sessions to be asked, with a cache as large as the shipped one."""
     config = SessionConfig(voice=False, grammar=False)
-    async with seats(agent, model, 4, config, False, slots=config.slots) as made:
-        told = await share(made, list(range(count)), remembered)
-    return {age: [pair for each in told for pair in each[age]] for age in AGES_S}
+    async with seats(agent, model, 4, config, use_recogniser, slots=config.slots) as made:
+        yield made

@@ -233,28 +233,28 @@ async def pictures(model: Nano, agent: Agent, cell: int, seed: int) -> tuple[dic
         return dict.fromkeys(names), {"note": "these weights have no eyes"}
     result: dict[str, float | None] = {}
     detail: dict[str, Any] = {"chance": {kind: round(1 / len(all_), 4) for kind, all_ in looked.CHOICES.items()}}
-    for kind in (*looked.CHOICES, *looked.MORE):
-        asked = looked.questions(kind, 2 * cell if kind in looked.CHOICES else cell // 2, seed)
-        replies = await looked.measure(model, agent, asked)
-        if kind in looked.CHOICES:
-            result[kind] = looked.exact(asked, replies)
-            guesses = await looked.measure(model, agent, asked, blind=True)
-            result[f"blind_{kind}"] = looked.exact(asked, guesses)
-        wrong = [f"{a.asked.words} > {r} ({a.asked.answer})" for a, r in zip(asked, replies, strict=True)
-                 if not looked.right(a.asked, r)]  # fmt: skip
-        detail[kind] = {"questions": len(asked), "right": looked.exact(asked, replies), "wrong": wrong[:12]}
-    asked = looked.spoken(cell, seed)
-    replies = await looked.measure(model, agent.replace(questions=[*agent.questions, *LOOK_QUESTIONS]), asked)
-    result["spoken_look"] = looked.exact(asked, replies)
-    detail["spoken_look"] = {"questions": len(asked), "kinds": looked.by_kind(asked, replies)}
-    for age, told in (await looked.memory(model, agent, max(2, cell // 2))).items():
-        rights = [looked.right(one, reply) for one, reply in told]
-        name = f"memory_{age // 60}min"
-        result[name] = round(sum(rights) / max(1, len(rights)), 4)
-        wrong = [
-            f"{one.words} > {reply} ({one.answer})" for (one, reply), ok in zip(told, rights, strict=True) if not ok
-        ]
-        detail[name] = {"questions": len(told), "wrong": wrong[:12]}
+    async with looked.watchers(model, agent) as made:
+        for kind in (*looked.CHOICES, *looked.MORE):
+            asked = looked.questions(kind, 2 * cell if kind in looked.CHOICES else cell // 2, seed)
+            replies = await looked.measure(made, asked)
+            if kind in looked.CHOICES:
+                result[kind] = looked.exact(asked, replies)
+                result[f"blind_{kind}"] = looked.exact(asked, await looked.measure(made, asked, blind=True))
+            told = [(each.asked, reply) for each, reply in zip(asked, replies, strict=True)]
+            detail[kind] = {
+                "questions": len(told),
+                "right": looked.exact(asked, replies),
+                "wrong": looked.wrong(told)[:12],
+            }
+        for name, told in (await looked.memory(made, max(2, cell // 2))).items():
+            result[name] = round(1 - len(looked.wrong(told)) / max(1, len(told)), 4)
+            detail[name] = {"questions": len(told), "wrong": looked.wrong(told)[:12]}
+    listener = agent.replace(questions=[*agent.questions, *LOOK_QUESTIONS])
+    async with looked.watchers(model, listener, use_recogniser=True) as made:
+        asked = looked.spoken(cell, seed)
+        replies = await looked.measure(made, asked)
+        result["spoken_look"] = looked.exact(asked, replies)
+        detail["spoken_look"] = {"questions": len(asked), "kinds": looked.by_kind(asked, replies)}
     return {name: result[name] for name in names}, detail
 
 
