@@ -82,7 +82,8 @@ MAKES_VALUES = {
     "auto", "re.compile", "logging.getLogger", "ContextVar", "contextvars.ContextVar", "itemgetter", "attrgetter",
     "partial", "get_args", "struct.Struct", "Struct", "Fraction", "MappingProxyType", "math.sqrt", "math.log",
     "np.dtype", "np.float32", "np.int16", "np.uint64", "np.iinfo", "np.finfo", "np.zeros", "np.array", "np.arange",
-    "np.tile", "np.sin", "np.cos", "np.linspace", "threading.Lock", "threading.RLock", "ctypes.CFUNCTYPE", "ctypes.POINTER",
+    "np.tile", "np.sin", "np.cos", "np.linspace",
+    "threading.Lock", "threading.RLock", "ctypes.CFUNCTYPE", "ctypes.POINTER",
     "Path", "typer.Typer", "typer.Option", "typer.Argument",
 }  # fmt: skip
 VALUE_METHODS = {"split", "join", "items", "keys", "values", "strip", "lower", "upper", "format", "union", "replace"}
