@@ -8,7 +8,7 @@ that did not hold, 70 a fault of liveagent's own. `LIVEAGENT_DEBUG=1` shows trac
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +17,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
     from liveagent.agent import Agent
 
@@ -255,6 +256,14 @@ def replay(
     raise typer.Exit(1 if check and report.difference is not None else 0)
 
 
+def _watched(progress: Callable[..., Progress], *columns: Any) -> Progress:
+    """A bar on standard error, where somebody looks at it."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
 @app.command()
 def ask(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A film, or what `talk --record FILE` wrote.")],
@@ -267,7 +276,6 @@ def ask(
         import dataclasses
         import json
 
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
         from liveagent.load import load_agent
@@ -276,7 +284,7 @@ def ask(
 
         made = load_agent(agent)
         columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        with _watched(Progress, *columns) as bar:
             task = bar.add_task("watching", total=None)
 
             def progress(done_s: float, of_s: float) -> None:
@@ -304,14 +312,13 @@ def forget(
         import dataclasses
         import json
 
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
         from liveagent.runtime.ask import clock
         from liveagent.runtime.unrecord import seconds_of, unrecord
 
         columns = TextColumn("{task.description}"), BarColumn()
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        with _watched(Progress, *columns) as bar:
             task = bar.add_task("forgetting", total=None)
 
             def progress(done_s: float, of_s: float) -> None:

@@ -129,17 +129,17 @@ def ask(
             "nano knows when things of the toy table come, go and move, and no more: "
             'ask "when did the red ball appear", or what is or was on the table'
         )
+    film = Recorded(path) if is_recording(path) else Shown(path)
     model = model or load_model(agent)
     if not model.sees:
         raise ConfigError("these weights have no eye: install liveagent again, or give a folder with eye.safetensors")
-    return asyncio.run(_ask(path, question, agent, model, when.watch if when is not None else None, progress))
+    return asyncio.run(_ask(film, question, agent, model, when.watch if when is not None else None, progress))
 
 
 async def _ask(
-    path: Path, question: str, agent: Agent, model: Nano, watch: Watch | None, progress: Progress
+    film: Shown | Recorded, question: str, agent: Agent, model: Nano, watch: Watch | None, progress: Progress
 ) -> Answered:
     begin_s = time.monotonic()
-    film = Recorded(path) if is_recording(path) else Shown(path)
     watched = _Watched()
 
     async def noted(sight: Sighting, session: Any) -> None:
@@ -159,7 +159,7 @@ async def _ask(
             await live.run(source)
         await live.hands.close()
         if not watched.pictures:
-            raise ConfigError(f"{path.name} has no pictures; ask about a film or a recording with some")
+            raise ConfigError(f"{film.name} has no pictures; ask about a film or a recording with some")
         at_s, sure, answer, every = None, 1.0, " ".join(watched.said), ()
         if watch is not None:
             every = tuple(round(watched.seconds(t_ns), 2) for t_ns, _ in watched.fired)
@@ -196,6 +196,7 @@ class Shown:
         self.length_s = track.length_s
         track.close()
         self._film = Film(path, real_time=False)
+        self.name = path.name
 
     @property
     def damage(self) -> str | None:
@@ -212,6 +213,7 @@ class Recorded:
 
     def __init__(self, path: Path) -> None:
         self._recording = load(path)
+        self.name = path.name
         self.length_s = self._recording.ticks * TICK_NS / 1e9
         self.damage = self._recording.trouble or None
         if not any(record.kind == "picture" for record in self._recording.records):
