@@ -18,7 +18,8 @@ from liveagent.turns import Decision, Turns
 if TYPE_CHECKING:
     from liveagent.nn.nano import Nano
 
-DECODE_TOKENS_PER_TICK = 12  # a short reply in one tick; a long one shares its ticks with the other sessions
+DECODE_TOKENS_PER_TICK = 12  # a short reply, or a long one's first seconds of speech, in one tick
+MORE_TOKENS_PER_TICK = 4  # the rest of a long one: still ten times as fast as it is spoken, beside the other sessions
 STOP_WAIT_TICKS = 4
 
 
@@ -49,7 +50,8 @@ class Speaking:
             # The user went on before the answer could be heard: it was an answer to half of what they wanted to say.
             await self.stop(StopPlayback(reply.utterance), at_once=True)
         if self.turns.phase != "contest":
-            await self.answer.decode_more(DECODE_TOKENS_PER_TICK, self.now_ns)
+            begun = self.answer.reply is not None and bool(self.answer.reply.ids)
+            await self.answer.decode_more(MORE_TOKENS_PER_TICK if begun else DECODE_TOKENS_PER_TICK, self.now_ns)
         reply = self.answer.reply
         if reply is not None and reply.ended and not self.voice:
             self.end(complete=True)
