@@ -165,7 +165,7 @@ class Camera:
             with self._lock:
                 lost, self.lost, self._watched = self.lost, True, False
             if not lost:
-                said = f"the camera {self.name!r} is lost: {message}"
+                said = f"the camera is lost: {message.removesuffix('; try again')}; it is looked for again"
                 self._on_event(DeviceLost(time.monotonic_ns(), self.name, said))
             self._closing.wait(RETRY_S[min(tries, len(RETRY_S) - 1)])
 

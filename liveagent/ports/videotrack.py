@@ -85,7 +85,9 @@ def place_of(source: str) -> Place:
         options = {**brief, "protocol_whitelist": NETWORK}
         if parts.scheme == "rtsp":
             options |= {"rtsp_transport": "tcp", "probesize": str(LONG_PROBE), "analyzeduration": "1000000"}
-        return Place("address", source, f"{parts.scheme}://{parts.hostname}{parts.path}", None, options)
+        return Place(
+            "address", source, f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}", None, options
+        )
     file = Path(source)
     if not file.is_file():
         what = "is not a file" if file.exists() else "does not exist"
