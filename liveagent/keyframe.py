@@ -178,12 +178,12 @@ class Keyframes:
             self._noise = np.full(len(found), self._usual, np.float32)
             return
         # While everything moves it is hardly noise, but it might be: dusk falls, and the sensor's gain goes up.
-        step = 1.01 if self._wild else 1.2 if self._frames <= LEARNT_FRAMES else 1.05
+        step = 1.02 if self._wild else 1.2 if self._frames <= LEARNT_FRAMES else 1.05
         self._usual = min(_nearer(self._usual, usual, step), MOST_NOISE)
         up = np.float32(step)
         noise = np.where(found > self._noise, self._noise * up, self._noise / up)
         # A patch where something always moves must not be learnt as noise altogether.
-        self._noise = np.clip(noise, 0.5 * self._usual, min(3 * self._usual + 0.05, MOST_NOISE))
+        self._noise = np.clip(noise, 0.7 * self._usual, min(3 * self._usual + 0.05, MOST_NOISE))
 
     def _expose(self, now: Floats, rows: int, cols: int, score: Floats, moved: int) -> tuple[Floats, int, bool]:
         """Many patches moved: is it the exposure? The gain and offset that most patches agree on (least trimmed
