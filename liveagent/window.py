@@ -155,8 +155,9 @@ def _too_old(ledger: Ledger, budget: Budget, pictures: list[Span]) -> list[Span]
     if budget.picture_age_s is None or not pictures:
         return []
     since_ns = max(span.t_ns for span in ledger.spans) - round(budget.picture_age_s * 1e9)
-    going = _Going(ledger)
-    return [span for span in pictures if span.t_ns < since_ns and going.unit([span]) is not None]
+    old = [span for span in pictures if span.t_ns < since_ns]
+    going = _Going(ledger) if old else None
+    return [span for span in old if going is not None and going.unit([span]) is not None]
 
 
 def _thin(ledger: Ledger, going: _Going, pictures: list[Span], low_tokens: int) -> None:

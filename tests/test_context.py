@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from liveagent.errors import ConfigError
+from liveagent.nn.decoder import Decoder
+from liveagent.nn.nano import Nano
 from liveagent.runtime.context import Context
 from liveagent.runtime.core import Core
 from liveagent.runtime.engine import Engine, Lane
-from liveagent.runtime.work import Soft
+from liveagent.runtime.work import Sights, Soft
+from liveagent.sight import of_things
 from liveagent.window import Budget
 from tests.nano import random_nano
 
@@ -130,3 +135,50 @@ async def test_nothing_is_evicted_below_the_high_mark(engine: Engine) -> None:
     await one.open(())
     await one.add("system", range(5, 25), 0)
     assert await one.trim() == () and one.evicted_tokens == 0
+
+
+async def test_a_take_back_beyond_what_local_layers_hold_reads_all_again() -> None:
+    plain = random_nano()
+    torch.manual_seed(1)
+    decoder = Decoder(replace(plain.decoder.config, windows=(16, 0)))
+    engine = Engine(Core(Nano(plain.ear, decoder, plain.vad, plain.pieces), lanes=4, slots=512))
+    try:
+        long, short = (Context(Lane(engine, engine.open()), Budget(512, 500, 400)) for _ in range(2))
+        for each, count in ((long, 470), (short, 60)):
+            await each.open(())
+            await each.add("system", range(5, 25), 0)
+            await each.add("text", [30 + at % 40 for at in range(count)], 0)
+        await long.rewind(80)
+        assert long.ids == short.ids
+        assert np.abs(await ask(long) - await ask(short)).max() <= 1e-4
+    finally:
+        engine.close()
+
+
+async def test_pictures_are_read_again_as_they_were_seen_and_when(engine: Engine) -> None:
+    cut, whole = context(engine), context(engine)
+    said = of_things([(0, 0, 0.2, 0.3), (2, 1, 0.7, 0.7)])
+    cells = np.flatnonzero(said[:, 0] < 0.5)
+    sights = Sights(said[cells], cells)
+    image = random_nano().template.picture(len(cells))
+    for each in (cut, whole):
+        await each.open(())
+        await each.add("system", range(5, 25), 0)
+        each.now_s = 4.0
+        each.ledger.begin_turn()
+        await each.add("reply", range(30, 50) if each is cut else range(30, 36), 0)
+        each.now_s = 90.0
+        await each.add("picture", image, 90, sights=sights)
+        each.now_s = 95.0
+    place, span = cut.ledger.spans[1].start + 6, cut.ledger.spans[-1]
+    cut.ledger.mark_heard(place)
+    await cut.take_back(place, span.start, [], 0)
+    assert cut.ids == whole.ids and cut.ledger.spans[-1].id == span.id
+    expected = await ask(whole)
+    assert np.abs(await ask(cut) - expected).max() <= 1e-4
+    for wrong_s, wrong in ((4.0, sights), (90.0, None)):  # another time, or ids alone: another picture
+        await whole.rewind(whole.end - len(image))
+        whole.now_s = wrong_s
+        await whole.add("picture", image, 90, sights=wrong)
+        whole.now_s = 95.0
+        assert np.abs(await ask(whole) - expected).max() > 1e-3

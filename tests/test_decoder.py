@@ -104,6 +104,18 @@ def test_a_lane_does_not_see_its_neighbours(net: Decoder, hostile: float) -> Non
     assert bits(alone, 1) == bits(beside, 1)
 
 
+def test_bits_do_not_depend_on_how_many_lanes_there_are(net: Decoder) -> None:
+    """A lane of four and a lane of nine, whose neighbours step with it or not: the same bits."""
+    ids = tokens(44)
+    few, many = net.init_state(LANES, 64), net.init_state(9, 64)
+    assert torch.equal(feed(net, few, 1, ids), feed(net, many, 7, ids))
+    feed(net, many, 2, tokens(30, 5))
+    x = net.embed(tokens(9)).view(9, 1, -1)
+    for counts in ([0, 0, 0, 0, 0, 0, 0, 1, 0], [1] * 9, [0, 1, 1, 1, 1, 1, 1, 1, 0]):
+        alone = net.step(x[7:8].expand(LANES, -1, -1), [0, 1, 0, 0], few)[1]
+        assert torch.equal(alone, net.step(x, counts, many)[7])
+
+
 def test_rows_past_the_count_do_not_matter(net: Decoder) -> None:
     one, two = net.init_state(LANES, 64), net.init_state(LANES, 64)
     x = net.embed(tokens(LANES * 8)).view(LANES, 8, -1).clone()
