@@ -78,9 +78,17 @@ def settings_of(config: SessionConfig) -> dict[str, Json]:
 
 
 def header_of(
-    agent: Agent, model: Nano, lanes: int, config: SessionConfig, origin: str, recogniser: bool, started_utc: str = ""
+    agent: Agent,
+    model: Nano,
+    lanes: int,
+    config: SessionConfig,
+    origin: str,
+    recogniser: bool,
+    started_utc: str = "",
+    pictures: bool = False,
 ) -> Header:
-    """The header of a recording made now, here. `origin`: what `liveagent talk` was given (a pipeline or a file)."""
+    """The header of a recording made now, here. `origin`: what `liveagent talk` was given (a pipeline or a file);
+    `pictures`: whether it may hold some."""
     return Header(
         liveagent=__version__,
         torch=torch.__version__,
@@ -96,6 +104,7 @@ def header_of(
             "origin": origin,
             "settings": settings_of(config),
             "device": str(model.device),
+            "holds_pictures": pictures,
             "recogniser": recogniser,
             "hears": {name: _version(name) for name in (HEARS if recogniser else HEARS[:1])},
         },

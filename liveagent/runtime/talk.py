@@ -22,7 +22,7 @@ from liveagent.manners import Manners, Mode
 from liveagent.ports.mic import Mic
 from liveagent.ports.nullspeaker import NullSpeaker
 from liveagent.runtime.core import Core
-from liveagent.runtime.devices import Note, find_camera, find_sounds, find_speaker, find_voice
+from liveagent.runtime.devices import Note, find_camera, find_sounds, find_speaker, find_voice, has_pictures
 from liveagent.runtime.engine import Engine, Lane
 from liveagent.runtime.hands import Hands
 from liveagent.runtime.hearing_check import check_hearing
@@ -142,8 +142,9 @@ async def talk(
             note("recogniser", problem)
         recorder = None
         if record is not None:
-            recorder = Recorder(record, _header(session, origin))
-            what = "voices and words" if look is None else "voices, words and pictures"
+            pictures = look is not None or await asyncio.to_thread(has_pictures, source)
+            recorder = Recorder(record, _header(session, origin, pictures))
+            what = "voices, words and pictures" if pictures else "voices and words"
             note("recording", f"recording {what} to {record}")
         live = Live(
             session,
@@ -173,10 +174,10 @@ async def talk(
     return 0
 
 
-def _header(session: Session, origin: str) -> Header:
+def _header(session: Session, origin: str, pictures: bool) -> Header:
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     has_recogniser = session.listener.has_recogniser
-    return header_of(session.agent, session.model, LANES, session.config, origin, has_recogniser, now)
+    return header_of(session.agent, session.model, LANES, session.config, origin, has_recogniser, now, pictures)
 
 
 async def _check(
