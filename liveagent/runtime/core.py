@@ -328,7 +328,7 @@ class Core:
     def _feed(self, group: dict[int, _Job], size: int) -> None:
         width = self.model.decoder.width
         x = torch.zeros(self.lanes, size, width)
-        times = torch.zeros(self.lanes, size, dtype=torch.float64)
+        times = torch.zeros(self.lanes, size, dtype=torch.float64, device="cpu")
         count = torch.zeros(self.lanes, dtype=torch.long, device="cpu")
         for n, job in group.items():
             assert job.rows is not None and isinstance(job.work, Append | Decode | Probe)
