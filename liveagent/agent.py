@@ -30,6 +30,8 @@ class Plan:
     words: int
     states: int
     typed_only: tuple[str, ...]  # phrases with free text: matched on words, never searched in sound
+    camera: str | None  # what it looks at when nothing else is given
+    watches: tuple[str, ...]  # the conditions that it waits for
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +130,8 @@ class Agent:
                 for phrase in tool.phrases
                 if any(tool.argument(name).kind == "text" for name in phrase.names)
             ),
+            camera=self.camera,
+            watches=tuple(watch.condition for watch in self.watches),
         )
 
     def talk(self, source: str | None = None, *, typed: Sequence[str] | None = None) -> None:

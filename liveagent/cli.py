@@ -371,6 +371,9 @@ def plan(agent: AgentName = "voice_video") -> None:
         typer.echo(f"model      {found.model}" + (f", {found.weights_bytes / 1e6:.1f} MB" if found.weights else ""))
         typer.echo(f"tools      {', '.join(found.tools) or 'none'}")
         typer.echo(f"hears      {found.sentences} sentences of {found.words} words ({found.states} states)")
+        typer.echo(f"looks at   {found.camera or 'nothing'}")
+        if found.watches:
+            typer.echo("waits for  " + "; ".join(found.watches))
         if found.typed_only:
             typer.echo("typed only " + "; ".join(found.typed_only))
 

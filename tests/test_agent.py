@@ -50,6 +50,8 @@ def test_plan(tmp_path: Path) -> None:
     assert isinstance(plan, Plan)
     assert (plan.sentences, plan.words, plan.states, plan.typed_only) == (1, 2, 3, ("note {text}",))
     assert plan.weights is None and plan.weights_bytes == 0
+    assert plan.camera is None and plan.watches == ()
+    assert Agent(camera="table").plan().camera == "table"
     (tmp_path / "a.safetensors").write_bytes(b"12345")
     assert Agent(str(tmp_path)).plan().weights_bytes == 5
 
