@@ -92,7 +92,7 @@ def test_the_strip_shows_pictures_with_their_ages() -> None:
     ages = next(line for line in lines if "1 min" in line and BLOCK not in line)
     assert ages.split() == ["1", "min", "1", "min"]
     feed(made, [ev.PicturesEvicted(64 * S, (4,), 8)])
-    assert any("1 evicted" in line for line in drawn(made))
+    assert "1 evicted, last one 1 min old: red ball" in " ".join(" ".join(drawn(made)).replace(BLOCK, "").split())
     assert list(made.view.eyes.kept) == [5]
     newest = feed(made, [kept(9, 60, ())])
     assert any("sees nothing it knows" in line for line in drawn(newest))

@@ -37,6 +37,7 @@ class Eyes:
         self.of = 0  # of so many
         self.kept: dict[int, Kept] = {}  # by span, oldest first
         self.evicted = 0
+        self.gone: Kept | None = None  # what was evicted last
         self.t_ns = 0  # of the newest picture
         self.clocks: ev.ClocksCompared | None = None
 
@@ -71,7 +72,7 @@ class Eyes:
             case ev.PicturesEvicted():
                 self.evicted += len(item.spans)
                 for span in item.spans:
-                    self.kept.pop(span, None)
+                    self.gone = self.kept.pop(span, self.gone)
             case ev.ClocksCompared():
                 self.clocks = item
 

@@ -97,21 +97,23 @@ class Scene:
 
     def _worded(self, console: Console, width: int, most: int, now_ns: int) -> list[list[Segment]]:
         eyes = self.eyes
-        words = [*self._counts()]
+        words = self._counts(now_ns)
         newest = eyes.newest
         if newest is not None:
             oldest = next(iter(eyes.kept.values()))
-            words += [f"sees {', '.join(newest.sees) or 'nothing it knows'}"]
+            words += [f"sees {_things(newest)}"]
             words += [f"{len(eyes.kept)} kept, the oldest {age_words((now_ns - oldest.t_ns) / 1e9)} old"]
         text = Text(f" {self.dot} ".join(words), "dim")
         lines = console.render_lines(text, _narrow(console, width - LABEL_WIDTH), pad=False)
         return _labelled("sight", lines)[:most]
 
-    def _counts(self) -> list[str]:
+    def _counts(self, now_ns: int) -> list[str]:
         eyes = self.eyes
         said = [f"{eyes.frames} pictures seen", f"{eyes.keyframes} keyframes", f"{eyes.share:.0%} of patches encoded"]
         if eyes.evicted:
-            said.append(f"{eyes.evicted} evicted")
+            gone = eyes.gone
+            last = "" if gone is None else f", last one {age_words((now_ns - gone.t_ns) / 1e9)} old: {_things(gone)}"
+            said.append(f"{eyes.evicted} evicted{last}")
         if eyes.dropped:
             said.append(f"{eyes.dropped} not looked at")
         return [*said, *clock_words(eyes)]
@@ -142,10 +144,10 @@ class Scene:
     def _beside(self, console: Console, width: int, most: int, now_ns: int) -> list[list[Segment]]:
         """The words and the strip, right of the scene."""
         words: list[list[Segment]] = []
-        said = [f" {self.dot} ".join(self._counts())]
+        said = [f" {self.dot} ".join(self._counts(now_ns))]
         newest = self.eyes.newest
         if newest is not None:
-            said.append("sees " + (", ".join(newest.sees) or "nothing it knows"))
+            said.append(f"sees {_things(newest)}")
         touchable = self.touchable
         if touchable is not None:
             said.append(f"in hand: {touchable.held}" if touchable.held else "drag things with the mouse")
@@ -185,6 +187,10 @@ def clock_words(eyes: Eyes) -> list[str]:
     if clocks.offset_ms is not None and clocks.confidence >= 0.5:
         said.append(f"pictures {abs(clocks.offset_ms):.0f} ms {'late' if clocks.offset_ms >= 0 else 'early'}")
     return said
+
+
+def _things(kept: Kept) -> str:
+    return ", ".join(kept.sees) or "nothing it knows"
 
 
 def _thumb(kept: Kept) -> list[list[Segment]]:
