@@ -279,5 +279,6 @@ class View:
                 self.gap_samples += item.samples
             case ev.Shed():
                 self.shed += item.count
+                self._add(Remark(plain(item.reason or f"{item.what} gave way")))
             case ev.LagNoted():
                 self._lag = item

@@ -29,6 +29,7 @@ from liveagent.audio import TICK_NS, TICK_SAMPLES, AudioChunk, Chunker, Samples,
 from liveagent.errors import LiveAgentError
 from liveagent.event import AudioHeard, Event, GapMarked, Inbox, LagNoted, Noted, SamplesPlayed, TextTyped
 from liveagent.journal import to_float, to_int16
+from liveagent.overrun import LATE_NS, Overrun
 from liveagent.runtime.answer import Out
 from liveagent.runtime.hands import Hands
 from liveagent.runtime.looking import small
@@ -40,7 +41,6 @@ from liveagent.sync import Sync
 from liveagent.video import VideoFrame
 
 INBOX_EVENTS = 256
-LATE_NS = 2 * TICK_NS
 RUN_OUT_TICKS = 250  # 20 s: how long a file's last answer may take
 
 
@@ -103,11 +103,13 @@ class Live:
     ) -> None:
         self.camera = camera
         self._newest: VideoFrame | None = None
+        self._shown_ns: int | None = None  # the tick that was last given a picture
         self._dropped = 0  # pictures that nobody looked at, since the last that somebody did (LAW 3)
         self.session, self.speaker, self.recorder, self.view = session, speaker, recorder, Viewer(view)
         self.real_time = real_time
         self.chunker = Chunker()
         self.sync = Sync()
+        self.overrun = Overrun()
         self.lag_ns = 0
         self._inbox: list[Inbox] = []
         self._tick_ns = 0
@@ -172,7 +174,7 @@ class Live:
             except LiveAgentError as error:  # once: a broken recorder keeps quiet
                 self.view(Noted(self._tick_ns, "recording_stopped", str(error)))
         for event in (*inbox, *out.events):
-            if not isinstance(event, AudioHeard):
+            if not isinstance(event, AudioHeard) and self.overrun.shows(event, tick.index):
                 self.view(event)
         for action in out.actions:
             self._obey(action)
@@ -192,7 +194,9 @@ class Live:
         self._newest = frame
 
     def _frame(self) -> VideoFrame | None:
-        """The picture for this tick, as small as it is seen, and recorded."""
+        """The picture for this tick, as small as it is seen, and recorded. While ticks are late there are fewer."""
+        if not self.overrun.due(self._tick_ns, self._shown_ns):
+            return None
         if self.camera is not None:
             frame = self.camera.read(self.sync.to_machine(self._tick_ns))
         else:
@@ -202,13 +206,22 @@ class Live:
         if self.recorder is not None and not self.recorder.takes_picture:
             self._dropped += 1 + frame.dropped
             return None
+        t_ns = self.sync.stamp(frame.t_ns)
+        if self.overrun.stale(self._tick_ns, t_ns):
+            self._dropped += 1 + frame.dropped
+            return None
         dropped, self._dropped = self._dropped + frame.dropped, 0
-        return small(VideoFrame(frame.pixels, self.sync.stamp(frame.t_ns), dropped))
+        self._shown_ns = self._tick_ns
+        return small(VideoFrame(frame.pixels, t_ns, dropped))
 
     def _mind_lag(self, tick: Tick) -> None:
         self.lag_ns = self.now_ns() - self._tick_ns
-        if self.real_time and self.lag_ns > LATE_NS:
+        if not self.real_time:
+            return
+        if self.lag_ns > LATE_NS:
             self.put(LagNoted(self._tick_ns, tick.index, round(self.lag_ns / 1e6, 1)))
+        if (shed := self.overrun.feed(self._tick_ns, self.lag_ns)) is not None:
+            self.put(shed)
 
     def _obey(self, action: Action) -> None:
         if isinstance(action, Say):

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 EMPTY = 0.9
 """A cell that is likelier to hold nothing than this may be left out of a picture."""
+LIKELY_EMPTY = 0.5
+"""The same while ticks are late (`liveagent.overrun`)."""
 THUMBNAIL_PX = 16
 
 
@@ -35,12 +37,12 @@ def small(frame: VideoFrame) -> VideoFrame:
     return frame if pixels is frame.pixels else VideoFrame(pixels, frame.t_ns, frame.dropped)
 
 
-def kept_cells(sight: Sight, prune: bool) -> list[int]:
-    """The cells of a picture that enter the cache: all, or with `prune` those that are not surely empty. A picture of
-    something other than the toy table keeps at least one, which says so."""
+def kept_cells(sight: Sight, prune: bool, empty: float = EMPTY) -> list[int]:
+    """The cells of a picture that enter the cache: all, or with `prune` those that are less likely than `empty` to hold
+    nothing. A picture of something other than the toy table keeps at least one, which says so."""
     if not prune:
         return list(range(CELLS))
-    cells = [cell for cell in range(CELLS) if sight[cell, COUNT][0] < EMPTY]
+    cells = [cell for cell in range(CELLS) if sight[cell, COUNT][0] < empty]
     return cells or ([0] if sight[0, OTHER] > 0.5 else [])
 
 
@@ -58,6 +60,8 @@ class Looking:
     ) -> None:
         self._model, self._lane, self._context = model, lane, context
         self.prune = prune
+        self.sparing = False
+        """Whether ticks are late and pictures are kept with fewer cells, whatever `prune` says."""
         self._keyframes = keyframes or Keyframes()
         self._news = news or News()
         self.sight: Sight | None = None
@@ -101,7 +105,7 @@ class Looking:
         """Put the newest picture into the cache, at its end."""
         assert self.sight is not None and self._pixels is not None
         self.kept = self.sight
-        cells = kept_cells(self.sight, self.prune)
+        cells = kept_cells(self.sight, self.prune or self.sparing, LIKELY_EMPTY if self.sparing else EMPTY)
         sights = Sights(self.sight[cells], np.array(cells, np.int64))
         ids = self._model.template.picture(len(cells))
         await self._context.add("picture", ids, self.t_ns, sights=sights)

@@ -33,6 +33,7 @@ from liveagent.event import (
     Resumed,
     SamplesPlayed,
     SayAsked,
+    Shed,
     SpeechEnded,
     SpeechStarted,
     StopHeard,
@@ -54,6 +55,7 @@ from liveagent.latency import TurnLatency
 from liveagent.ledger import Kind
 from liveagent.manners import Manners
 from liveagent.news import Why
+from liveagent.overrun import PRUNING
 from liveagent.runtime.answer import AGAIN, Answer, Out
 from liveagent.runtime.context import Context
 from liveagent.runtime.engine import Lane
@@ -134,6 +136,7 @@ class Session:
         self.watcher = Watcher(agent, model, self.context, self.user, self.answer)
         self.forgetting = Forgetting()
         self._blind = False  # it was said that it cannot see
+        self._sparing = False
         self._out = Out()
         self._now_ns = 0
         self._sense_anew()
@@ -144,6 +147,8 @@ class Session:
         self.turns = Turns(config.manners)
         self.hearing = Hearing(self.agent, self.lane, self.listener, config.manners, config.echo_gate)
         self.looking = Looking(model, self.lane, self.context, config.prune) if model.sees else None
+        if self.looking is not None:
+            self.looking.sparing = self._sparing
         self.speaking = Speaking(model, self.context, self.user, self.answer, self.turns, config.voice)
         self._waited = 0  # ticks that a picture has waited for a call's result
 
@@ -259,6 +264,11 @@ class Session:
                 self.hearing.begin()
         elif isinstance(event, SayAsked | WatchFailed):
             self.watcher.take(event)
+        elif isinstance(event, Shed):
+            if event.what == PRUNING:
+                self._sparing = event.count > 0
+                if self.looking is not None:
+                    self.looking.sparing = self._sparing
         elif isinstance(event, CameraFroze):
             self._note(Noted(event.t_ns, "camera_froze", f"the same picture for {event.for_ms / 1000:.0f} s"))
         elif isinstance(event, DeviceLost | DeviceBack):
