@@ -56,6 +56,8 @@ def differ(a: Sight, b: Sight) -> bool:
     """Whether two sights surely say different things."""
     if (a[0, OTHER] > SURE and b[0, OTHER] < MAYBE) or (b[0, OTHER] > SURE and a[0, OTHER] < MAYBE):
         return True
+    if min(a[0, OTHER], b[0, OTHER]) > SURE:  # off the toy table in both: what else the eye says means nothing there
+        return False
     ours, theirs = _things(a), _things(b)
     for one, many in ((ours, theirs), (theirs, ours)):
         if any(thing.sure > SURE and not any(_same(thing, other) for other in many) for thing in one):

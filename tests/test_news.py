@@ -104,3 +104,10 @@ def test_no_numbers_are_no_news_and_a_clock_that_jumps_back_stops_none() -> None
     assert news.feed(scene, 10**15) == "first"
     assert news.feed(broken, 10**15 + 200 * MS) is None
     assert kept(news, [scene] * 2 + [empty] * 5) == [(3, "changed")]
+
+
+def test_off_the_toy_table_nothing_but_coming_back_is_news() -> None:
+    """What the eye makes of a face is different things all the time, and none of them is there."""
+    off = [of_things([(at % 8, at % 6, 0.1 + 0.05 * at, 0.5)], other=True) for at in range(12)]
+    back = of_things([(RED, BALL, 0.3, 0.3)])
+    assert kept(News(), [*off, back, back, back]) == [(0, "first"), (13, "changed")]
