@@ -108,7 +108,7 @@ async def test_a_picture_waits_for_a_reply_that_is_being_decoded(session: Sessio
     world = World(session, camera=lambda tick: frame(scenes[tick // 6 % 3], tick))
     for at in range(3):
         world.type(f"set a timer for {at + 5} minutes")  # its result opens a reply that the decoder writes
-        await world.run(30)
+        await world.run(42)
         check_spans(session)
     assert len(world.of(PictureKept)) >= 6 and len(world.of(ReplyStarted)) == 3
 
@@ -117,7 +117,7 @@ async def test_a_take_back_keeps_what_was_seen_meanwhile(session: Session) -> No
     world = World(session, camera=lambda tick: frame(BALL if tick < 8 else BOTH, tick))
     await world.run(2)
     await session.answer.decide("nothing", 1, (0.0, 1.0), 0)  # a reply of the decoder's, whatever it says
-    await world.run(14)
+    await world.run(26)
     assert world.of(Say) and session.answer.reply is not None and session.answer.reply.ended
     assert kinds(session)[-2:] == ["reply", "picture"]
     seen = session.context.ledger.spans[-1]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from liveagent.nn.nano import Nano
 
 DECODE_TOKENS_PER_TICK = 12  # a short reply, or a long one's first seconds of speech, in one tick
-MORE_TOKENS_PER_TICK = 4  # the rest of a long one: still ten times as fast as it is spoken, beside the other sessions
+MORE_TOKENS_PER_TICK = 6  # the rest of a long one: still ten times as fast as it is spoken, beside the other sessions
 STOP_WAIT_TICKS = 4
 
 
