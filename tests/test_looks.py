@@ -127,7 +127,7 @@ def test_conditions_are_true_as_often_as_false() -> None:
         found = conditions.next(scene, [before])
         if found is None:
             continue
-        words, kind, yes = found
+        words, kind, yes = found.words, found.kind, found.holds
         truths[kind][yes] += 1
         if kind == "watch_there":
             assert yes == bool(those(scene, named(words)[0])), words

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -187,9 +187,11 @@ class Decoder(nn.Module):
         leaves: tuple[Tensor, Tensor] | None = None,
         only: Tensor | None = None,
         times: Tensor | None = None,
+        attended: Callable[[int, Tensor, Tensor], None] | None = None,
     ) -> Tensor:
         """As `forward`, before the output layer: `[B, T, D]`, or `[N, D]` for the N places where `only [B, T]` is true,
-        which spares the last layer the others."""
+        which spares the last layer the others. `attended` is told every layer's number, and its queries and keys
+        `[B, H, T, hd]` as attention compares them."""
         if rows is None:
             if ids is None:
                 raise ConfigError("the decoder needs ids or rows")
@@ -216,6 +218,8 @@ class Decoder(nn.Module):
             q, k = rotate(q, table).to(v.dtype), rotate(k, table).to(v.dtype)
             if layer.key_heads < layer.heads:
                 k, v = (each.repeat_interleave(layer.heads // layer.key_heads, dim=1) for each in (k, v))
+            if attended is not None:
+                attended(number, q, k)
             window = self.config.window(number)
             band = None if not window else _band(trunk, leaves, window, rows.device)
             trunk_qkv = q[:, :, :trunk], k[:, :, :trunk], v[:, :, :trunk]

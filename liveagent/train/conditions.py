@@ -7,6 +7,7 @@ came or left, when the condition is that it moved.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from liveagent.sight import COLOURS, SHAPES
 from liveagent.train.questions import Asker
@@ -15,6 +16,7 @@ from liveagent.train.scene_words import (
     NUMBERS,
     SIDES,
     Scene,
+    Thing,
     difference,
     matching,
     side_of,
@@ -23,20 +25,30 @@ from liveagent.train.scene_words import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition in spoken form, its kind, whether it holds, and the things that fulfil it, as they are now."""
+
+    words: str
+    kind: str
+    holds: bool
+    about: tuple[Thing, ...] = ()
+
+
 class Conditions:
     """Draws with an asker's seed and keeps its accounts."""
 
     def __init__(self, asker: Asker) -> None:
         self.asker = asker
 
-    def next(self, scene: Scene, older: Sequence[Scene]) -> tuple[str, str, bool] | None:
-        """A condition, its kind, and whether it holds; `older`: scenes of earlier pictures, the newest last."""
+    def next(self, scene: Scene, older: Sequence[Scene]) -> Condition | None:
+        """A condition; `older`: scenes of earlier pictures, the newest last."""
         kind = self.asker.rng.choices(["there", "moved", "more"], [60, 28 if older else 0, 12])[0]
         if kind == "there":
             return self._there(scene, older)
         return self._has_moved(scene, older[-1], older[:-1]) if kind == "moved" else self._more(scene)
 
-    def _there(self, scene: Scene, older: Sequence[Scene]) -> tuple[str, str, bool] | None:
+    def _there(self, scene: Scene, older: Sequence[Scene]) -> Condition | None:
         rng = self.asker.rng
         by = rng.choice(["both", "both", "colour", "shape"])
         yes = bool(self.asker.rarest(("there", by), [True, False]))
@@ -60,9 +72,9 @@ class Conditions:
         if by == "colour" and rng.random() < 0.15:
             name = with_article(thing_name(c, None))
         form = "{} is on the table" if rng.random() < 0.85 else rng.choice(["there is {}", "{} is there", "i see {}"])
-        return form.format(name), "watch_there", yes
+        return Condition(form.format(name), "watch_there", yes, tuple(matching(scene, colour, shape)))
 
-    def _has_moved(self, scene: Scene, before: Scene, older: Sequence[Scene]) -> tuple[str, str, bool] | None:
+    def _has_moved(self, scene: Scene, before: Scene, older: Sequence[Scene]) -> Condition | None:
         rng = self.asker.rng
         found = difference(before, scene)
         moved = [t for how, t in found if how == "moved"]
@@ -84,11 +96,11 @@ class Conditions:
             return None
         self.asker.fair(("moved", by), yes, 2)
         if by == "any":
-            return "something moved", "watch_moved", yes
+            return Condition("something moved", "watch_moved", yes, tuple(moved))
         name = {"both": f"the {thing_name(c, s)}", "shape": f"a {SHAPES[s]}", "colour": f"something {COLOURS[c]}"}[by]
-        return f"{name} moved", "watch_moved", yes
+        return Condition(f"{name} moved", "watch_moved", yes, tuple(matching(moved, colour, shape)))
 
-    def _more(self, scene: Scene) -> tuple[str, str, bool] | None:
+    def _more(self, scene: Scene) -> Condition | None:
         """Places, counts, an empty table."""
         rng = self.asker.rng
         what = rng.choice(["side", "count", "empty"])
@@ -113,4 +125,4 @@ class Conditions:
             side = rng.randrange(len(SIDES)) if rng.random() < 0.5 else side_of(thing[2])
             assert side is not None
             words, yes = f"the {name} is {SIDES[side]}", side_of(thing[2]) == side
-        return (words, "watch_more", yes) if self.asker.fair(("more", what), yes, 2) else None
+        return Condition(words, "watch_more", yes) if self.asker.fair(("more", what), yes, 2) else None

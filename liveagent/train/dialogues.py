@@ -61,7 +61,8 @@ class Row:
     `targets[i]` is what trunk index i has to predict, with `weights[i]`. A leaf `(after, answer)` stands after trunk
     index `after` and has to answer `answer`. `mixes` are (index, other id, its share). `spans` are what is evaluated:
     (group, first, last exclusive) of predicting trunk indices. `times` says when each token came, in seconds. `cells`
-    are the rows of pictures: (index, cell), with what the eye said of it in `sights`.
+    are the rows of pictures: (index, cell), with what the eye said of it in `sights`. `gazes` are (first, last
+    exclusive of predicting indices, the cells' indices on which what is said there rests).
     """
 
     ids: list[int]
@@ -73,6 +74,7 @@ class Row:
     times: list[float] = field(default_factory=list)
     cells: list[tuple[int, int]] = field(default_factory=list)
     sights: list[NDArray[np.float32]] = field(default_factory=list)
+    gazes: list[tuple[int, int, list[int]]] = field(default_factory=list)
 
 
 @dataclass
@@ -89,6 +91,7 @@ class Draft:
     cells: list[tuple[int, int]] = field(default_factory=list)
     sights: list[NDArray[np.float32]] = field(default_factory=list)
     answers: dict[int, int] = field(default_factory=dict)  # of probes that stand in the trunk: index, answer
+    gazes: list[tuple[int, int, list[int]]] = field(default_factory=list)
 
     def add(self, ids: list[int], weight: float = 0.0) -> None:
         self.ids += ids
@@ -115,7 +118,8 @@ class Draft:
         targets, weights = [*self.ids[1:], 0], [*self.weights[1:], 0.0]
         for at, answer in self.answers.items():
             targets[at], weights[at] = answer, WATCH_WEIGHT
-        return Row(self.ids, targets, weights, self.leaves, self.mixes, spans, self.times, self.cells, self.sights)
+        parts = (self.leaves, self.mixes, spans, self.times, self.cells, self.sights, self.gazes)
+        return Row(self.ids, targets, weights, *parts)
 
 
 class Dialogues:

@@ -7,8 +7,8 @@ real readings are there: `Pools` takes those that an eye made of drawn scenes (`
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -79,11 +79,25 @@ def changed_scene(rng: random.Random, scene: Scene) -> list[Thing]:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A picture: when it was taken, what was there and what the eye said of it."""
+    """A picture: when it was taken, what was there, what the eye said of it, and at which places of the row its kept
+    cells stand."""
 
     t_s: float
     scene: Scene
     sight: Sight
+    places: Mapping[int, int] = field(default_factory=dict)
+
+    def places_of(self, thing: Thing) -> list[int]:
+        """Where the row speaks of a thing: its cell, or those around it that the eye took it for."""
+        colour, shape, x, y = thing
+        col, row = min(int(x * GRID), GRID - 1), min(int(y * GRID), GRID - 1)
+        found = []
+        for cell, place in self.places.items():
+            said = self.sight[cell]
+            near = abs(cell % GRID - col) <= 1 and abs(cell // GRID - row) <= 1
+            if near and said[0] < 0.6 and said[COLOUR][colour] > 0.3 and said[SHAPE][shape] > 0.3:
+                found.append(place)
+        return found
 
 
 class Eye:

@@ -83,15 +83,21 @@ class Looks(Dialogues):
         if not self.seen:
             return super()._look_turn(draft, cases)
         asked = self.asker.now(self.seen[-1].scene)
-        return self._ask(draft, asked) if asked else ""
+        return self._ask(draft, asked, self.seen[-1:]) if asked else ""
 
-    def _ask(self, draft: Draft, asked: Asked) -> str:
+    def _ask(self, draft: Draft, asked: Asked, looks: Sequence[Look] = ()) -> str:
+        """A question and its answer. `looks`: the pictures that show what it rests on."""
         words = asked.words
         if not self.held_out and self.rng.random() < 0.25:
             words = f"{self.rng.choice(OPENINGS)} {words}"
         self._user(draft, words, polite=0.0 if self.held_out else 0.06, keep=set(asked.words.split()))
         draft.now_s += self.rng.uniform(0.1, 1.0)
-        return self._say(draft, asked.answer, asked.kind)
+        begin = len(draft.ids)
+        said = self._say(draft, asked.answer, asked.kind)
+        at = [place for look in looks for thing in asked.about for place in look.places_of(thing)]
+        if at:
+            draft.gazes.append((begin + 1, len(draft.ids) - 1, at))
+        return said
 
     def _story(self, most: int = MOST) -> tuple[list[Thing], Callable[[Scene], list[Thing]]]:
         """A scene, and how it goes on: imitated, or as an eye really saw a table that changes."""
@@ -108,8 +114,10 @@ class Looks(Dialogues):
             sight = self.eye.again(self.real[id(scene)])
         elif sight is None:
             sight = self.eye.see(scene, self.skill)
-        draft.see(self.template, sight, glances.kept_cells(self.rng, sight, self.prune))
-        self.seen.append(Look(draft.now_s, scene, sight))
+        cells = glances.kept_cells(self.rng, sight, self.prune)
+        first = len(draft.ids) + 1
+        draft.see(self.template, sight, cells)
+        self.seen.append(Look(draft.now_s, scene, sight, {cell: first + i for i, cell in enumerate(cells)}))
 
     def _fresh(self, draft: Draft, most: int = MOST) -> None:
         """A picture of a scene that has nothing to do with others; a real reading where there are some."""
@@ -128,9 +136,9 @@ class Looks(Dialogues):
         u = rng.random()
         if u < 0.06:
             self._strange(draft)
-        elif u < 0.46 or (easy and u < 0.8):
+        elif u < 0.52 or (easy and u < 0.8):
             self._single(draft, cases, 3 if easy else MOST)
-        elif u < 0.76 and not easy:
+        elif u < 0.8 and not easy:
             self._past(draft)
         else:
             self._watched(draft, easy)
@@ -189,7 +197,7 @@ class Looks(Dialogues):
                 return
             asked = self.asker.now(self.seen[-1].scene)
             if asked:
-                self._ask(draft, asked)
+                self._ask(draft, asked, self.seen[-1:])
                 draft.now_s += self.rng.uniform(0.5, 6)
                 count -= 1
 
@@ -221,31 +229,35 @@ class Looks(Dialogues):
                 self._questions(draft, 1)
         draft.now_s = max(draft.now_s, now)
         for _ in range(rng.randint(4, 8)):
-            asked = self._about_past(draft, wanted)
-            if asked:
-                self._ask(draft, asked)
+            found = self._about_past(draft, wanted)
+            if found:
+                self._ask(draft, *found)
                 draft.now_s += rng.uniform(0.2, 2.0)
 
-    def _about_past(self, draft: Draft, wanted: Sequence[int]) -> Asked | None:
+    def _about_past(self, draft: Draft, wanted: Sequence[int]) -> tuple[Asked, Sequence[Look]] | None:
+        """A question, and the pictures on which its answer rests."""
         rng, looks = self.rng, self.seen
         u = rng.random()
         if u < 0.18:
-            return self.asker.now(looks[-1].scene)
+            asked = self.asker.now(looks[-1].scene)
+            return (asked, looks[-1:]) if asked else None
         if u < 0.38:
             at = last_change(looks)
             if at and u < 0.22:
-                return self.asker.before(looks[at - 1].scene)
+                return self.asker.before(looks[at - 1].scene), ()
             since = draft.now_s - looks[at].t_s if at else draft.now_s - looks[0].t_s
             if JUST_S < since < 3 * JUST_S:
                 return None
             before = looks[at - 1].scene if at and since <= JUST_S else looks[-1].scene
             ask = self.asker.moved if u < 0.3 else self.asker.changed
-            return ask(before, looks[-1].scene)
+            asked = ask(before, looks[-1].scene)
+            return (asked, ()) if asked else None
         seconds = rng.choice(list(wanted)) if u < 0.95 else rng.choice(list(AGO_S))
         scene = stood(looks, draft.now_s, seconds)
         if scene is not None:
-            return self.asker.then(scene, seconds)
-        return self.asker.forgotten(seconds) if draft.now_s - looks[0].t_s < 0.7 * seconds else None
+            asked = self.asker.then(scene, seconds)
+            return (asked, [look for look in looks if look.scene is scene]) if asked else None
+        return (self.asker.forgotten(seconds), ()) if draft.now_s - looks[0].t_s < 0.7 * seconds else None
 
     def _watched(self, draft: Draft, easy: bool) -> None:
         """Pictures, then watches on the newest one; sometimes words stand between."""
@@ -277,8 +289,11 @@ class Looks(Dialogues):
         for _ in range(rng.randint(6, 12)):
             condition = self.conditions.next(self.seen[-1].scene, older)
             if condition:
-                words, group, yes = condition
-                draft.probe(self.template.watch(words), self.template.yes if yes else self.template.no, group)
+                answer = self.template.yes if condition.holds else self.template.no
+                draft.probe(self.template.watch(condition.words), answer, condition.kind)
+                at = [place for thing in condition.about for place in self.seen[-1].places_of(thing)]
+                if at:
+                    draft.gazes.append((len(draft.ids) - 1, len(draft.ids), at))
 
     def _shifted(self, scene: list[Thing]) -> list[Thing]:
         """The same with one thing at another place."""

@@ -36,11 +36,13 @@ FORGOTTEN = "I don't remember that."
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question in spoken form, its true answer as text, and the kind that it is counted under."""
+    """A question in spoken form, its true answer as text, the kind that it is counted under, and the things on which
+    the answer rests, where these are few and clear."""
 
     kind: str
     words: str
     answer: str
+    about: tuple[Thing, ...] = ()
 
 
 class Asker:
@@ -105,7 +107,7 @@ class Asker:
         if not self.fair(kind, colour, len(COLOURS)):
             return None
         words = self.words(kind, x=SHAPES[thing[1]], ago=ago)
-        return Asked(kind, words, f"It {'was' if ago else 'is'} {COLOURS[thing[0]]}.")
+        return Asked(kind, words, f"It {'was' if ago else 'is'} {COLOURS[thing[0]]}.", (thing,))
 
     def _shape(self, kind: str, scene: Scene, ago: str) -> Asked | None:
         if self.rng.random() < 0.07:
@@ -119,7 +121,7 @@ class Asker:
             return None
         name = COLOURS[thing[0]]
         words = self.words(kind, x=f"{name} {self.rng.choice(['thing', 'thing', 'one', 'object'])}", c=name, ago=ago)
-        return Asked(kind, words, f"It is {with_article(SHAPES[thing[1]])}.")
+        return Asked(kind, words, f"It is {with_article(SHAPES[thing[1]])}.", (thing,))
 
     def _absent(self, kind: str, scene: Scene, ago: str, colour: bool = True, shape: bool = True) -> Asked | None:
         """A question about what is not there, with the honest answer."""
@@ -154,7 +156,8 @@ class Asker:
             if matching(scene, c, s):
                 return None
         name = self.rng.choice(["things", "things", "objects"]) if (c, s) == (None, None) else thing_name(c, s) + "s"
-        return Asked(kind, self.words(kind, n=name, ago=ago), NUMBERS[count].capitalize() + ".")
+        found = tuple(matching(scene, c, s))
+        return Asked(kind, self.words(kind, n=name, ago=ago), NUMBERS[count].capitalize() + ".", found)
 
     def _where(self, kind: str, scene: Scene, ago: str) -> Asked | None:
         if self.rng.random() < 0.07:
@@ -164,11 +167,11 @@ class Asker:
             return None
         side = self.rarest(kind, [side_of(t[2]) for t, _ in places])
         assert isinstance(side, int)
-        name = self.rng.choice([name for t, name in places if side_of(t[2]) == side])
+        thing, name = self.rng.choice([(t, name) for t, name in places if side_of(t[2]) == side])
         if not self.fair(kind, side, len(SIDES)):
             return None
         be = "was" if ago else "is"
-        return Asked(kind, self.words(kind, x=name, ago=ago), f"It {be} {SIDES[side]}.")
+        return Asked(kind, self.words(kind, x=name, ago=ago), f"It {be} {SIDES[side]}.", (thing,))
 
     def named(self, scene: Scene) -> list[tuple[Thing, str]]:
         """Things that a name picks out, mostly by colour and shape."""
@@ -204,7 +207,8 @@ class Asker:
         self.fair(kind, yes, 2)
         name = thing_name(colour, shape)
         words = self.words(kind, a=with_article(name), b=name, ago=ago)
-        return Asked(kind, words, "Yes." if yes else "No." if ago else "No, I can't see one.")
+        found = tuple(matching(scene, colour, shape))
+        return Asked(kind, words, "Yes." if yes else "No." if ago else "No, I can't see one.", found)
 
     def _list(self, kind: str, scene: Scene, ago: str) -> Asked | None:
         if not self.fair((kind, "length"), len(scene), MOST + 1):
@@ -239,7 +243,7 @@ class Asker:
         if not self.fair(kind, bool(beyond), 2):
             return None
         answer = with_article(thing_name(*beyond[0][1][:2])).capitalize() + "." if beyond else "Nothing."
-        return Asked(kind, self.words(kind, x=name), answer)
+        return Asked(kind, self.words(kind, x=name), answer, (beyond[0][1],) if beyond else ())
 
     def _beside(self, kind: str, scene: Scene, ago: str) -> Asked | None:
         named = self.named(scene)
