@@ -56,7 +56,7 @@ class Sync:
         self.offset.feed_sound(tick.samples, tick.t_ns)
         for event in events:
             if isinstance(event, FrameSeen):
-                moved = event.patches / event.of if event.reason in ("changed", "cut") else 0.0
+                moved = event.patches / event.of if event.reason == "changed" else 0.0  # a cut is often the codec's
                 self.offset.feed_picture(moved, event.t_ns)
                 self._sees = True
         if not self._sees or tick.index % TELL_TICKS != TELL_TICKS - 1:
