@@ -7,7 +7,7 @@ moved by half a cell. What passes these must still be so a moment later: one blu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from liveagent.sight import CELLS, COLOUR, COUNT, GRID, OTHER, PLACE, SHAPE, Sight
 
 SURE, MAYBE = 0.65, 0.35
+FAINT = 0.1  # a thing where four cells meet is a quarter in each
 NEAR_CELLS = 0.55  # a thing found this near to where it was has not moved
 
 Why = Literal["first", "changed", "refresh"]
@@ -30,16 +31,17 @@ class _Thing:
 
 
 def _things(sight: Sight) -> list[_Thing]:
-    """What may be there, all of it above MAYBE."""
+    """What may be there, all of it above MAYBE. Where a thing lies between cells, each has a share of it."""
     found = []
     for cell in range(CELLS):
         row = sight[cell]
         there = 1.0 - float(row[COUNT][0])
-        if there > MAYBE:
+        if there > FAINT:
             x, y = (0.5 + 0.5 * float(part) for part in row[PLACE])
             looks = np.concatenate([row[COLOUR], row[SHAPE]])
             found.append(_Thing(there, float(row[COUNT][2]), cell % GRID + x, cell // GRID + y, looks))
-    return found
+    whole = [replace(each, sure=min(1.0, sum(o.sure for o in found if _same(each, o)))) for each in found]
+    return [each for each in whole if each.sure > MAYBE]
 
 
 def _same(a: _Thing, b: _Thing) -> bool:

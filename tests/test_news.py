@@ -43,6 +43,21 @@ def test_a_thing_on_the_edge_of_two_cells_does_not_move_when_the_eye_cannot_deci
     assert not differ(left, both) and not differ(both, right)
 
 
+@pytest.mark.parametrize("corners", [[(0, 0), (1, 0)], [(0, 0), (1, 0), (0, 1), (1, 1)]], ids=["edge", "corner"])
+def test_a_thing_that_cells_share_comes_and_leaves_like_any_other(corners: list[tuple[int, int]]) -> None:
+    """An eye that says half a ball in either of two cells, or a quarter in each of four, has seen one ball."""
+    empty, shared = of_things([]), of_things([])
+    for col, row in corners:
+        cell = shared[row * 4 + col]
+        cell[:] = of_things([(RED, BALL, 0.1, 0.1)])[0]
+        cell[COUNT] = (1 - 1 / len(corners), 1 / len(corners), 0)
+        cell[PLACE] = (1 - 2 * col, 1 - 2 * row)
+    assert differ(empty, shared) and differ(shared, empty)
+    whole = of_things([(RED, BALL, 0.249, 0.249 if len(corners) == 4 else 0.2)])
+    if len(corners) == 4:
+        assert not differ(shared, whole) and not differ(whole, shared)
+
+
 @pytest.mark.parametrize(
     "things",
     [
