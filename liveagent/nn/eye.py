@@ -160,6 +160,7 @@ class Eye(nn.Module):
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ConfigError(f"{path} is damaged ({why}): fetch it again or export it anew") from None
+        eye.vit.lay_out()
         return eye.eval()
 
 
