@@ -55,6 +55,17 @@ def of_things(things: Iterable[tuple[int, int, float, float]], other: bool = Fal
 
 
 def named(sight: Sight) -> tuple[str, ...]:
-    """For people: the things that are likelier there than not, cell by cell, "red ball"."""
-    cells = [sight[cell] for cell in range(CELLS) if sight[cell, COUNT][0] < 0.5]
-    return tuple(f"{COLOURS[int(cell[COLOUR].argmax())]} {SHAPES[int(cell[SHAPE].argmax())]}" for cell in cells)
+    """For people: the things that are likelier there than not, "red ball", in the order of their cells. A thing that
+    lies between cells, which share it, is one."""
+    found: list[tuple[int, str, float, float, float]] = []  # cell, name, how sure, and where in cells
+    for cell in sorted(range(CELLS), key=lambda cell: float(sight[cell, COUNT][0])):
+        row, there = sight[cell], 1.0 - float(sight[cell, COUNT][0])
+        name = f"{COLOURS[int(row[COLOUR].argmax())]} {SHAPES[int(row[SHAPE].argmax())]}"
+        x, y = (at + 0.5 + 0.5 * float(part) for at, part in zip((cell % GRID, cell // GRID), row[PLACE], strict=True))
+        for at, (first, said, sure, x0, y0) in enumerate(found):
+            if said == name and max(abs(x - x0), abs(y - y0)) < 0.5:
+                found[at] = first, said, sure + there, x0, y0
+                break
+        else:
+            found.append((cell, name, there, x, y))
+    return tuple(name for _, name, sure, _, _ in sorted(found) if sure > 0.5)
