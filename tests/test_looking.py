@@ -225,6 +225,7 @@ def test_a_replay_sees_what_was_seen(tmp_path: Path) -> None:
         assert seen == world.of(kind) and seen
 
 
+@pytest.mark.slow
 async def test_pictures_are_thinned_and_what_went_is_told() -> None:
     """Every second something else: the newest stay close together, the oldest ones far apart, the talk untouched."""
     config = SessionConfig(picture_high_tokens=24, picture_low_tokens=18)

@@ -14,16 +14,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from liveagent.action import Action, CallTool
-from liveagent.event import Event, Interrupted, StopHeard, WordPlayed
+from liveagent.action import Action, CallTool, Say
+from liveagent.audio import TICK_NS
+from liveagent.event import Event, Interrupted, PictureKept, StopHeard, WordPlayed
 from liveagent.nn.nano import FILES, Nano, weights_folder
 from liveagent.pipelines.voice import agent
+from liveagent.pipelines.voice_video import agent as looking_agent
 from liveagent.ports.media import MediaFile, write_wav
 from liveagent.runtime.devices import clip_path
 from liveagent.runtime.live import Camera
 from liveagent.runtime.replay import replay
 from liveagent.runtime.session import SessionConfig
 from liveagent.runtime.talk import open_session, talk
+from liveagent.table import Table, Thing, draw
+from liveagent.video import VideoFrame
 from tests.world import World
 
 pytestmark = [
@@ -111,6 +115,24 @@ async def test_talk_records_and_the_recording_replays_to_the_same(model: Nano, t
     assert report.equal and report.tokens > 0
     if any(isinstance(item, WordPlayed) for item in notes.items):
         assert not [item for item in notes.items if isinstance(item, Interrupted)]
+
+
+async def test_the_agent_that_looks_sees_the_toy_table_and_what_became_of_it(model: Nano) -> None:
+    if not model.sees:
+        pytest.skip("these weights have no eyes; `liveagent train recipe` makes some")
+    red_ball, blue_cube = Thing(0, 0, 0.25, 0.3), Thing(2, 1, 0.7, 0.65)
+
+    def camera(tick: int) -> VideoFrame | None:
+        things = (red_ball, blue_cube) if tick < 60 else (blue_cube,)
+        return VideoFrame(draw(Table(things)), tick * TICK_NS) if tick % 2 == 0 else None
+
+    async with open_session(looking_agent, SessionConfig(voice=False), model, use_recogniser=False) as session:
+        world = World(session, camera=camera)
+        await world.run(10)
+        world.type("what color is the ball")
+        await world.run(60)
+    assert [set(kept.sees) for kept in world.of(PictureKept)] == [{"red ball", "blue cube"}, {"blue cube"}]
+    assert [say.text for say in world.of(Say)] == ["It is red."] and not world.of(CallTool)
 
 
 async def test_the_model_alone_calls_too(model: Nano) -> None:
