@@ -14,6 +14,8 @@ import torch
 from liveagent.nn.decoder import Decoder, DecoderConfig
 from liveagent.nn.pieces import Pieces
 from liveagent.nn.template import Template
+from liveagent.runtime.core import Core
+from liveagent.runtime.work import Append, Done, Reset, Sights
 from liveagent.sight import CELLS, COLOUR, COLOURS, COUNT, OTHER, SHAPE, SHAPES, WIDTH, of_things
 from liveagent.train.conditions import Conditions
 from liveagent.train.decoder import Batch, see_words
@@ -23,6 +25,7 @@ from liveagent.train.looks import Looks, stood
 from liveagent.train.questions import Asked, Asker
 from liveagent.train.scene_words import Scene
 from liveagent.train.schemas import expand
+from tests.nano import random_nano
 
 PIECES = Pieces.load(Path(__file__).parents[1] / "pipelines" / "nano" / "weights" / "pieces.json")
 NUMBERS = "None One Two Three Four Five".split()
@@ -264,7 +267,9 @@ def test_a_batch_shows_each_row_its_own_pictures() -> None:
             torch.testing.assert_close(out[:n], together[at, :n], atol=1e-4, rtol=1e-4)
             x = net.embed(torch.tensor(row.ids))
             index, cell = torch.tensor(row.cells).T
-            x[index] = net.see_embed(torch.from_numpy(np.stack(row.sights)), cell)
+            for each in alone.pictures.unique():
+                of = alone.pictures == each
+                x[index[of]] = net.see_embed(torch.from_numpy(np.stack(row.sights))[of], cell[of])
             by_hand = net.hidden(rows=x[None], times=torch.tensor([row.times], dtype=torch.float64))
             torch.testing.assert_close(by_hand[0], out[:n], atol=1e-4, rtol=1e-4)
             assert (Batch([row], PIECES).grey().hidden(net)[0, :n] - out[:n]).abs().max() > 1e-3
@@ -288,3 +293,29 @@ def test_pictures_and_watches_read_as_documented() -> None:
     assert template.picture(0) == [template.image]
     words = "a red ball is on the table"
     assert PIECES.decode(template.watch(words)) == f"<event> {words} <end>"
+
+
+def test_live_reads_a_row_as_training_does() -> None:
+    """Tokens and pictures of a row one after another through the engine's core, and all at once in a batch."""
+    model = random_nano()
+    source = Looks(PIECES, 12, share=1.0)
+    row = next(r for r in (source.next() for _ in range(60)) if len(r.cells) > 4 and not r.mixes and len(r.ids) < 300)
+    core = Core(model, lanes=4, slots=512)
+    lane, at, cells = core.open(), 0, dict(row.cells)
+    want = tuple(range(PIECES.vocab_size))
+    core.run(lane, Reset())
+    while at < len(row.ids):
+        picture = [i for i in range(at + 1, len(row.ids)) if all(j in cells for j in range(at + 1, i + 1))]
+        end = at + 1 + len(picture)
+        sights = None
+        if picture:
+            first = list(cells).index(picture[0])
+            sight = np.stack(row.sights[first : first + len(picture)])
+            sights = Sights(sight, np.array([cells[i] for i in picture], np.int64))
+        done = core.run(lane, Append(tuple(row.ids[at:end]), want, sights=sights, t_s=row.times[at]))
+        assert isinstance(done, Done)
+        at = end
+    with torch.inference_mode():
+        batch = Batch([row], PIECES)
+        whole = model.decoder.logits(batch.hidden(model.decoder)[0, len(row.ids) - 1]).log_softmax(-1)
+    np.testing.assert_allclose(np.array(done.logp), whole.numpy(), atol=2e-4)

@@ -155,12 +155,13 @@ class Decoder(nn.Module):
         rows = pieces @ self.embedding.weight if pieces.is_floating_point() else self.embed(pieces)
         return rows if hidden is None else rows + self.hear(hidden)
 
-    def see_embed(self, sight: Tensor, cells: Tensor) -> Tensor:
-        """Input rows `[..., D]` for what the eye said of cells: `sight [..., sight_width]`, `cells [...]` int64.
-        ConfigError for a decoder without eyes."""
+    def see_embed(self, sight: Tensor, cells: Tensor, pictures: Tensor | None = None) -> Tensor:
+        """Input rows `[..., k, D]` for what the eye said of cells of one picture: `sight [..., k, sight_width]`, `cells
+        [..., k]` int64; of several pictures, where `pictures [k]` says which cell belongs to which. ConfigError for a
+        decoder without eyes."""
         if self.projector is None:
             raise ConfigError("this decoder has no eyes: take weights that were trained with pictures")
-        rows: Tensor = self.projector(sight, cells)
+        rows: Tensor = self.projector(sight, cells, pictures)
         return rows
 
     def forward(

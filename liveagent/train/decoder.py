@@ -26,13 +26,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from liveagent.nn.decoder import Decoder, DecoderConfig
 from liveagent.nn.pieces import Pieces
-from liveagent.sight import CELLS, COLOUR, COLOURS, GRID, SHAPE, SHAPES, WIDTH
+from liveagent.sight import COLOUR, COLOURS, SHAPE, SHAPES, WIDTH
 from liveagent.train.dialogues import Row
 from liveagent.train.looks import Looks
+from liveagent.train.scene_words import NUMBERS
 
 BATCH_TOKENS = 3072
 PROBE_WEIGHT = 0.7
@@ -81,6 +82,10 @@ class Batch:
         for number, places_ in enumerate(at):
             self.gazed[number, places_] = True
         self.places = torch.tensor(places).T if places else None
+        fresh = [at for at, (b, i, _) in enumerate(places) if at and places[at - 1][:2] != (b, i - 1)]
+        self.pictures = torch.zeros(len(places), dtype=torch.long)
+        self.pictures[fresh] = 1
+        self.pictures = self.pictures.cumsum(0)  # of each cell
         self.sights = torch.from_numpy(np.stack(sights)) if sights else torch.zeros(0, WIDTH)
 
     def hidden(
@@ -96,7 +101,7 @@ class Batch:
             rows = rows.index_put(at, mixed)
         if self.places is not None:
             b, i, cell = self.places
-            rows = rows.index_put((b, i), net.see_embed(self.sights, cell).to(rows.dtype))
+            rows = rows.index_put((b, i), net.see_embed(self.sights, cell, self.pictures).to(rows.dtype))
         return net.hidden(rows=rows, leaves=self.leaves, only=only, times=self.times, attended=attended)
 
     def grey(self) -> Batch:
@@ -161,26 +166,27 @@ def evaluate(
 
 @torch.no_grad()
 def see_words(net: Decoder, pieces: Pieces) -> None:
-    """Start the projector where a cell looks like the words for what is in it and for the side on which it lies, so
-    that what the decoder knows of copying words holds for pictures from the first step."""
-    assert net.projector is not None
-    up, down = net.projector.up, net.projector.down
+    """Start the projector where a cell looks like the words for what is in it, for the third in which it lies and for
+    how many there are, so that what the decoder knows of copying words holds for pictures from the first step."""
+    assert net.projector is not None and net.projector.more is not None
+    up, down, more = net.projector.up, net.projector.down, net.projector.more.weight
+    nn.init.normal_(more, std=2 / more.shape[0] ** 0.5)
+
+    def word(text: str) -> Tensor:
+        return F.normalize(net.embed(torch.tensor(pieces.encode(text))).mean(0), dim=0)
+
     down.weight.mul_(0.3)
     for first, words in ((COLOUR.start, COLOURS), (SHAPE.start, SHAPES)):
-        for place, word in enumerate(words, first):
+        for place, name in enumerate(words, first):
             up.weight[place].zero_()
             up.bias[place] = 0.0
             up.weight[place, place] = 2.0
-            down.weight[:, place] = net.embed(torch.tensor(pieces.encode(word))).mean(0) / 2
-    see_sides(net, pieces)
-
-
-@torch.no_grad()
-def see_sides(net: Decoder, pieces: Pieces) -> None:
-    assert net.projector is not None
-    for cell in range(CELLS):
-        word = ("left", "middle", "middle", "right")[cell % GRID]
-        net.projector.cell.weight[cell] += net.embed(torch.tensor(pieces.encode(word))).mean(0) / 2
+            down.weight[:, place] = 2 * word(name)
+    for quantity in range(4):
+        for number, name in enumerate(NUMBERS):
+            more[:, quantity * len(NUMBERS) + number] += word(name.capitalize()) * (2 if quantity == 0 else 1)
+    for third, name in enumerate(("left", "middle", "right")):
+        more[:, 4 * len(NUMBERS) + third] = 2 * word(name)
 
 
 class Average:
@@ -245,7 +251,7 @@ class Training:
         (self.out / "last.tmp").replace(self.out / "last.pt")
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint. One without eyes gives its weights only; the eyes' begin as `see_words` says."""
+        """Go on from a checkpoint. What one without eyes has no weights for begins as `see_words` says."""
         state = torch.load(path, weights_only=True)
         self.step, self.tokens, self.done_s = state["step"], state["tokens"], state["done_s"]
         if not state["config"].get("sight_width"):
