@@ -153,3 +153,14 @@ def asked_when(words: str) -> Wish | None:
             if thing is not None:
                 return _of(thing, change)
     return Wish(None, toy=False)
+
+
+def moving_thing(condition: str) -> tuple[int | None, int | None] | None:
+    """Which thing "the red ball moved" is about: its places in COLOURS and SHAPES, None for whichever. None when it is
+    about no one thing of the toy table."""
+    thing = _thing(condition.removesuffix(" moved").split()) if condition.endswith(" moved") else None
+    words = [] if thing is None else thing.removeprefix("something").split()
+    if not words:
+        return None
+    colour = COLOURS.index(words[0]) if words[0] in COLOURS else None
+    return colour, SHAPES.index(words[-1]) if words[-1] in SHAPES else None

@@ -13,7 +13,7 @@ from liveagent import ConfigError
 from liveagent.agent import Agent
 from liveagent.phrase import Phrase
 from liveagent.watch import HIGH, LOW, MAX_WATCHES, Sighting, Watch, Watching, check_watches, watch
-from liveagent.wish import PHRASES, asked_when, wish
+from liveagent.wish import PHRASES, asked_when, moving_thing, wish
 
 S = 1_000_000_000
 YES, NO, PERHAPS = 3.0, -3.0, 0.0
@@ -224,3 +224,18 @@ def test_other_questions_ask_for_no_moment_or_for_none_that_nano_knows() -> None
     for words in ("when did the dog bark", "when was the war"):
         found = asked_when(words)
         assert found is not None and found.watch is None and not found.toy
+
+
+@pytest.mark.parametrize(
+    ("condition", "thing"),
+    [
+        ("the red ball moved", (0, 0)),
+        ("a cube moved", (None, 1)),
+        ("something blue moved", (2, None)),
+        ("something moved", None),
+        ("the dog moved", None),
+        ("a red ball is on the table", None),
+    ],
+)
+def test_which_thing_a_movement_is_of(condition: str, thing: tuple[int | None, int | None] | None) -> None:
+    assert moving_thing(condition) == thing

@@ -33,8 +33,8 @@ from liveagent.runtime.replay import load, run
 from liveagent.runtime.session import Session, SessionConfig
 from liveagent.runtime.talk import LANES, open_session
 from liveagent.runtime.watcher import AGREED, ENDED, FULL, NOTHING, TOY_ONLY
-from liveagent.runtime.work import Append, Decode, Done, Evict, Probe, Reset, Rewind, Seen
-from liveagent.sight import CELLS, COLOUR, COLOURS, COUNT, SHAPE, SHAPES, Sight, named, of_things
+from liveagent.runtime.work import Append, Decode, Done, Evict, Probe, Reset, Rewind, Seen, Sights
+from liveagent.sight import CELLS, COUNT, WIDTH, Sight, named, of_things
 from liveagent.table import Table, Thing, draw
 from liveagent.tools import home
 from liveagent.video import Pixels, VideoFrame
@@ -48,9 +48,17 @@ AGENT = Agent("nano", instructions="be brief", tools=[home.light, home.timer])
 FRAME_TICKS = 2
 
 
+def whole(sights: Sights) -> Sight:
+    """A sight from those of its cells that are kept."""
+    sight = np.zeros((CELLS, WIDTH), np.float32)
+    sight[:, COUNT][:, 0] = 1
+    sight[sights.cells] = sights.sight
+    return sight
+
+
 class Knowing(Lane):
-    """A lane that knows what is in its pictures, and the truth about "… is on the table" and "… moved"; everything else
-    is the real engine's, the probes too, but for their answer."""
+    """A lane that knows what is in its pictures, and the truth about the conditions it is asked: of the picture that it
+    is asked about, or of the newest two. Everything else is the real engine's, the probes too, but for their answer."""
 
     sights: dict[bytes, Sight] = {}
 
@@ -65,25 +73,19 @@ class Knowing(Lane):
     async def do(self, work: Append | Probe | Rewind | Decode | Reset | Evict) -> Done:
         done = await super().do(work)
         if isinstance(work, Append) and work.sights is not None:
-            sight = np.zeros((CELLS, work.sights.sight.shape[1]), np.float32)
-            sight[:, COUNT][:, 0] = 1
-            sight[work.sights.cells] = work.sights.sight
-            self.kept.append(sight)
-        if isinstance(work, Probe) and work.ids[0] == self.model.template.event:
-            yes = self.true(self.model.pieces.decode(list(work.ids[1:-1])))
+            self.kept.append(whole(work.sights))
+        if isinstance(work, Probe) and self.model.template.event in work.ids:
+            at = work.ids.index(self.model.template.event)
+            yes = self.true(self.model.pieces.decode(list(work.ids[at + 1 : -1])), work.sights)
             return Done(done.length, logp=(-0.1, -2.4) if yes else (-2.4, -0.1))
         return done
 
-    def true(self, condition: str) -> bool:
-        if condition.endswith(" is on the table"):
-            return condition.removesuffix(" is on the table").partition(" ")[2] in named(self.kept[-1])
-        thing = condition.removeprefix("the ").removesuffix(" moved")
-        both = len(self.kept) > 1 and all(thing in named(each) for each in self.kept[-2:])
-        return both and self.place(self.kept[-1], thing) != self.place(self.kept[-2], thing)
-
-    def place(self, sight: Sight, thing: str) -> list[int]:
-        colour, shape = (names.index(word) for names, word in zip((COLOURS, SHAPES), thing.split(), strict=True))
-        return [cell for cell in range(CELLS) if sight[cell, COLOUR][colour] > 0 and sight[cell, SHAPE][shape] > 0]
+    def true(self, condition: str, shown: Sights | None) -> bool:
+        if condition == "something moved":
+            assert shown is None
+            return len(self.kept) > 1 and not np.allclose(self.kept[-1], self.kept[-2])
+        there = named(whole(shown)) if shown is not None else ()
+        return condition.removesuffix(" is on the table").partition(" ")[2] in there
 
 
 @asynccontextmanager
@@ -163,6 +165,39 @@ async def test_in_every_way_and_no_other_change_is_taken_for_it(
         assert room.said == [AGREED]
         await room.show(Table((*after.things, Thing(1, 3, 0.3, 0.75))), 30)
         assert room.said == [AGREED, says]
+
+
+async def test_a_movement_of_anything_is_asked_of_all_that_is_in_the_cache() -> None:
+    async with watching() as session:
+        room = Room(session, CUBE)
+        await room.show(CUBE, 3)
+        await room.say("tell me when something moves", 14)
+        assert room.said == [AGREED]
+        await room.show(MOVED, 30)
+        assert room.said == [AGREED, "Something moved."]
+
+
+async def test_what_is_asked_of_one_picture_is_blind_to_all_others() -> None:
+    """The real decoder's answer: the same whatever was seen and said before, as long as the last token is."""
+    answers = []
+    for before in ((), (BOTH, MOVED)):
+        async with open_session(AGENT, SessionConfig(voice=False), random_nano(), use_recogniser=False) as session:
+            context, template = session.context, session.model.template
+            for table in (*before, CUBE):
+                sight = of_things([(t.colour, t.shape, t.x, t.y) for t in table.things])
+                cells = np.array([cell for cell in range(CELLS) if sight[cell, COUNT][0] < 1], np.int64)
+                await context.add("picture", template.picture(len(cells)), 0, sights=Sights(sight[cells], cells))
+            picture = context.newest_picture
+            assert picture is not None
+            ids = context.ids
+            want = (template.yes, template.no)
+            alone = await context.probe_picture(picture, template.watch("a red ball is on the table"), want)
+            behind = await context.probe(template.watch("a red ball is on the table"), want)
+            assert context.ids == ids
+            assert await context.probe(template.watch("a red ball is on the table"), want) == behind
+            answers.append((np.array(alone), np.array(behind)))
+    (alone, behind), (alone_too, behind_too) = answers
+    assert np.abs(alone - alone_too).max() <= 1e-4 < np.abs(behind - behind_too).max()
 
 
 async def test_it_is_there_already() -> None:

@@ -48,6 +48,7 @@ class KVCache:
     b's i-th token, `near[b, r]` the serial in a cell of the ring, `near_low` the lowest that was never overwritten,
     `near_window` how many tokens the widest of those layers sees. A lane: `length` tokens held, `extent` slots up to
     the last that lives, `next_position`, `next_serial`, `fork_at` where its scratch branch starts, counted from 1.
+    `hidden` bool `[B, S]`: what a question on that branch does not see; `resume`: where the lane goes on behind it.
 
     A token takes the lowest free slot and stays there until it goes: what is evicted leaves slots that the next tokens
     take, so nothing is moved in memory and attention looks at no more slots in hour 10 than in minute 1. The order of
@@ -68,6 +69,8 @@ class KVCache:
     serial: Tensor
     time: Tensor
     slot: Tensor
+    hidden: Tensor
+    resume: Tensor
     near: Tensor
     near_low: Tensor
     near_window: Tensor
@@ -108,6 +111,8 @@ class KVCache:
             serial=table(slots),
             time=table(slots, dtype=torch.float64),
             slot=table(slots),
+            hidden=table(slots, fill=0, dtype=torch.bool),
+            resume=table(),
             near=table(ring),
             near_low=table(fill=0),
             near_window=table(fill=window),
@@ -187,10 +192,13 @@ class KVCache:
 
         A slot is seen when it lives and stands no later than the token that looks.
         """
-        if at.count == 1 and at.extent == int(self.length[at.lane]) + 1:
+        hidden = self.hidden[at.lane, : at.extent]
+        blind = bool(hidden.any())
+        if at.count == 1 and at.extent == int(self.length[at.lane]) + 1 and not blind:
             return None
         position = self.position[at.lane, : at.extent].index_copy(0, at.slots, at.positions)
-        return _additive((position >= 0) & (position <= at.positions[:, None]))
+        seen = (position >= 0) & (position <= at.positions[:, None])
+        return _additive(seen & ~hidden if blind else seen)
 
     def near_mask(self, at: Spot, window: int) -> Tensor:
         """What they see of the ring: float `[count, reach]`; the last `window` tokens written, as far as they live."""
@@ -226,6 +234,21 @@ class KVCache:
             self._kill(lane, (self.near[lane] >= serial).nonzero()[:, 0])
         if not length:  # a lane that holds nothing has written nothing
             self.next_position[lane] = self.next_serial[lane] = self.near_low[lane] = 0
+
+    def hide(self, lane: int, first: int, last: int) -> None:
+        """What is written from now on, until `show`, does not see the lane's tokens `first` … `last`, counted from its
+        oldest; where those are its newest, it stands at their places, as if they had never been. Layers that see only
+        the last tokens see them still."""
+        self.hidden[lane, self.slot[lane, first:last]] = True
+        self.resume[lane] = self.next_position[lane]
+        if 0 < first < last == int(self.length[lane]):
+            self.next_position[lane] = self.position[lane, int(self.slot[lane, first - 1])] + 1
+
+    def show(self, lane: int) -> None:
+        """Everything is seen again. What was written behind what was hidden has been taken back."""
+        if int(self.resume[lane]) >= 0:
+            self.hidden[lane] = False
+            self.next_position[lane], self.resume[lane] = int(self.resume[lane]), -1
 
     def fork(self, lane: int) -> int:
         """Start a scratch branch at the write pointer; what is appended from here is gone after `drop`."""
@@ -307,6 +330,7 @@ class KVCache:
             slab[lane].zero_()
         for table in (self.position, self.serial, self.time, self.slot, self.near):
             table[lane] = -1
+        self.hidden[lane], self.resume[lane] = False, -1
         for number in self._numbers():
             number[lane] = 0
 

@@ -109,6 +109,27 @@ class Context:
         """Log-probabilities of `want` after `ids` on the scratch branch, which is dropped again."""
         return (await self.lane.do(Probe(tuple(ids), tuple(want), self.now_s))).logp
 
+    async def probe_picture(self, picture: Kept, ids: Sequence[int], want: Sequence[int]) -> tuple[float, ...]:
+        """As `probe`, about one picture alone: the branch sees the pinned prefix and nothing else, reads the picture
+        again, then `ids`."""
+        senses = [token.sense for token in picture.tokens if isinstance(token.sense, Sights)]
+        sights = None
+        if senses:
+            sight, cells = ([getattr(each, name) for each in senses] for name in ("sight", "cells"))
+            sights = Sights(np.concatenate(sight), np.concatenate(cells))
+        both = (*(token.id for token in picture.tokens), *ids)
+        hide = (self.ledger.pinned_tokens, self.ledger.used_tokens)
+        return (await self.lane.do(Probe(both, tuple(want), self.now_s, hide, sights))).logp
+
+    @property
+    def newest_picture(self) -> Kept | None:
+        """The picture that was kept last, with its tokens; None when none is held."""
+        span = next(reversed(self.ledger.of_kind("picture")), None)
+        if span is None:
+            return None
+        first = self.ledger.first
+        return Kept(span, tuple(self._tokens[span.start - first : span.end - first]))
+
     async def rewind(self, place: int) -> list[Kept]:
         """Take back everything from `place` on; returns what went, in order."""
         at = place - self.ledger.first

@@ -143,9 +143,13 @@ class Core:
 
     def _round(self, heads: dict[int, _Job]) -> None:
         hearing = {n: job for n, job in heads.items() if isinstance(job.work, Listen)}
-        self._guard(hearing, self._hear)
         looking = {n: job for n, job in heads.items() if isinstance(job.work, Look)}
         self._guard(looking, self._see)
+        if looking and not any(job.started for job in hearing.values()):
+            for job in hearing.values():  # once: who looks now hears next, and all lanes hear in one step
+                job.started = True
+        else:
+            self._guard(hearing, self._hear)
         feeding: dict[int, _Job] = {}
         for n, job in heads.items():
             if n in hearing or n in looking:
@@ -172,7 +176,10 @@ class Core:
                     self._finish(n, error)
 
     def _finish(self, n: int, reply: Reply | BaseException) -> None:
-        self._lane[n].jobs.popleft().done(reply)
+        job = self._lane[n].jobs.popleft()
+        if isinstance(job.work, Probe):
+            self._cache.show(n)
+        job.done(reply)
 
     def abort(self, why: BaseException) -> None:
         """Answer everything that waits with an error."""
@@ -276,6 +283,10 @@ class Core:
                     return False
                 job.rows = self._rows_of(work)
                 self._room(lane, len(work.ids))
+                if isinstance(work, Probe) and work.hide[0] < work.hide[1]:
+                    if not 0 <= work.hide[0] <= work.hide[1] <= lane.length:
+                        raise ConfigError(f"cannot hide {work.hide}: the lane holds {lane.length} tokens")
+                    self._cache.hide(n, *work.hide)
             else:
                 assert isinstance(work, Decode)
                 if lane.logits is None:
@@ -297,7 +308,13 @@ class Core:
             raise ConfigError(f"the cache is full ({lane.length} + {tokens} of {self.slots} slots): evict a turn first")
 
     def _rows_of(self, work: Append | Probe) -> torch.Tensor:
-        """What the decoder reads for the ids of an Append, `[n, D]`."""
+        """What the decoder reads for the ids of an Append or a Probe, `[n, D]`."""
+        if isinstance(work, Probe) and work.sights is not None:
+            first = 1 + len(work.sights.cells)
+            if first > len(work.ids):
+                raise ConfigError(f"{first - 1} cells of a picture in front of {len(work.ids)} tokens")
+            seen = self._seen_rows(work.sights)
+            return torch.cat([self._embed(work.ids[:1]), seen, self._embed(work.ids[first:])])
         if isinstance(work, Append) and work.soft is not None:
             return self._heard_rows(work.soft)
         if isinstance(work, Append) and work.sights is not None:

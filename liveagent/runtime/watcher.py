@@ -1,9 +1,13 @@
 """What a session waits for: its watches asked at each kept picture, and what it says unprompted.
 
-Each watch is a question on the scratch branch, `<event> a red ball is on the table <end>`, answered by `<yes>` or
-`<no>`; the branch is dropped, so asking leaves no trace. It is asked between turns and while somebody speaks (their
-words so far step aside for it), never inside a reply that is still being decoded: then as soon as that has ended. What
-is to be said waits until nobody speaks.
+Each watch is a question on the scratch branch: the newest picture, read again on its own behind the prompt, then
+`<event> a red ball is on the table <end>`, answered by `<yes>` or `<no>`. The branch sees no older picture, so that
+what was there cannot be taken for what is, and no word of the conversation; it is dropped, so asking leaves no trace.
+Whether a thing moved, two pictures have to say: the eye's own reading of its place in the newest two, where the thing
+is one that the eye names; else the decoder is asked behind everything that the cache holds.
+
+It is asked between turns and while somebody speaks, never inside a reply that is still being decoded: then as soon as
+that has ended. What is to be said waits until nobody speaks.
 """
 
 from __future__ import annotations
@@ -11,18 +15,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from liveagent.action import CallWatch
 from liveagent.agent import Agent
 from liveagent.errors import ConfigError, ProtocolError
 from liveagent.event import Event, Noted, SayAsked, Watched, WatchFailed, WatchFired, WatchSet
 from liveagent.runtime.answer import Answer
-from liveagent.runtime.context import Context
+from liveagent.runtime.context import Context, Kept
 from liveagent.runtime.user_turn import UserTurn
+from liveagent.runtime.work import Sights
+from liveagent.sight import COLOUR, COUNT, GRID, PLACE, SHAPE
 from liveagent.stretch import Stretch
 from liveagent.watch import MAX_WATCHES, Watch, Watching, WatchState
-from liveagent.wish import wish
+from liveagent.wish import moving_thing, wish
 
 if TYPE_CHECKING:
     from liveagent.nn.nano import Nano
@@ -35,7 +41,18 @@ ENDED = "All right, I stopped watching."
 NOTHING = "I am not watching for anything."
 FULL = f"I watch for {MAX_WATCHES} things already."
 TOY_ONLY = "I only know the toy table yet."
+SURE_NATS = 4.0
+SEEN = 0.4
+MOVED_CELLS = 0.4
 WATCH_FIELDS = ("name", "condition", "change", "hold_s", "again", "text")
+
+
+Place: TypeAlias = tuple[float, float]
+
+
+def far(one: Place, other: Place) -> bool:
+    """Whether two places are so far apart that what is there has moved."""
+    return max(abs(a - b) for a, b in zip(one, other, strict=True)) > MOVED_CELLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +75,7 @@ class Watcher:
         self._due = False
         self._sayings: deque[tuple[int, str]] = deque(maxlen=WAITING_SAYINGS)
         self._called: dict[str, str] = {}  # of calls of functions: which watch's
+        self._places: dict[str, Place | None] = {}  # of watches for what moves: where it was at the last look
 
     @property
     def waits(self) -> bool:
@@ -102,20 +120,51 @@ class Watcher:
 
     async def ask(self, t_ns: int) -> None:
         """Ask what is due, if the cache is between two turns or in the user's."""
-        reply = self.answer.reply
+        reply, picture = self.answer.reply, self.context.newest_picture
         if not self._due or self._picture is None or not self.watchings or (reply is not None and not reply.ended):
             return
         self._due = False
-        template = self.model.template
-        begun = await self.user.step_aside()
+        if picture is None:  # it has left the cache meanwhile
+            return
         for each in list(self.watchings):
-            ids = template.watch(each.watch.condition)
-            yes, no = await self.context.probe(ids, (template.yes, template.no))
-            fired = each.feed(self._picture.t_ns, yes - no)
+            fired = each.feed(self._picture.t_ns, await self._log_odds(each.watch, picture, t_ns))
             self._note(Watched(t_ns, each.watch.name, round(each.state.likely, 4)))
             if fired:
                 self._fire(each, t_ns)
-        await self.user.step_back(begun, t_ns)
+
+    async def _log_odds(self, watch: Watch, picture: Kept, t_ns: int) -> float:
+        """Of the watch's condition being true of the newest picture."""
+        template = self.model.template
+        ids, want = template.watch(watch.condition), (template.yes, template.no)
+        if watch.change != "move":
+            yes, no = await self.context.probe_picture(picture, ids, want)
+            return yes - no
+        thing = moving_thing(watch.condition)
+        if thing is None:
+            begun = await self.user.step_aside()
+            yes, no = await self.context.probe(ids, want)
+            await self.user.step_back(begun, t_ns)
+            return yes - no
+        before, now = self._places.get(watch.name), self._place(picture, thing)
+        self._places[watch.name] = now
+        return SURE_NATS if before is not None and now is not None and far(before, now) else -SURE_NATS
+
+    @staticmethod
+    def _place(picture: Kept, thing: tuple[int | None, int | None]) -> Place | None:
+        """Where the eye saw a thing, in cells from the top left of the picture; None when it is not surely there."""
+        found, best = None, SEEN
+        for token in picture.tokens:
+            if not isinstance(token.sense, Sights):
+                continue
+            row, cell = token.sense.sight[0], int(token.sense.cells[0])
+            colour, shape = thing
+            likely = 1.0 - float(row[COUNT][0])
+            likely *= 1.0 if colour is None else float(row[COLOUR][colour])
+            likely *= 1.0 if shape is None else float(row[SHAPE][shape])
+            if likely > best:
+                x, y = (0.5 + 0.5 * float(part) for part in row[PLACE])
+                found, best = (cell % GRID + x, cell // GRID + y), likely
+        return found
 
     def tick(self, t_ns: int) -> None:
         """A picture of `t_ns` was looked at and was no news: what was answered last still stands."""
@@ -185,6 +234,7 @@ class Watcher:
         self._picture, self._due = None, False
         self._sayings.clear()
         self._called.clear()
+        self._places.clear()
         try:
             for each in state:
                 watch = Watch(**{name: each[name] for name in WATCH_FIELDS}) if each["by_user"] else own[each["name"]]

@@ -77,11 +77,15 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Ask on the scratch branch at `t_s`: append `ids`, read `want`, drop the branch. The lane is as before."""
+    """Ask on the scratch branch at `t_s`: append `ids`, read `want`, drop the branch. The lane is as before. The branch
+    does not see the lane's tokens `hide`, from and up to, counted from its oldest. `sights`: it begins with a picture;
+    what the eye saw stands for the ids behind its `<image>`."""
 
     ids: tuple[int, ...]
     want: tuple[int, ...]
     t_s: float = 0.0
+    hide: tuple[int, int] = (0, 0)
+    sights: Sights | None = None
 
 
 @dataclass(frozen=True, slots=True)
