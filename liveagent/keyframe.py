@@ -74,7 +74,7 @@ def blocks(pixels: Pixels) -> Floats:
     total = lines[:, 0].astype(np.uint16)
     for i in range(1, BLOCK_PX):
         total += lines[:, i]
-    mixed: Floats = total.astype(np.float32).reshape(-1, BLOCK_PX * 3) @ MIX
+    mixed: Floats = np.matmul(total.astype(np.float32).reshape(-1, BLOCK_PX * 3), MIX, dtype=np.float32)
     return mixed.reshape(height // BLOCK_PX, width // BLOCK_PX, 3)
 
 
@@ -135,7 +135,8 @@ class Keyframes:
             patches[np.argsort(score / limit, kind="stable")[len(score) - bucket(moved, len(score)) :]] = True
         seen = patches.reshape(rows, 1, cols, 1, 1)
         old = self._reference.reshape(rows, SIDE, cols, SIDE, 3)
-        new = ((now - (self._offset, 0, 0)) / self._gain).astype(np.float32).reshape(old.shape)
+        dark = np.array([self._offset, 0, 0], np.float32)
+        new = ((now - dark) / self._gain).reshape(old.shape)
         np.copyto(old, new, where=seen)
         return Change(patches, "changed", moved)
 
@@ -147,7 +148,8 @@ class Keyframes:
     def _limit(self) -> Floats:
         if self._threshold == 0:
             return np.zeros(len(self._noise), np.float32)
-        return np.maximum(self._noise * np.float32(self._threshold), np.float32(self._least))
+        limit: Floats = np.maximum(self._noise * np.float32(self._threshold), np.float32(self._least))
+        return limit
 
     def _score(self, now: Floats, rows: int, cols: int) -> Floats:
         """How far the block that moved most has moved, for every patch: [N]."""
@@ -158,7 +160,8 @@ class Keyframes:
             reference[:, :, 0] += self._offset
         apart = np.abs(now - reference)
         tall = apart.reshape(rows, SIDE, cols * SIDE * 3).max(axis=1)
-        return tall.reshape(rows * cols, SIDE * 3).max(axis=1)
+        most: Floats = tall.reshape(rows * cols, SIDE * 3).max(axis=1)
+        return most
 
     def _learn(self, now: Floats, rows: int, cols: int) -> None:
         """Follow each patch's noise: the median over time of what the picture before differs by, less what the whole

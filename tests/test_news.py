@@ -38,7 +38,7 @@ def test_a_thing_on_the_edge_of_two_cells_does_not_move_when_the_eye_cannot_deci
     left, right = (of_things([(RED, BALL, 0.5 + d, 0.1)]) for d in (-0.004, 0.004))
     assert not differ(left, right)
     assert kept(News(), [left, right] * 20) == [(0, "first")]
-    both = (left + right) / 2  # half in either cell
+    both: Sight = ((left + right) / 2).astype(np.float32)  # half in either cell
     both[:, PLACE] = left[:, PLACE] + right[:, PLACE]
     assert not differ(left, both) and not differ(both, right)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from liveagent.nn.eye import Eye, EyeConfig, pool, said
-from liveagent.nn.vit import VIT_B16, Vit, VitConfig
+from liveagent.nn.vit import VIT_B16, Vit, VitConfig, VitState
 
 SMALL = VitConfig(image_px=64, patch_px=8, width=24, layers=5, heads=2, times=2, stem=4)
 TINY = VitConfig(image_px=32, patch_px=4, width=16, layers=2, heads=2, times=2, stem=0)
@@ -35,7 +35,7 @@ def changed(config: VitConfig, pixels: Tensor, patches: Tensor) -> Tensor:
     return torch.where(where, torch.randint(0, 256, pixels.shape, dtype=torch.uint8), pixels)
 
 
-def begun(net: Vit) -> tuple[Tensor, object]:
+def begun(net: Vit) -> tuple[Tensor, VitState]:
     c = net.config
     pixels = torch.randint(0, 256, (3, c.image_px, c.image_px), dtype=torch.uint8)
     state = net.init_state(1)

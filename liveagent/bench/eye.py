@@ -211,7 +211,7 @@ def weights_at(path: str | Path | None) -> tuple[Eye, bool]:
     return Eye(EyeConfig()).eval(), False
 
 
-def measure(eye: Eye, base: Vit, frames: int, rounds: int, base_frames: int) -> dict[str, Any]:
+def measure(eye: Eye, base: Vit, frames: int, rounds: int, base_frames: int, unrefreshed: int = 500) -> dict[str, Any]:
     vit, px = eye.vit, eye.config.vit.image_px
     clips = {"static": static(px, frames), "talking": talking(px, frames), "moving": moving(px, frames // 2)}
     nano = {name: timed(vit, eye.head, clip, rounds) for name, clip in clips.items()}
@@ -225,7 +225,7 @@ def measure(eye: Eye, base: Vit, frames: int, rounds: int, base_frames: int) -> 
         "talking_speedup_vit_b16": vit_b16["speedup"],
         "moving_speedup": nano["moving"]["speedup"],
         "cosine_min": round(cosine, 5),
-        "threshold0_max_abs": threshold0(vit, 500),
+        "threshold0_max_abs": threshold0(vit, unrefreshed),
         "detail": {
             "clips": nano,
             "vit_b16": vit_b16 | {"cosine_min_random_weights": round(likeness(base, [base_clip[:5]])[0], 5)},
@@ -235,7 +235,7 @@ def measure(eye: Eye, base: Vit, frames: int, rounds: int, base_frames: int) -> 
     }
 
 
-def run(weights: str | Path | None = None, device: str = "cpu") -> dict[str, Any]:
+def run(weights: str | Path | None = None) -> dict[str, Any]:
     """Measure on one thread; `detail.trained` says whether nano's eye is trained."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -244,7 +244,7 @@ def run(weights: str | Path | None = None, device: str = "cpu") -> dict[str, Any
         torch.manual_seed(1)
         base = Vit(VIT_B16).eval()
         with torch.inference_mode():
-            found = measure(eye.requires_grad_(False), base.requires_grad_(False), 101, 3, 51)
+            found = measure(eye.requires_grad_(False), base.requires_grad_(False), 101, 5, 51)
         found["detail"]["trained"] = trained
         return found
     finally:

@@ -255,6 +255,7 @@ class Vit(nn.Module):
         width = self.config.width
         torch.add(self.embed(self.cut(pixels[None]))[0], self.positions, out=stream[0])
         for i, block in enumerate(self.blocks):
+            assert isinstance(block, VitLayer)
             torch.addmm(block.qkv.bias, block.norm_attend(stream[i]), block.qkv.weight.t(), out=qkv[i])
             attended = attend(q[i], k[i], v[i])
             block.complete(stream[i], attended, out=stream[i + 1])

@@ -1,0 +1,67 @@
+"""The eye's bench at tiny size on random weights: its keys, its clips, and that it can tell a wrong eye from a right
+one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from liveagent.bench import eye as bench
+from liveagent.keyframe import Keyframes
+from liveagent.nn.eye import Eye, EyeConfig
+from liveagent.nn.vit import Vit, VitConfig
+
+SMALL = VitConfig(width=24, layers=2, heads=2, times=2, stem=4)
+
+
+def small() -> Eye:
+    torch.manual_seed(0)
+    return Eye(EyeConfig(SMALL, hidden=16)).eval().requires_grad_(False)
+
+
+def test_keys_are_those_of_the_issue() -> None:
+    found = bench.measure(small(), Vit(SMALL).eval().requires_grad_(False), 6, 1, 3, unrefreshed=12)
+    assert set(found) == {
+        "static_speedup", "talking_speedup", "talking_speedup_vit_b16", "moving_speedup", "cosine_min",
+        "threshold0_max_abs", "detail",
+    }  # fmt: skip
+    assert found["threshold0_max_abs"] <= 1e-5 and 0.5 < found["cosine_min"] <= 1
+    assert 0 <= found["detail"]["readings"]["same"] <= 1
+
+
+@pytest.mark.parametrize("px, quarter", [(128, 16), (224, 49)])
+def test_clips_are_what_they_are_called(px: int, quarter: int) -> None:
+    def moved(clip: list[np.ndarray]) -> list[int]:
+        keyframes = Keyframes(refresh_s=0, fill=False)
+        return [keyframes.feed(pixels, i * bench.FRAME_NS).moved for i, pixels in enumerate(clip)][1:]
+
+    assert sum(moved(bench.static(px, 8))) <= 2
+    assert all(abs(n - quarter) <= 2 for n in moved(bench.talking(px, 8)))
+    assert min(moved(bench.moving(px, 6))) > 0.9 * 4 * quarter
+    assert np.array_equal(bench.talking(px, 3)[2], bench.talking(px, 3)[2])
+
+
+def test_a_gather_path_that_forgets_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    vit = small().vit
+    assert bench.threshold0(vit, 8, every=4) <= 1e-5
+    embed = Vit._embed_some
+
+    def stale(self: Vit, pixels: Tensor, rows: Tensor) -> Tensor:
+        return embed(self, pixels, rows).roll(1, 0)
+
+    monkeypatch.setattr(Vit, "_embed_some", stale)
+    assert bench.threshold0(vit, 8, every=4) > 1e-3
+    assert bench.likeness(vit, [bench.talking(128, 4)])[0] < 1
+    assert (vit.moved, vit.probe) == (Vit.moved, Vit.probe)
+
+
+def test_weights_are_said_to_be_trained_only_where_there_are_some(tmp_path: Path) -> None:
+    path = tmp_path / "eye.safetensors"
+    small().save(path)
+    eye, trained = bench.weights_at(path)
+    assert trained and eye.config.vit == SMALL
+    assert not bench.weights_at(tmp_path / "none.safetensors")[1]
