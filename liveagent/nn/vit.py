@@ -11,8 +11,9 @@ they were last finished from and not against the picture before, so that small m
 through (the token reference of Eventful Transformers, Dutson et al. 2023). Asked in every layer, and with a share of 0,
 that gives the numbers of `forward`.
 
-Each lane is stepped for itself. On a CPU a lane's 8 to 64 rows already fill a matrix product, cameras rarely fall due
-together, and so a step's shape depends on that lane alone (LAW 2).
+Each lane is stepped for itself, at 8 rows or more, so a step's shape depends on that lane alone (LAW 2). On a CPU a
+quarter of the patches of four lanes at once would cost two lanes' time instead of four, but such a step would always
+have to hold all lanes: with five pictures in 12.5 ticks, less than half of them would have something to look at.
 """
 
 from __future__ import annotations
