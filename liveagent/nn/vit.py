@@ -217,7 +217,6 @@ class Vit(nn.Module):
         """Copy one lane's state onto another lane."""
         lanes.copy_lane(src_state, src, dst_state, dst)
 
-    @torch.no_grad()
     def step(self, pixels: Tensor, patches: Tensor, state: VitState, active: Tensor) -> Tensor:
         """One picture a lane: `pixels [B, 3, H, W]`, of which `patches [B, N]` (bool) are encoded anew, to tokens
         `[B, N, D]`, normed. `state` moves on in place, in `active` [B] rows only; the other rows' tokens mean nothing.
@@ -228,6 +227,7 @@ class Vit(nn.Module):
                 tokens[lane] = self.look(pixels[lane], patches[lane], state, lane)
         return tokens
 
+    @torch.no_grad()
     def look(self, pixels: Tensor, patches: Tensor, state: VitState, lane: int) -> Tensor:
         """`step` for one lane: `pixels [3, H, W]`, `patches [N]`, to tokens `[N, D]`."""
         count, of = int(patches.sum()), self.config.patches
