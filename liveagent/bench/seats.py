@@ -27,6 +27,7 @@ from liveagent.video import Pixels, VideoFrame
 
 WORD_SAMPLES = 4000  # of the pretended voice: a quarter of a second
 FLOOR = 10 ** (-62 / 20)  # a quiet room, as rms
+SETTLE = 4  # turns of the loop until whoever was answered has asked for the next thing
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -48,7 +49,8 @@ class Direct:
 
     async def pump(self) -> None:
         while True:
-            await asyncio.sleep(0)
+            for _ in range(SETTLE):
+                await asyncio.sleep(0)
             self.core.step()
 
 
