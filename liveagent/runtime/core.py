@@ -46,6 +46,18 @@ if TYPE_CHECKING:
 
 BUCKETS = (32, 8, 1)
 VAD_FRAME_SAMPLES = 512
+SILENT_SPEECH = 0.1
+"""A frame in which the VAD is less sure of speech than this is silent."""
+SLEEP_FRAMES = 96
+"""After so many silent frames, three seconds, the ear of a lane sleeps; no turn is open for so long in silence."""
+PREROLL_BLOCKS = 3
+"""With so much of what came before it wakes, from a fresh state."""
+DEAD_FRAMES = 32
+"""After a second of nothing but noughts (nobody has a microphone) the VAD sleeps too."""
+
+
+_Block = tuple[np.ndarray, ...]
+"""What an ear says of one block: log-probabilities, hidden rows, kinds of sound."""
 
 
 @dataclass(slots=True)
@@ -66,6 +78,10 @@ class _Lane:
     logits: torch.Tensor | None = None  # [V] after the last slot
     vad_rest: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     ear_rest: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    silent_frames: int = 0
+    dead_frames: int = 0
+    speech: float = 0.0  # of the last frame
+    asleep: bool = False
     grammar: Any = None
     matcher: Any = None
     open: bool = False
@@ -74,10 +90,11 @@ class _Lane:
 class Core:
     """The engine without its thread. Not safe for several threads; `Engine` is."""
 
-    def __init__(self, model: Nano, lanes: int = 4, slots: int = 1024) -> None:
+    def __init__(self, model: Nano, lanes: int = 4, slots: int = 1024, sleeps: bool = True) -> None:
+        """sleeps: in silence neither ear nor VAD run; without it they always do, for what that saves to be measured."""
         if lanes < 4:
             raise ConfigError(f"an engine needs at least 4 lanes, not {lanes}: smaller steps round differently (LAW 2)")
-        self.model, self.lanes, self.slots = model, lanes, slots
+        self.model, self.lanes, self.slots, self.sleeps = model, lanes, slots, sleeps
         with self._on_device():
             self._ear = model.ear.init_state(lanes)
             self._vad = model.vad.init_state(lanes)
@@ -198,28 +215,55 @@ class Core:
             ready = [n for n in group if len(self._lane[n].vad_rest) >= VAD_FRAME_SAMPLES]
             if not ready:
                 break
-            x, active = self._rows(ready, "vad_rest", VAD_FRAME_SAMPLES)
-            prob = self.model.vad.step(x, self._vad, active)
+            awake = [n for n in ready if not self._dead(self._lane[n])]
+            if awake:
+                x, active = self._rows(awake, "vad_rest", VAD_FRAME_SAMPLES)
+                prob = self.model.vad.step(x, self._vad, active)
+                for n in awake:
+                    self._lane[n].speech = float(prob[n].reshape(-1)[-1])
             for n in ready:
-                vad[n].append(float(prob[n].reshape(-1)[-1]))
-        heard: dict[int, Heard] = {}
+                lane = self._lane[n]
+                if n not in awake:
+                    lane.vad_rest = lane.vad_rest[VAD_FRAME_SAMPLES:]
+                vad[n].append(lane.speech)
+                self._mind_silence(n, lane)
+        heard: dict[int, list[_Block]] = {n: [] for n in group}
         broken: dict[int, DeviceError] = {}
-        ready = [n for n in group if len(self._lane[n].ear_rest) >= self._block]
-        if ready:
+        while True:  # one block, but for a lane that has just woken
+            ready = [n for n in group if len(self._lane[n].ear_rest) >= self._block and not self._lane[n].asleep]
+            if not ready:
+                break
             x, active = self._rows(ready, "ear_rest", self._block)
             out = self.model.ear.step(x, self._ear, active)
             for n in ready:
                 if not bool(torch.isfinite(out.logp[n]).all()):  # this lane's alone: the others' are good
                     broken[n] = DeviceError("the ear gave no numbers: its weights are damaged; install liveagent again")
                     continue
-                heard[n] = Heard(
-                    tuple(vad[n]),
-                    out.logp[n].cpu().numpy().copy(),
-                    out.hidden[n].cpu().numpy().copy(),
-                    torch.softmax(out.kind[n], -1).cpu().numpy().copy(),
-                )
+                kind = torch.softmax(out.kind[n], -1)
+                parts = (out.logp[n], out.hidden[n], kind)
+                heard[n].append(tuple(part.cpu().numpy().copy() for part in parts))
         for n in group:
-            self._finish(n, broken.get(n) or heard.get(n) or Heard(tuple(vad[n])))
+            blocks = [np.concatenate(parts) for parts in zip(*heard[n], strict=True)]
+            self._finish(n, broken.get(n) or Heard(tuple(vad[n]), *blocks))
+
+    def _dead(self, lane: _Lane) -> bool:
+        """Whether nothing at all has been heard for so long that the VAD need not look at the next frame."""
+        if lane.vad_rest[:VAD_FRAME_SAMPLES].any():
+            lane.dead_frames = 0
+            return False
+        lane.dead_frames += 1
+        return self.sleeps and lane.dead_frames > DEAD_FRAMES
+
+    def _mind_silence(self, n: int, lane: _Lane) -> None:
+        """Let a lane's ear sleep, or wake: by what its VAD said, so by its own sound alone (LAW 2)."""
+        lane.silent_frames = lane.silent_frames + 1 if lane.speech < SILENT_SPEECH else 0
+        if lane.asleep and not lane.silent_frames:
+            lane.asleep = False
+            self.model.ear.reset(self._ear, n)
+        elif self.sleeps and lane.silent_frames >= SLEEP_FRAMES:
+            lane.asleep = True
+        if lane.asleep:
+            lane.ear_rest = lane.ear_rest[-PREROLL_BLOCKS * self._block :]
 
     def _see(self, group: dict[int, _Job]) -> None:
         eye, state = self.model.eye, self._eye

@@ -135,7 +135,8 @@ class Heard:
     """What one tick gave: `vad` one speech probability per finished 32 ms frame; the ear's block if one closed.
 
     `logp` float32 `[4, V]` CTC log-probabilities, `hidden` `[4, D]`, `kind` `[4, 4]` probabilities of speech, silence,
-    music, noise; all three None in a tick in which no 160 ms block closed.
+    music, noise; all three None in a tick in which no 160 ms block closed or the ear slept. When it has just woken,
+    several blocks came at once, `[4 n, …]`.
     """
 
     vad: tuple[float, ...]
