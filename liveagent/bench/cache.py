@@ -316,7 +316,7 @@ def large(config: DecoderConfig, evictions: int, seed: int, budget: Budget) -> t
         feed(net, state, 0, rows, torch.full((count,), now_s, dtype=torch.float64))
         ledger.append(kind, count, round(now_s * 1e9))
 
-    add("system", budget.low_tokens // 4)
+    add("system", budget.low_tokens // 7)  # as large a part of the window as the day's prompt is
     while len(timed.ours) < evictions:
         ledger.begin_turn()
         add("text", max(1, budget.high_tokens // 15))

@@ -357,16 +357,16 @@ class KVCache:
     def _free(self, lane: int, slots: Tensor) -> None:
         for table in (self.position, self.serial, self.time):
             table[lane, slots] = -1
-        there = slots.to(self.keys.device)
-        for slab in (self.keys, self.values, self.raw):
-            slab[lane].index_fill_(2, there, 0.0)
-        self.rows[lane].index_fill_(0, there, 0.0)
+        for start, end in _runs(slots):
+            for slab in (self.keys, self.values, self.raw):
+                slab[lane, :, :, start:end] = 0.0
+            self.rows[lane, start:end] = 0.0
 
     def _kill(self, lane: int, cells: Tensor) -> None:
         self.near[lane, cells] = -1
-        there = cells.to(self.near_keys.device)
-        for slab in (self.near_keys, self.near_values):
-            slab[lane].index_fill_(2, there, 0.0)
+        for start, end in _runs(cells):
+            for slab in (self.near_keys, self.near_values):
+                slab[lane, :, :, start:end] = 0.0
 
     def _trim_extent(self, lane: int) -> None:
         length = int(self.length[lane])
@@ -375,6 +375,17 @@ class KVCache:
 
 def _range(start: int, end: int) -> Tensor:
     return torch.arange(start, end, device="cpu")
+
+
+def _runs(numbers: Tensor) -> list[tuple[int, int]]:
+    """Neighbouring numbers as (first, after the last): filling a few stretches is cheaper than many single places."""
+    runs: list[tuple[int, int]] = []
+    for number in sorted(numbers.tolist()):
+        if runs and runs[-1][1] == number:
+            runs[-1] = runs[-1][0], number + 1
+        else:
+            runs.append((number, number + 1))
+    return runs
 
 
 def _additive(seen: Tensor) -> Tensor:
