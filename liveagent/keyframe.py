@@ -29,6 +29,7 @@ MIX = np.tile(TONES, (BLOCK_PX, 1))  # [12, 3]: four pixels side by side at once
 
 LEARNT_FRAMES = 8  # until then noise is learnt in large steps
 FIRST_NOISE, MOST_NOISE = 1.0, 3.0  # what it starts from at most (a moving scene looks like noise), and may reach
+EXPOSED_SHARE = 0.3  # where fewer patches have moved, the others say that the exposure has not
 Reason = Literal["first", "changed", "cut", "refresh", "still"]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
@@ -118,12 +119,15 @@ class Keyframes:
         score = self._score(now, rows, cols)
         limit = self._limit()
         moved = int((score > limit).sum())
-        self._wild = moved > self._cut_share * len(score)
-        if self._threshold > 0 and moved > 0.1 * len(score):
+        still_wild, self._wild = self._wild, moved > self._cut_share * len(score)
+        if self._wild and still_wild:  # it goes on moving: no exposure does
+            return self._keyframe(now, t_ns, "cut", moved)
+        if self._threshold > 0 and moved > EXPOSED_SHARE * len(score):
             score, moved, exposed = self._expose(now, rows, cols, score, moved)
             if not exposed:
                 return self._keyframe(now, t_ns, "cut", moved)
-        if moved > self._cut_share * len(score):
+            self._wild = moved > self._cut_share * len(score)
+        if self._wild:
             return self._keyframe(now, t_ns, "cut", moved)
         self._full_ns = min(self._full_ns, t_ns)  # a clock that jumped back
         if self._refresh_ns and t_ns - self._full_ns >= self._refresh_ns:
