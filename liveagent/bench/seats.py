@@ -69,6 +69,7 @@ class Seat:
 
     def __init__(self, agent: Agent, model: Nano, lane: Lane, listener: Noting, config: SessionConfig, seed: int):
         self.agent, self.model, self.lane, self.listener, self.config = agent, model, lane, listener, config
+        self.room = FLOOR
         self._rng = np.random.default_rng(seed)
         self._base = 0
         self.steps: list[int] = []  # decoder steps to the first token of each answer, of all its conversations
@@ -133,7 +134,7 @@ class Seat:
 
     async def tick(self, sound: Samples, reference: Samples = SILENT_SAMPLES) -> None:
         self._play()
-        room = self._rng.standard_normal(TICK_SAMPLES).astype(np.float32) * np.float32(FLOOR)
+        room = self._rng.standard_normal(TICK_SAMPLES).astype(np.float32) * np.float32(self.room)
         room[: len(sound)] += sound
         inbox, self.inbox = self.inbox, []
         frame, self.frame = self.frame, None
@@ -182,10 +183,11 @@ async def seats(
     config: SessionConfig | None = None,
     use_recogniser: bool = True,
     slots: int = 1024,
+    sleeps: bool = True,
 ) -> AsyncIterator[list[Seat]]:
-    """`count` open sessions on one slab of as many lanes (never fewer than 4)."""
+    """`count` open sessions on one slab of as many lanes (never fewer than 4). `sleeps`: see `Core`."""
     config = config or SessionConfig(voice=False)
-    direct = Direct(Core(model, max(4, count), slots))
+    direct = Direct(Core(model, max(4, count), slots, sleeps))
     pump = asyncio.create_task(direct.pump())
     made = []
     try:

@@ -101,11 +101,15 @@ class Looking:
         self._new = False
         return self._news.ask(self.sight, self.t_ns)
 
+    def cells(self, sight: Sight) -> list[int]:
+        """Which cells of a picture are kept, as things stand."""
+        return kept_cells(sight, self.prune or self.sparing, LIKELY_EMPTY if self.sparing else EMPTY)
+
     async def keep(self, why: Why) -> PictureKept:
         """Put the newest picture into the cache, at its end."""
         assert self.sight is not None and self._pixels is not None
         self.kept = self.sight
-        cells = kept_cells(self.sight, self.prune or self.sparing, LIKELY_EMPTY if self.sparing else EMPTY)
+        cells = self.cells(self.sight)
         sights = Sights(self.sight[cells], np.array(cells, np.int64))
         ids = self._model.template.picture(len(cells))
         await self._context.add("picture", ids, self.t_ns, sights=sights)
