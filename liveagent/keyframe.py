@@ -136,7 +136,8 @@ class Keyframes:
             return Change(np.zeros(len(score), np.bool_), "still", 0)
         patches = score > limit
         if self._fill:
-            patches[np.argsort(score / limit, kind="stable")[len(score) - bucket(moved, len(score)) :]] = True
+            order = np.argsort(score / np.maximum(limit, np.float32(1e-6)), kind="stable")
+            patches[order[len(score) - bucket(moved, len(score)) :]] = True
         seen = patches.reshape(rows, 1, cols, 1, 1)
         old = self._reference.reshape(rows, SIDE, cols, SIDE, 3)
         dark = np.array([self._offset, 0, 0], np.float32)

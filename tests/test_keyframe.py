@@ -208,6 +208,9 @@ def test_at_threshold_0_any_change_of_a_block_counts() -> None:
     pixels[100, 20, 2] ^= 1
     change = keyframes.feed(pixels, 2 * FRAME_NS)
     assert np.flatnonzero(change.patches).tolist() == [at(6, 1)]
+    filled = Keyframes(threshold=0, refresh_s=0)
+    filled.feed(shot(room(), np.random.default_rng(16), 0), 0)
+    assert filled.feed(pixels, FRAME_NS).count == 8
 
 
 def test_the_same_pictures_are_decided_alike() -> None:
