@@ -139,12 +139,12 @@ async def answers(model: Nano, share: int, each: int, seed: int) -> tuple[float,
             spent += time.process_time() - begin
 
     async with looked.watchers(model, load_agent("voice")) as made:
-        model.decoder.step = timed  # type: ignore[method-assign]
+        model.decoder.step = timed  # type: ignore[method-assign, assignment]
         try:
             with pruned(share):
                 replies = await looked.measure(made, asked)
         finally:
-            del model.decoder.step  # type: ignore[method-assign]
+            del model.decoder.step
     return looked.exact(asked, replies), spent
 
 

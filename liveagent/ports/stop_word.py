@@ -108,7 +108,7 @@ class StopWord:
             if segment.word.partition("(")[0] not in self.words:
                 self._done |= ago > _LOST_FRAMES
                 return False
-            return ago > _SETTLE_FRAMES and score >= _REJECT_NATS
+            return bool(ago > _SETTLE_FRAMES and score >= _REJECT_NATS)
         return False
 
     def _end(self) -> None:
