@@ -96,7 +96,7 @@ def plain(asked: Asked) -> str:
 def test_answers_are_true(held_out: bool) -> None:
     rng = random.Random(5)
     asker, done = Asker(rng, held_out), Counter[str]()
-    for _ in range(1500):
+    for _ in range(800):
         scene = random_scene(rng)
         asked = asker.now(scene) if rng.random() < 0.6 else asker.then(scene, rng.choice(list(AGO_S)))
         if asked is not None:
@@ -110,20 +110,20 @@ def test_whoever_does_not_look_is_right_by_chance() -> None:
     """For every kind, always giving its commonest answer must not pay."""
     rng = random.Random(6)
     asker, answers = Asker(rng), defaultdict[str, Counter[str]](Counter)
-    for _ in range(6000):
+    for _ in range(3500):
         asked = asker.now(random_scene(rng))
         if asked is not None:
             answers[asked.kind][asked.answer] += 1
     for kind, chances in {"colour": 8, "shape": 6, "count": 6, "where": 3, "exists": 2, "beside": 2}.items():
         most, total = answers[kind].most_common(1)[0][1], sum(answers[kind].values())
-        assert total > 100
-        assert most / total < 1 / chances + 0.04, (kind, answers[kind])
+        assert total > 60
+        assert most / total < 1 / chances + 0.06, (kind, answers[kind])
 
 
 def test_conditions_are_true_as_often_as_false() -> None:
     rng = random.Random(7)
     conditions, truths = Conditions(Asker(rng)), defaultdict[str, Counter[bool]](Counter)
-    for _ in range(2500):
+    for _ in range(1500):
         before, scene = random_scene(rng), random_scene(rng)
         if rng.random() < 0.6 and before:
             scene = [(c, s, 1 - x, 1 - y) if i == 0 else (c, s, x, y) for i, (c, s, x, y) in enumerate(before)]
@@ -142,7 +142,7 @@ def test_conditions_are_true_as_often_as_false() -> None:
             shape = next((s for s in SHAPES if s in words.split()), "")
             assert yes == any(colour in ("", c) and shape in ("", s) for c, s in went), (words, before, scene)
     for kind, each in truths.items():
-        assert sum(each.values()) > 100
+        assert sum(each.values()) > 60
         assert 0.45 < each[True] / sum(each.values()) < 0.55, (kind, each)
 
 
@@ -160,9 +160,9 @@ def test_wordings_for_watching_the_training_are_not_in_it() -> None:
 
 def test_rows_repeat_and_stay_within_bounds() -> None:
     one, two, other = (Looks(PIECES, seed) for seed in (3, 3, 4))
-    rows = [one.next() for _ in range(60)]
-    again = [two.next() for _ in range(60)]
-    assert [row.ids for row in rows] == [row.ids for row in again] != [other.next().ids for _ in range(60)]
+    rows = [one.next() for _ in range(40)]
+    again = [two.next() for _ in range(40)]
+    assert [row.ids for row in rows] == [row.ids for row in again] != [other.next().ids for _ in range(40)]
     image, template = PIECES.id("<image>"), Template(PIECES)
     pictures = 0
     for row in rows:
@@ -181,7 +181,7 @@ def test_rows_repeat_and_stay_within_bounds() -> None:
                 assert row.weights[first] > 0
             else:
                 assert row.targets[first:end] == row.ids[first + 1 : end + 1]
-    assert pictures > 60
+    assert pictures > 40
     assert 0.3 < one.look_tokens / (one.look_tokens + one.text_tokens) < 0.7
 
 
@@ -258,7 +258,7 @@ def test_a_batch_shows_each_row_its_own_pictures() -> None:
     net = Decoder(config).eval()
     see_words(net, PIECES)
     source = Looks(PIECES, 11, share=1.0)
-    rows = [row for row in (source.next() for _ in range(40)) if row.cells and not row.mixes][:3]
+    rows = [row for row in (source.next() for _ in range(16)) if row.cells and not row.mixes][:3]
     with torch.inference_mode():
         together = Batch(rows, PIECES).hidden(net)
         for at, row in enumerate(rows):
