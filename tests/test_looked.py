@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from liveagent.bench import looked
-from liveagent.bench.looked import CHOICES, Looked
+from liveagent.bench.looked import Looked, choices
 from liveagent.bench.seats import Seat
 from liveagent.load import load_agent
 from liveagent.train.questions import Asked
@@ -29,7 +29,7 @@ def test_pictures_repeat_for_a_seed() -> None:
 @pytest.mark.parametrize("kind", ["colour", "count", "exists"])
 def test_questions_are_balanced(kind: str) -> None:
     answers = Counter(each.asked.answer for each in looked.questions(kind, 40, 1))
-    assert set(answers) <= set(CHOICES[kind])
+    assert set(answers) <= set(choices(kind))
     assert max(answers.values()) <= 40 / len(CHOICES[kind]) + 6
 
 

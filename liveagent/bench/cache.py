@@ -44,12 +44,14 @@ from liveagent.runtime.session import SessionConfig
 from liveagent.runtime.work import Done, Evict
 from liveagent.window import Budget, plan
 
-LARGE = DecoderConfig(
-    32_000, width=1024, layers=24, heads=16, kv_heads=4, hidden=2816, windows=(512, 512, 512, 512, 512, 0) * 4
-)
-WINDOW = SessionConfig().budget
 SINK = 4
 FORK, FRESH, OTHER = 1, 2, 3  # lanes beside the one that lives
+
+
+def large_config() -> DecoderConfig:
+    """About 0.3 billion parameters, five layers of six with a local window."""
+    windows = (512, 512, 512, 512, 512, 0) * 4
+    return DecoderConfig(32_000, width=1024, layers=24, heads=16, kv_heads=4, hidden=2816, windows=windows)
 
 
 def cpu_s(act: Callable[[], object]) -> float:
@@ -159,8 +161,9 @@ def flatness(net: Decoder, state: DecoderState, lane: int, fork: int, steps: int
 
 
 async def hours(
-    model: Nano, minutes: int, seed: int, steps: int, budget: Budget = WINDOW
+    model: Nano, minutes: int, seed: int, steps: int, budget: Budget | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
+    budget = budget or SessionConfig().budget
     core = Core(model, 4, budget.capacity_tokens)
     net, state, day = model.decoder, core._cache, Day(model, core, seed, budget)
     lane = day.hand.number
@@ -252,9 +255,10 @@ def against_oracle(net: Decoder, tokens: int, seed: int, budget: Budget | None =
 
 
 async def divergences(
-    model: Nano, minutes: int, seed: int, budget: Budget = WINDOW
+    model: Nano, minutes: int, seed: int, budget: Budget | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Ours, StreamingLLM's and a sliding window's next-token distributions, over one conversation."""
+    budget = budget or SessionConfig().budget
     core = Core(model, 4, budget.capacity_tokens)
     net, state, day = model.decoder, core._cache, Day(model, core, seed, budget)
     lane, other = day.hand.number, core.open()
@@ -345,7 +349,7 @@ def run(
             worst = against_oracle(model.decoder, min(800, 2 * minutes), seed)
             figures, lived = asyncio.run(hours(model, minutes, seed, steps))
             figures["oracle_diff"] = max(figures["oracle_diff"], worst)
-            ratios, big = large(LARGE, evictions_300m, seed, WINDOW)
+            ratios, big = large(large_config(), evictions_300m, seed, SessionConfig().budget)
     finally:
         torch.set_num_threads(threads)
     return {**figures, **apart, **ratios, "detail": {"weights": model.fingerprint, **lived, **detail, "300m": big}}

@@ -34,16 +34,20 @@ from liveagent.train.voices import HELD_OUT as VOICES
 from liveagent.video import Pixels, VideoFrame
 
 REPLY_TICKS = 40
-GREY: Pixels = np.full((PICTURE_PX, PICTURE_PX, 3), 128, np.uint8)
-CHOICES = {
-    "colour": [f"It is {colour}." for colour in COLOURS],
-    "shape": [f"It is {with_article(shape)}." for shape in SHAPES],
-    "count": [f"{number.capitalize()}." for number in NUMBERS],
-    "where": [f"It is {side}." for side in SIDES],
-    "exists": ["Yes.", "No, I can't see one."],
-}
-"""What may be answered; who guesses is right once in so many times."""
+FORCED = ("colour", "shape", "count", "where", "exists")
+"""Kinds of questions whose answers are few."""
 MORE = ("list", "left", "right")
+
+
+def choices(kind: str) -> list[str]:
+    """What may be answered to a question of this kind; who guesses is right once in so many times."""
+    if kind == "colour":
+        return [f"It is {colour}." for colour in COLOURS]
+    if kind == "shape":
+        return [f"It is {with_article(shape)}." for shape in SHAPES]
+    if kind == "count":
+        return [f"{number.capitalize()}." for number in NUMBERS]
+    return [f"It is {side}." for side in SIDES] if kind == "where" else ["Yes.", "No, I can't see one."]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,11 +153,11 @@ async def answer(seat: Seat, looked: Looked) -> str:
 
 async def choose(seat: Seat, looked: Looked) -> str:
     """Which of the possible answers it finds likeliest, piece by piece, when it is shown a grey picture."""
-    seat.show(GREY)
+    seat.show(np.full((PICTURE_PX, PICTURE_PX, 3), 128, np.uint8))
     await seat.ticks(2)
     context, template = seat.session.context, seat.model.template
     await context.add("text", [*template.user_turn(looked.asked.words), template.agent], seat.now_ns)
-    left = {text: [*template.encode(text), template.end] for text in CHOICES[looked.asked.kind]}
+    left = {text: [*template.encode(text), template.end] for text in choices(looked.asked.kind)}
     before = [template.say]
     while len(left) > 1:
         following = sorted({ids[0] for ids in left.values()})

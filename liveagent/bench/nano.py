@@ -223,8 +223,8 @@ async def _all(model: Nano, cell: int, seed: int) -> dict[str, Any]:
 async def pictures(model: Nano, agent: Agent, cell: int, seed: int) -> tuple[dict[str, float | None], dict[str, Any]]:
     """What has to do with seeing: figures and their detail."""
     names = [
-        *looked.CHOICES,
-        *(f"blind_{kind}" for kind in looked.CHOICES),
+        *looked.FORCED,
+        *(f"blind_{kind}" for kind in looked.FORCED),
         "spoken_look",
         "memory_1min",
         "memory_10min",
@@ -232,12 +232,12 @@ async def pictures(model: Nano, agent: Agent, cell: int, seed: int) -> tuple[dic
     if not model.sees:
         return dict.fromkeys(names), {"note": "these weights have no eyes"}
     result: dict[str, float | None] = {}
-    detail: dict[str, Any] = {"chance": {kind: round(1 / len(all_), 4) for kind, all_ in looked.CHOICES.items()}}
+    detail: dict[str, Any] = {"chance": {kind: round(1 / len(looked.choices(kind)), 4) for kind in looked.FORCED}}
     async with looked.watchers(model, agent) as made:
-        for kind in (*looked.CHOICES, *looked.MORE):
-            asked = looked.questions(kind, 2 * cell if kind in looked.CHOICES else cell // 2, seed)
+        for kind in (*looked.FORCED, *looked.MORE):
+            asked = looked.questions(kind, 2 * cell if kind in looked.FORCED else cell // 2, seed)
             replies = await looked.measure(made, asked)
-            if kind in looked.CHOICES:
+            if kind in looked.FORCED:
                 result[kind] = looked.exact(asked, replies)
                 result[f"blind_{kind}"] = looked.exact(asked, await looked.measure(made, asked, blind=True))
             told = [(each.asked, reply) for each, reply in zip(asked, replies, strict=True)]
