@@ -14,6 +14,7 @@ from liveagent.bench import looked
 from liveagent.bench.looked import Looked, choices
 from liveagent.bench.seats import Seat
 from liveagent.load import load_agent
+from liveagent.sight import PICTURE_PX
 from liveagent.train.questions import Asked
 from tests.nano import random_nano
 
@@ -30,7 +31,7 @@ def test_pictures_repeat_for_a_seed() -> None:
 def test_questions_are_balanced(kind: str) -> None:
     answers = Counter(each.asked.answer for each in looked.questions(kind, 40, 1))
     assert set(answers) <= set(choices(kind))
-    assert max(answers.values()) <= 40 / len(CHOICES[kind]) + 6
+    assert max(answers.values()) <= 40 / len(choices(kind)) + 6
 
 
 def test_a_list_may_have_any_order_and_nothing_else() -> None:
@@ -48,8 +49,8 @@ def test_a_forced_choice_is_the_likeliest_piece_by_piece() -> None:
         async with looked.watchers(random_nano(), load_agent("voice")) as made:
             seat = made[0]
             await seat.fresh()
-            found = await looked.choose(seat, Looked(asked, looked.GREY))
-            return found, await by_hand(seat, CHOICES[asked.kind])
+            found = await looked.choose(seat, Looked(asked, np.full((PICTURE_PX, PICTURE_PX, 3), 128, np.uint8)))
+            return found, await by_hand(seat, choices(asked.kind))
 
     async def by_hand(seat: Seat, answers: list[str]) -> str:
         """All next pieces at every step, and of those that an answer has, the likeliest."""
@@ -64,8 +65,8 @@ def test_a_forced_choice_is_the_likeliest_piece_by_piece() -> None:
         return next(a for a in answers if [*template.encode(a), template.end] == left[0])
 
     for kind, words in (("colour", "what color is the ball"), ("count", "how many things are there")):
-        found, expected = asyncio.run(of(Asked(kind, words, CHOICES[kind][0])))
-        assert found == expected and found in CHOICES[kind]
+        found, expected = asyncio.run(of(Asked(kind, words, choices(kind)[0])))
+        assert found == expected and found in choices(kind)
 
 
 def test_nothing_changes_around_the_ages_that_are_asked_about() -> None:
