@@ -16,7 +16,7 @@ from liveagent.watch import HIGH, LOW, MAX_WATCHES, Sighting, Watch, Watching, c
 from liveagent.wish import PHRASES, asked_when, moving_thing, wish
 
 S = 1_000_000_000
-YES, NO, PERHAPS = 3.0, -3.0, 0.0
+YES, NO, PERHAPS = 3.0, -3.0, -0.4
 
 
 @watch("a red ball is on the table", hold_s=1)

@@ -325,7 +325,7 @@ class Session:
         if why is not None:
             await self._keep(looking, why)
         else:
-            self.watcher.tick(looking.t_ns)
+            self.watcher.tick(looking.t_ns, looking.sight)
 
     async def _keep(self, looking: Looking, why: Why) -> None:
         begun = await self.user.step_aside()

@@ -3,8 +3,12 @@
 Each watch is a question on the scratch branch: the newest picture, read again on its own behind the prompt, then
 `<event> a red ball is on the table <end>`, answered by `<yes>` or `<no>`. The branch sees no older picture, so that
 what was there cannot be taken for what is, and no word of the conversation; it is dropped, so asking leaves no trace.
-Whether a thing moved, two pictures have to say: the eye's own reading of its place in the newest two, where the thing
-is one that the eye names; else the decoder is asked behind everything that the cache holds.
+
+Where the condition is about one thing that the eye can name, eye and decoder must agree: the decoder is asked about
+each cell of the picture that may hold the thing by the eye's reading, and the less sure of the two has the word. So a
+red cube beside a blue ball is no red ball. Whether such a thing moved is read off its places in the newest two
+pictures. Any other condition is the decoder's alone: of the newest picture, or, if it is that something moved, of all
+that the cache holds.
 
 It is asked between turns and while somebody speaks, never inside a reply that is still being decoded: then as soon as
 that has ended. What is to be said waits until nobody speaks.
@@ -12,23 +16,27 @@ that has ended. What is to be said waits until nobody speaks.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
 
 from liveagent.action import CallWatch
 from liveagent.agent import Agent
 from liveagent.errors import ConfigError, ProtocolError
 from liveagent.event import Event, Noted, SayAsked, Watched, WatchFailed, WatchFired, WatchSet
 from liveagent.runtime.answer import Answer
-from liveagent.runtime.context import Context, Kept
+from liveagent.runtime.context import Context, Kept, Token
 from liveagent.runtime.user_turn import UserTurn
 from liveagent.runtime.work import Sights
-from liveagent.sight import COLOUR, COUNT, GRID, PLACE, SHAPE
+from liveagent.sight import COLOUR, COUNT, GRID, SHAPE, Sight
+from liveagent.sight import PLACE as SIGHT_PLACE
 from liveagent.stretch import Stretch
 from liveagent.watch import MAX_WATCHES, Watch, Watching, WatchState
-from liveagent.wish import moving_thing, wish
+from liveagent.wish import moving_thing, standing_thing, wish
 
 if TYPE_CHECKING:
     from liveagent.nn.nano import Nano
@@ -42,17 +50,46 @@ NOTHING = "I am not watching for anything."
 FULL = f"I watch for {MAX_WATCHES} things already."
 TOY_ONLY = "I only know the toy table yet."
 SURE_NATS = 4.0
-SEEN = 0.4
+MAYBE, SEEN = 0.1, 0.4
 MOVED_CELLS = 0.4
+MISSING_NS = 1_500_000_000
 WATCH_FIELDS = ("name", "condition", "change", "hold_s", "again", "text")
 
 
 Place: TypeAlias = tuple[float, float]
+Thing: TypeAlias = tuple[int | None, int | None]
+"""A thing's places in COLOURS and SHAPES; None: whichever."""
 
 
 def far(one: Place, other: Place) -> bool:
     """Whether two places are so far apart that what is there has moved."""
     return max(abs(a - b) for a, b in zip(one, other, strict=True)) > MOVED_CELLS
+
+
+def cells_of(picture: Kept) -> list[Token]:
+    """The tokens of a picture that are what the eye saw in a cell."""
+    return [token for token in picture.tokens if isinstance(token.sense, Sights)]
+
+
+def row_of(cell: Token) -> np.ndarray:
+    assert isinstance(cell.sense, Sights)
+    row: np.ndarray = cell.sense.sight[0]
+    return row
+
+
+def likely_there(row: np.ndarray, thing: Thing) -> float:
+    """By the eye's own reading of a cell, how likely a thing is there. Where it saw several, its reading is their mean,
+    and half of one is one."""
+    colour, shape = thing
+    nothing, _, several = (float(part) for part in row[COUNT])
+    looks = 1.0 if colour is None else min(1.0, float(row[COLOUR][colour]) * (1.0 + several))
+    looks *= 1.0 if shape is None else min(1.0, float(row[SHAPE][shape]) * (1.0 + several))
+    return (1.0 - nothing) * looks
+
+
+def odds(likely: float) -> float:
+    """Log-odds of a probability, as sure as an eye may be."""
+    return max(-SURE_NATS, min(SURE_NATS, math.log(max(likely, 1e-9) / max(1.0 - likely, 1e-9))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +112,7 @@ class Watcher:
         self._due = False
         self._sayings: deque[tuple[int, str]] = deque(maxlen=WAITING_SAYINGS)
         self._called: dict[str, str] = {}  # of calls of functions: which watch's
-        self._places: dict[str, Place | None] = {}  # of watches for what moves: where it was at the last look
+        self._places: dict[str, tuple[Place | None, int | None]] = {}  # where what moves was last, and missing since
 
     @property
     def waits(self) -> bool:
@@ -137,42 +174,62 @@ class Watcher:
         template = self.model.template
         ids, want = template.watch(watch.condition), (template.yes, template.no)
         if watch.change != "move":
-            yes, no = await self.context.probe_picture(picture, ids, want)
-            return yes - no
+            standing = standing_thing(watch.condition)
+            if standing is None:
+                return await self._ask_alone(picture, ids)
+            best = -SURE_NATS
+            for cell in cells_of(picture):
+                if (likely := likely_there(row_of(cell), standing)) >= MAYBE:
+                    alone = Kept(picture.span, (picture.tokens[0], cell))
+                    best = max(best, min(odds(likely), await self._ask_alone(alone, ids)))
+            return best
         thing = moving_thing(watch.condition)
         if thing is None:
             begun = await self.user.step_aside()
             yes, no = await self.context.probe(ids, want)
             await self.user.step_back(begun, t_ns)
             return yes - no
-        before, now = self._places.get(watch.name), self._place(picture, thing)
-        self._places[watch.name] = now
-        return SURE_NATS if before is not None and now is not None and far(before, now) else -SURE_NATS
+        seen_ns = picture.span.t_ns
+        before, missing_ns = self._places.get(watch.name, (None, None))
+        now = self._place(picture, thing)
+        if now is None:  # perhaps another thing is in front of it for a moment
+            missing_ns = seen_ns if missing_ns is None else missing_ns
+            self._places[watch.name] = before, missing_ns
+            return -SURE_NATS
+        self._places[watch.name] = now, None
+        lost = before is None or (missing_ns is not None and seen_ns - missing_ns > MISSING_NS)
+        return SURE_NATS if not lost and before is not None and far(before, now) else -SURE_NATS
+
+    async def _ask_alone(self, picture: Kept, ids: Sequence[int]) -> float:
+        template = self.model.template
+        yes, no = await self.context.probe_picture(picture, ids, (template.yes, template.no))
+        return yes - no
 
     @staticmethod
-    def _place(picture: Kept, thing: tuple[int | None, int | None]) -> Place | None:
+    def _place(picture: Kept, thing: Thing) -> Place | None:
         """Where the eye saw a thing, in cells from the top left of the picture; None when it is not surely there."""
-        found, best = None, SEEN
-        for token in picture.tokens:
-            if not isinstance(token.sense, Sights):
-                continue
-            row, cell = token.sense.sight[0], int(token.sense.cells[0])
-            colour, shape = thing
-            likely = 1.0 - float(row[COUNT][0])
-            likely *= 1.0 if colour is None else float(row[COLOUR][colour])
-            likely *= 1.0 if shape is None else float(row[SHAPE][shape])
-            if likely > best:
-                x, y = (0.5 + 0.5 * float(part) for part in row[PLACE])
-                found, best = (cell % GRID + x, cell // GRID + y), likely
-        return found
+        cell = max(cells_of(picture), key=lambda cell: likely_there(row_of(cell), thing), default=None)
+        if cell is None or likely_there(row_of(cell), thing) < SEEN:
+            return None
+        assert isinstance(cell.sense, Sights)
+        at, (x, y) = int(cell.sense.cells[0]), (0.5 + 0.5 * float(part) for part in row_of(cell)[SIGHT_PLACE])
+        return at % GRID + x, at // GRID + y
 
-    def tick(self, t_ns: int) -> None:
-        """A picture of `t_ns` was looked at and was no news: what was answered last still stands."""
+    def tick(self, t_ns: int, sight: Sight | None = None) -> None:
+        """A picture of `t_ns` was looked at and was no news: what was answered last still stands. `sight`: what the eye
+        says of it; an answer that waits to have held is left waiting while the eye says otherwise."""
         if self._due:
             return
         for each in list(self.watchings):
-            if each.tick(t_ns):
+            if not self._contradicts(sight, each) and each.tick(t_ns):
                 self._fire(each, t_ns)
+
+    @staticmethod
+    def _contradicts(sight: Sight | None, watching: Watching) -> bool:
+        thing, turning = standing_thing(watching.watch.condition), watching.state.turning
+        if sight is None or thing is None or turning is None:
+            return False
+        return (max(likely_there(row, thing) for row in sight) >= 0.5) != turning
 
     def _fire(self, watching: Watching, t_ns: int) -> None:
         watch, picture = watching.watch, self._picture
