@@ -177,8 +177,8 @@ def _closing(record: Record, state: Json, gone: Stretch, before_ns: int) -> Reco
         spans = old.get("spans")
         if not isinstance(spans, list):
             raise ProtocolError("recording: a state without spans")
-        spans = [each for each in spans if isinstance(each, dict)]
-        held = [each for each in spans if not gone.covers(str(each.get("kind")), _number(each.get("t_ns")))]
+        known = [each for each in spans if isinstance(each, dict)]
+        held: list[Json] = [x for x in known if not gone.covers(str(x.get("kind")), _number(x.get("t_ns")))]
         value["state"] = {**old, "spans": held}
     return Record(record.tick, "json", json.dumps(value, separators=(",", ":")).encode())
 

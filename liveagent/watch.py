@@ -27,7 +27,7 @@ MAX_WATCHES = 8
 """Of one session, the agent's and the said ones together: each costs a few decoder steps at each kept picture."""
 MAX_WORDS = 24
 MAX_HOLD_S = 3600.0
-HIGH, LOW = 0.5, 0.3
+HIGH, LOW = 0.5, 0.4
 MOVE_REST_S = 1.0
 """A thing that has not moved for so long may move again, and that is told again."""
 

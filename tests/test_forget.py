@@ -66,7 +66,7 @@ async def look(session: Session) -> np.ndarray:
 def test_said_or_by_id_a_session_is_then_one_that_never_had_it() -> None:
     """The oracle lives through the same ticks, and nobody ever tells it the secret."""
 
-    async def live(told: bool, forget: Callable[[World, int], None] | None) -> tuple[str, list[str], Any, Any]:
+    async def live(told: bool, forget: Callable[[World, int], None] | None) -> tuple[str, Any, Any, Any]:
         async with open_session(AGENT, READ, random_nano(3), use_recogniser=False) as session:
             world = World(session)
             world.camera = lambda index: VideoFrame(ROOM, index * TICK_NS) if index == 1 else None

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,7 +160,9 @@ async def _ask(
         await live.hands.close()
         if not watched.pictures:
             raise ConfigError(f"{film.name} has no pictures; ask about a film or a recording with some")
-        at_s, sure, answer, every = None, 1.0, " ".join(watched.said), ()
+        answer, sure = " ".join(watched.said), 1.0
+        at_s: float | None = None
+        every: tuple[float, ...] = ()
         if watch is not None:
             every = tuple(round(watched.seconds(t_ns), 2) for t_ns, _ in watched.fired)
             at_s, sure = (every[0], watched.fired[0][1]) if every else (None, 1.0)
@@ -202,10 +204,9 @@ class Shown:
     def damage(self) -> str | None:
         return self._film.damage
 
-    async def items(self) -> AsyncIterator[AudioChunk | VideoFrame]:
-        async with aclosing(aiter(self._film)) as items:  # type: ignore[type-var]
-            async for item in items:
-                yield item
+    async def items(self) -> AsyncGenerator[AudioChunk | VideoFrame, None]:
+        async for item in self._film:
+            yield item
 
 
 class Recorded:
@@ -219,7 +220,7 @@ class Recorded:
         if not any(record.kind == "picture" for record in self._recording.records):
             raise ConfigError(f"{path.name} has no pictures; ask about a film or a recording with some")
 
-    async def items(self) -> AsyncIterator[AudioChunk | VideoFrame]:
+    async def items(self) -> AsyncGenerator[AudioChunk | VideoFrame, None]:
         for each in ticks_of(self._recording):
             if each.frame is not None:
                 yield each.frame
@@ -229,11 +230,11 @@ class Recorded:
 
 async def _source(
     live: Live, film: Shown | Recorded, watched: _Watched, question: str | None, progress: Progress
-) -> AsyncIterator[AudioChunk | VideoFrame]:
+) -> AsyncGenerator[AudioChunk | VideoFrame, None]:
     """The film, then the question, then silence for as long as the answer takes."""
     if film.length_s > MAX_S:
         raise ConfigError(f"{film.length_s / 3600:.1f} hours are too long; ask about {MAX_S / 3600:.0f} at most")
-    async with aclosing(film.items()) as items:  # type: ignore[type-var]
+    async with aclosing(film.items()) as items:
         async for item in items:
             watched.begin_ns = item.t_ns if watched.begin_ns is None else watched.begin_ns
             if isinstance(item, AudioChunk):

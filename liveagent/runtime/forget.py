@@ -136,11 +136,13 @@ class State:
     def from_json(cls, value: Json) -> State:
         """ProtocolError for what `to_json` did not write."""
         try:
-            assert isinstance(value, dict)
-            counts = [value[name] for name in ("utterances", "calls", "watch_calls")]
-            assert all(type(each) is int for each in counts)
-            return cls(tuple(_span(each) for each in value["spans"]), *counts, tuple(value["watches"]))
-        except (AssertionError, KeyError, TypeError, ValueError) as error:
+            known: Any = value
+            counts = [known[name] for name in ("utterances", "calls", "watch_calls")]
+            if not all(type(each) is int for each in counts):
+                raise TypeError("a count that is no number")
+            spans = tuple(_span(each) for each in known["spans"])
+            return cls(spans, counts[0], counts[1], counts[2], tuple(known["watches"]))
+        except (KeyError, TypeError, ValueError) as error:
             raise ProtocolError("recording: what the session still knew is damaged") from error
 
 
@@ -172,10 +174,12 @@ def _span(value: Any) -> Kept:
     for at, kind, first, second in value["senses"]:
         if kind == "soft":
             senses[at] = Soft(_unpacked(first), _unpacked(second))
+        elif kind != "sights":
+            raise ValueError("no sense of this version")
         else:
-            assert kind == "sights"
             senses[at] = Sights(_unpacked(first), np.array(second, np.int64))
-    assert len(value["ids"]) == len(value["t_s"]) > 0 and value["kind"] in get_args(Kind)
+    if not value["ids"] or value["kind"] not in get_args(Kind):
+        raise ValueError("no span of this version")
     tokens = tuple(
         Token(int(id), float(t_s), senses.get(at))
         for at, (id, t_s) in enumerate(zip(value["ids"], value["t_s"], strict=True))
