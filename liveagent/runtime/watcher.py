@@ -28,6 +28,7 @@ from liveagent.action import CallWatch
 from liveagent.agent import Agent
 from liveagent.errors import ConfigError, ProtocolError
 from liveagent.event import Event, Noted, SayAsked, Watched, WatchFailed, WatchFired, WatchSet
+from liveagent.news import NEAR_CELLS
 from liveagent.runtime.answer import Answer
 from liveagent.runtime.context import Context, Kept, Token
 from liveagent.runtime.user_turn import UserTurn
@@ -51,7 +52,6 @@ FULL = f"I watch for {MAX_WATCHES} things already."
 TOY_ONLY = "I only know the toy table yet."
 SURE_NATS = 4.0
 MAYBE, SEEN = 0.1, 0.4
-MOVED_CELLS = 0.4
 MISSING_NS = 1_500_000_000
 WATCH_FIELDS = ("name", "condition", "change", "hold_s", "again", "text")
 
@@ -63,7 +63,7 @@ Thing: TypeAlias = tuple[int | None, int | None]
 
 def far(one: Place, other: Place) -> bool:
     """Whether two places are so far apart that what is there has moved."""
-    return max(abs(a - b) for a, b in zip(one, other, strict=True)) > MOVED_CELLS
+    return max(abs(a - b) for a, b in zip(one, other, strict=True)) > NEAR_CELLS
 
 
 def cells_of(picture: Kept) -> list[Token]:
