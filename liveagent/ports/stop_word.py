@@ -23,7 +23,7 @@ _LEAD_FRAMES = 20  # of what came before are searched too: a plosive begins befo
 _LISTEN_FRAMES = 150  # a first word is over by then
 _SETTLE_FRAMES = 8  # the word must have ended this long ago
 _LOST_FRAMES = 75  # another first word that ended this long ago stays the first; with 50 a tenth fewer stops are heard
-_HMMS = 3000  # in the search, a frame; with 1000 a tenth fewer stops are heard
+_HMMS = 1500  # in the search, a frame; with 1000 a tenth fewer stops are heard
 _REJECT_NATS = -5.0
 # Frequent words to lose to, and some that sound like it; not "stopped" or "stuff", which would win too often.
 _OTHERS = (
