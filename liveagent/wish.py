@@ -158,7 +158,16 @@ def asked_when(words: str) -> Wish | None:
 def moving_thing(condition: str) -> tuple[int | None, int | None] | None:
     """Which thing "the red ball moved" is about: its places in COLOURS and SHAPES, None for whichever. None when it is
     about no one thing of the toy table."""
-    thing = _thing(condition.removesuffix(" moved").split()) if condition.endswith(" moved") else None
+    return _named(condition, " moved")
+
+
+def standing_thing(condition: str) -> tuple[int | None, int | None] | None:
+    """The same of "a red ball is on the table"."""
+    return _named(condition, " is on the table")
+
+
+def _named(condition: str, end: str) -> tuple[int | None, int | None] | None:
+    thing = _thing(condition.removesuffix(end).split()) if condition.endswith(end) else None
     words = [] if thing is None else thing.removeprefix("something").split()
     if not words:
         return None
