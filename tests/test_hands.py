@@ -13,11 +13,11 @@ import pytest
 from liveagent import tool, watch
 from liveagent.action import CallTool, CallWatch, CancelCall, Halt
 from liveagent.event import SayAsked, ToolFailed, ToolReturned, WatchFailed
-from liveagent.runtime.hands import CALLS_IN_FLIGHT, Hands
+from liveagent.runtime.hands import CALLS_IN_FLIGHT, Hands, Outcome
 from liveagent.tool import Tool
 from liveagent.watch import Sighting
 
-Came = ToolReturned | ToolFailed
+Came = Outcome
 NEVER = threading.Event()
 
 

@@ -315,6 +315,7 @@ def test_live_reads_a_row_as_training_does() -> None:
         done = core.run(lane, Append(tuple(row.ids[at:end]), want, sights=sights, t_s=row.times[at]))
         assert isinstance(done, Done)
         at = end
+    assert isinstance(done, Done)
     with torch.inference_mode():
         batch = Batch([row], PIECES)
         whole = model.decoder.logits(batch.hidden(model.decoder)[0, len(row.ids) - 1]).log_softmax(-1)
