@@ -5,10 +5,10 @@ Each watch is a question on the scratch branch: the newest picture, read again o
 what was there cannot be taken for what is, and no word of the conversation; it is dropped, so asking leaves no trace.
 
 Where the condition is about one thing that the eye can name, eye and decoder must agree: the decoder is asked about
-each cell of the picture that may hold the thing by the eye's reading, and the less sure of the two has the word. So a
-red cube beside a blue ball is no red ball. Whether such a thing moved is read off its places in the newest two
-pictures. Any other condition is the decoder's alone: of the newest picture, or, if it is that something moved, of all
-that the cache holds.
+those cells of the picture alone that may hold the thing by the eye's reading (several, where it lies between them), and
+the less sure of the two has the word. So a red cube beside a blue ball is no red ball. Whether such a thing moved is
+read off its places in the newest two pictures. Any other condition is the decoder's alone: of the newest picture, or,
+if it is that something moved, of all that the cache holds.
 
 It is asked between turns and while somebody speaks, never inside a reply that is still being decoded: then as soon as
 that has ended. What is to be said waits until nobody speaks.
@@ -177,12 +177,11 @@ class Watcher:
             standing = standing_thing(watch.condition)
             if standing is None:
                 return await self._ask_alone(picture, ids)
-            best = -SURE_NATS
-            for cell in cells_of(picture):
-                if (likely := likely_there(row_of(cell), standing)) >= MAYBE:
-                    alone = Kept(picture.span, (picture.tokens[0], cell))
-                    best = max(best, min(odds(likely), await self._ask_alone(alone, ids)))
-            return best
+            cells = [cell for cell in cells_of(picture) if likely_there(row_of(cell), standing) >= MAYBE]
+            if not cells:
+                return -SURE_NATS
+            alone = await self._ask_alone(Kept(picture.span, (picture.tokens[0], *cells)), ids)
+            return min(alone, odds(sum(likely_there(row_of(cell), standing) for cell in cells)))
         thing = moving_thing(watch.condition)
         if thing is None:
             begun = await self.user.step_aside()
@@ -208,9 +207,11 @@ class Watcher:
     @staticmethod
     def _place(picture: Kept, thing: Thing) -> Place | None:
         """Where the eye saw a thing, in cells from the top left of the picture; None when it is not surely there."""
-        cell = max(cells_of(picture), key=lambda cell: likely_there(row_of(cell), thing), default=None)
-        if cell is None or likely_there(row_of(cell), thing) < SEEN:
+        cells = [cell for cell in cells_of(picture) if likely_there(row_of(cell), thing) >= MAYBE]
+        likely = [likely_there(row_of(cell), thing) for cell in cells]
+        if sum(likely) < SEEN:
             return None
+        cell = cells[max(range(len(cells)), key=likely.__getitem__)]
         assert isinstance(cell.sense, Sights)
         at, (x, y) = int(cell.sense.cells[0]), (0.5 + 0.5 * float(part) for part in row_of(cell)[SIGHT_PLACE])
         return at % GRID + x, at // GRID + y
@@ -229,7 +230,7 @@ class Watcher:
         thing, turning = standing_thing(watching.watch.condition), watching.state.turning
         if sight is None or thing is None or turning is None:
             return False
-        return (max(likely_there(row, thing) for row in sight) >= 0.5) != turning
+        return (sum(likely_there(row, thing) for row in sight) >= 0.5) != turning
 
     def _fire(self, watching: Watching, t_ns: int) -> None:
         watch, picture = watching.watch, self._picture
