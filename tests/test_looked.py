@@ -69,6 +69,21 @@ def test_a_forced_choice_is_the_likeliest_piece_by_piece() -> None:
         assert found == expected and found in choices(kind)
 
 
+def test_a_conversation_is_fresh_after_an_eviction_too() -> None:
+    async def held() -> tuple[int, int]:
+        async with looked.watchers(random_nano(), load_agent("voice")) as made:
+            context = made[0].session.context
+            while not context.evicted_tokens:
+                context.ledger.begin_turn()
+                await context.add("text", [5] * 100, 0)
+                await context.trim()
+            await made[0].fresh()
+            return context.ledger.used_tokens, context.ledger.pinned_tokens
+
+    used, pinned = asyncio.run(held())
+    assert used == pinned > 0
+
+
 def test_nothing_changes_around_the_ages_that_are_asked_about() -> None:
     rng = random.Random(2)
     for _ in range(20):

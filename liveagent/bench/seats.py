@@ -71,7 +71,6 @@ class Seat:
         self.agent, self.model, self.lane, self.listener, self.config = agent, model, lane, listener, config
         self.room = FLOOR
         self._rng = np.random.default_rng(seed)
-        self._base = 0
         self.steps: list[int] = []  # decoder steps to the first token of each answer, of all its conversations
         self.session = Session(agent, model, lane, listener, config)
         self._begin()
@@ -88,12 +87,11 @@ class Seat:
 
     async def open(self) -> None:
         await self.session.open()
-        self._base = self.session.context.end
 
     async def fresh(self) -> None:
         """A new conversation: the agent's prompt stays read, everything after it is taken back."""
         context = self.session.context
-        await context.rewind(self._base)
+        await context.rewind(context.ledger.first + context.ledger.pinned_tokens)  # evictions have moved it
         self.listener.cancel()
         self.listener.last = None
         self.steps += self.session.answer.first_token_steps
