@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as fn
 
 from liveagent.errors import ConfigError
-from liveagent.nn import lanes
+from liveagent.nn import lanes, weights
 from liveagent.nn.conformer import Block, rotation, window_bias
 from liveagent.nn.mel import HOP, Mel, MelState
 
@@ -166,10 +164,7 @@ class Ear(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write weights (fp16) and sizes as one safetensors file."""
-        config = json.dumps(dataclasses.asdict(self.config))
-        meta = {"format": "liveagent.ear", "version": str(VERSION), "config": config}
-        weights = {k: v.detach().to(torch.float16).contiguous() for k, v in self.state_dict().items()}
-        save_file(weights, str(path), metadata=meta)
+        weights.save(self, path, "liveagent.ear", VERSION, dataclasses.asdict(self.config))
 
     @classmethod
     def load(cls, path: str | Path) -> Ear:
@@ -178,20 +173,10 @@ class Ear(nn.Module):
         Raises:
             ConfigError: the file is missing, damaged or of another version.
         """
-        if not Path(path).is_file():
-            raise ConfigError(f"{path} is missing: reinstall, or train an ear and export it there")
-        try:
-            with safe_open(str(path), framework="pt") as f:
-                meta = f.metadata() or {}
-                weights = {name: f.get_tensor(name).float() for name in f.keys()}  # noqa: SIM118 (no mapping)
-        except (SafetensorError, OSError) as error:
-            raise ConfigError(f"{path} is damaged ({error}): fetch it again or export it anew") from None
-        if meta.get("format") != "liveagent.ear" or meta.get("version") != str(VERSION):
-            found = f"{meta.get('format')} version {meta.get('version')}"
-            raise ConfigError(f"{path} holds {found}, wanted liveagent.ear version {VERSION}: export it anew")
+        tensors, meta = weights.load(path, "liveagent.ear", VERSION)
         try:
             ear = cls(EarConfig(**json.loads(meta["config"])))
-            ear.load_state_dict(weights)
+            ear.load_state_dict(tensors)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ConfigError(f"{path} is damaged ({why}): fetch it again or export it anew") from None

@@ -80,6 +80,8 @@ class Nano:
             for net in self._nets():
                 net.to(device)
             self.device = torch.empty(0, device=device).device
+        # torch says so in three ways: a build without CUDA asserts, one without a driver or card fails as it runs, and
+        # a backend that is not there is not implemented.
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             why = str(error).partition("\n")[0]
             raise DeviceError(f"cannot run on {device}: {why}; choose --device cpu") from None
