@@ -111,9 +111,12 @@ class SamplesPlayed:
 
 @dataclass(frozen=True, slots=True)
 class ToolReturned:
+    """`answer`: the agent speaks of it at once; otherwise when it is asked to."""
+
     t_ns: int
     call_id: str
     result: Json
+    answer: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,96 @@ class ToolFailed:
     call_id: str
     reason: str
     message: str = ""
+    answer: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class AgentChanged:
+    """The agent is told anew who it is and what it may call; None leaves it as it was. `tools` are those of whoever is
+    at the far end, as `{"name", "description", "parameters": JSON schema}`, and they run there. What was said so far
+    stays known."""
+
+    t_ns: int
+    instructions: str | None = None
+    tools: tuple[dict[str, Json], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnsSet:
+    """How turns are taken from now on. `mode`: by voice ("open"), or only between `TalkPressed` and `TalkReleased`.
+    `answers`: a finished turn is answered without being asked; `interrupts`: a voice takes a reply back. The rest:
+    as in `Manners`, None for its default."""
+
+    t_ns: int
+    mode: Literal["open", "push_to_talk"] = "open"
+    answers: bool = True
+    interrupts: bool = True
+    min_silence_ms: int | None = None
+    max_silence_ms: int | None = None
+    start_speech: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceSet:
+    """Replies are spoken from now on, or only written."""
+
+    t_ns: int
+    on: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TurnDropped:
+    """What was said since the open turn began counts for nothing."""
+
+    t_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageAdded:
+    """A message enters the memory and is not answered."""
+
+    t_ns: int
+    role: Literal["user", "assistant", "system"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerAsked:
+    """Answer now, whatever the memory ends with. `ref` comes back in `AnswerStarted`. `choice`: "auto", "none" (call
+    nothing), "required" (call something), or the name of the tool to call. `instructions`: for this answer alone."""
+
+    t_ns: int
+    ref: str = ""
+    choice: str = "auto"
+    instructions: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerStopped:
+    """Whoever is at the far end wants no more of the reply that is being made or played."""
+
+    t_ns: int
+    reason: str = "client_cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackCut:
+    """Told afterwards: of an utterance, perhaps one that has ended, no more than `samples` were heard."""
+
+    t_ns: int
+    utterance: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetAsked:
+    """What came in (`side` "user"), was said ("agent") or was seen ("picture") from `since_ns` up to `until_ns` is to
+    leave the memory; nothing else with it."""
+
+    t_ns: int
+    since_ns: int
+    until_ns: int
+    side: Literal["user", "agent", "picture"] = "user"
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +364,16 @@ class TurnEnded:
     t_ns: int
     speech_end_ns: int
     reason: TurnReason = "silence"
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerStarted:
+    """The agent begins to answer; a `ReplyStarted` or a `ToolCalled` follows, at once or a few ticks on. `why`: a turn
+    ended or was typed, somebody asked for it (`ref` of the `AnswerAsked`), a tool returned, or a watch fired."""
+
+    t_ns: int
+    why: Literal["turn", "asked", "result", "watch"] = "turn"
+    ref: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,25 +551,27 @@ class Noted:
 
 Inbox: TypeAlias = (
     SessionStarted | AudioHeard | GapMarked | TextTyped | TalkPressed | TalkReleased | Voiced | VoiceFailed
-    | SamplesPlayed | ToolReturned | ToolFailed | DeviceLost | DeviceBack | CameraFroze | SayAsked | WatchFailed
-    | Forgotten | Shed | LagNoted | SessionEnded
+    | SamplesPlayed | ToolReturned | ToolFailed | AgentChanged | TurnsSet | VoiceSet | TurnDropped | MessageAdded
+    | AnswerAsked | AnswerStopped | PlaybackCut | ForgetAsked | DeviceLost | DeviceBack | CameraFroze | SayAsked
+    | WatchFailed | Forgotten | Shed | LagNoted | SessionEnded
 )  # fmt: skip
 Notice: TypeAlias = (
     TickHeard | SpeechStarted | SpeechEnded | WordsHeard | WakeHeard | StopHeard | EndGuessed | TurnEnded
-    | ReplyStarted | ReplyEnded | WordPlayed | Ducked | Resumed | Interrupted | FrameSeen | PictureKept
+    | AnswerStarted | ReplyStarted | ReplyEnded | WordPlayed | Ducked | Resumed | Interrupted | FrameSeen | PictureKept
     | PicturesEvicted | WatchSet | Watched | WatchFired | ToolCalled | CacheChanged | TurnTimed | ClocksCompared | Noted
 )  # fmt: skip
 Event: TypeAlias = Inbox | Notice
 
 INBOX: tuple[type[Inbox], ...] = (
     SessionStarted, AudioHeard, GapMarked, TextTyped, TalkPressed, TalkReleased, Voiced, VoiceFailed, SamplesPlayed,
-    ToolReturned, ToolFailed, DeviceLost, DeviceBack, CameraFroze, SayAsked, WatchFailed, Forgotten, Shed, LagNoted,
+    ToolReturned, ToolFailed, AgentChanged, TurnsSet, VoiceSet, TurnDropped, MessageAdded, AnswerAsked, AnswerStopped,
+    PlaybackCut, ForgetAsked, DeviceLost, DeviceBack, CameraFroze, SayAsked, WatchFailed, Forgotten, Shed, LagNoted,
     SessionEnded,
 )  # fmt: skip
 NOTICES: tuple[type[Notice], ...] = (
-    TickHeard, SpeechStarted, SpeechEnded, WordsHeard, WakeHeard, StopHeard, EndGuessed, TurnEnded, ReplyStarted,
-    ReplyEnded, WordPlayed, Ducked, Resumed, Interrupted, FrameSeen, PictureKept, PicturesEvicted, WatchSet, Watched,
-    WatchFired, ToolCalled, CacheChanged, TurnTimed, ClocksCompared, Noted,
+    TickHeard, SpeechStarted, SpeechEnded, WordsHeard, WakeHeard, StopHeard, EndGuessed, TurnEnded, AnswerStarted,
+    ReplyStarted, ReplyEnded, WordPlayed, Ducked, Resumed, Interrupted, FrameSeen, PictureKept, PicturesEvicted,
+    WatchSet, Watched, WatchFired, ToolCalled, CacheChanged, TurnTimed, ClocksCompared, Noted,
 )  # fmt: skip
 
 _FORM: JsonForm[Event] = JsonForm((*INBOX, *NOTICES))

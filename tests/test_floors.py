@@ -34,7 +34,7 @@ class Floor:
     calls: bool = False  # whether a module may call things when it is imported
 
 
-ALL = frozenset({"root", "nn", "ports", "runtime", "train", "bench", "cli", "pipelines", "tools", "clients"})
+ALL = frozenset({"root", "nn", "ports", "wire", "runtime", "train", "bench", "cli", "pipelines", "tools", "clients"})
 TORCH = frozenset({"torch", "torchaudio", "silero_vad"})
 SOCKETS = frozenset({"socket", "ssl", "http", "urllib", "websockets", "aiomqtt"})
 PURE = TORCH | SOCKETS | {"asyncio", "threading", "multiprocessing", "subprocess", "time", "sounddevice", "av"}
@@ -47,8 +47,9 @@ FLOORS = {
         banned=SOCKETS | {"asyncio", "sounddevice"},
     ),
     "ports": Floor(frozenset({"root", "ports"}), None, banned=TORCH | {"safetensors", "tokenizers"}, outside=1),
+    "wire": Floor(frozenset({"root", "wire"}), frozenset({"numpy", "pydantic"}), banned=PURE),
     "runtime": Floor(
-        frozenset({"root", "nn", "ports", "runtime"}), frozenset({"numpy", "pydantic", "torch", "llguidance"})
+        frozenset({"root", "nn", "ports", "wire", "runtime"}), frozenset({"numpy", "pydantic", "torch", "llguidance"})
     ),
     "train": Floor(
         frozenset({"root", "nn", "train", "tools"}),

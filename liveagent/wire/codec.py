@@ -1,0 +1,138 @@
+"""What every codec is, and what passes between it and a conversation.
+
+    bytes of the peer ──receive──► Asked (sound, pictures, inbox events) ──► conversation
+    bytes to the peer ◄──take──── codec ◄──tell── Told (events, actions, the voice's sound, problems)
+
+A codec never raises on what a peer sends, whatever that is: what can be mended is answered with the protocol's own
+error, and what cannot sets `closing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liveagent.action import Action
+from liveagent.audio import Samples
+from liveagent.event import Event, Inbox
+from liveagent.jsonform import Json
+
+Frame: TypeAlias = str | bytes
+"""One websocket message: text or binary."""
+
+
+# ---- what a conversation is asked ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sound:
+    """Microphone samples `[T]` int16, mono, in order. `captured_ns`: the peer's own clock at the first, if it told."""
+
+    pcm: NDArray[np.int16]
+    rate_hz: int
+    captured_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """An encoded picture (or raw RGB bytes as `image/x-rgb;width=128;height=128`), to be decoded by the host in bounded
+    memory. `live`: one frame of a camera, the newest of which wins; otherwise a still that must be seen."""
+
+    data: bytes
+    media_type: str
+    live: bool = True
+    ref: str = ""
+
+
+Asked: TypeAlias = Sound | Picture | Inbox
+
+
+# ---- what a codec is told --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spoken:
+    """What the voice made of utterance `utterance`, from its sample `first` on: `samples [T]` float32 at 16 kHz.
+    `final`: nothing more follows. Is told as early as it is made; it has not been played yet."""
+
+    utterance: int
+    first: int
+    samples: Samples
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something the host could not do with what the peer asked, in the protocol's own terms. `ref`: what of it."""
+
+    code: str
+    message: str
+    ref: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GoingAway:
+    """This connection will be closed in `left_ms`; a peer that can resume should."""
+
+    left_ms: int
+
+
+Told: TypeAlias = Event | Action | Spoken | Problem | GoingAway
+
+
+# ---- the codec -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """What a codec may say of the agent before anything happens. Times are given, since a codec reads no clock.
+
+    tools: the agent's own, each `{"name", "description", "parameters": JSON schema}`; they run on the server.
+    phrases: example sentences, for chips. handle: what a peer may resume with; "" where it may not.
+    """
+
+    session_id: str
+    model: str
+    instructions: str = ""
+    tools: Sequence[Mapping[str, Json]] = ()
+    phrases: Sequence[str] = ()
+    voice: str | None = "espeak"
+    sees: bool = True
+    device: str = "cpu"
+    opened_unix_s: int = 0
+    expires_unix_s: int = 0
+    handle: str = ""
+    resumed_ago_ms: int | None = None
+    extra: Mapping[str, Json] = field(default_factory=dict)
+
+
+Ids: TypeAlias = Callable[[str], str]
+"""A fresh id for a kind of thing ("item", "resp", "event", "call"): `item_7f3a…`, at most 32 characters."""
+
+
+class Codec(Protocol):
+    """One peer's protocol. `t_ns` is the session's clock, which the conversation reads; a codec only hands it on."""
+
+    closing: tuple[int, str] | None
+    """A websocket close code and a reason under 120 bytes, once the connection cannot go on; what `take` still gives
+    is sent before it."""
+
+    def open(self, t_ns: int) -> None:
+        """The connection stands; `t_ns` is the session's zero for whatever the protocol counts in ms."""
+        ...
+
+    def receive(self, data: Frame, t_ns: int) -> list[Asked]:
+        """One message of the peer's, in order."""
+        ...
+
+    def tell(self, item: Told, t_ns: int) -> None:
+        """Something happened, was decided, was spoken or went wrong."""
+        ...
+
+    def take(self) -> list[Frame]:
+        """What is to be sent now, in order; the codec forgets it."""
+        ...
