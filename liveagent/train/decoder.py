@@ -251,7 +251,13 @@ class Training:
         (self.out / "last.tmp").replace(self.out / "last.pt")
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint. What one without eyes has no weights for begins as `see_words` says."""
+        """Go on from a checkpoint, or from exported weights. What a checkpoint without eyes has no weights for begins as
+        `see_words` says."""
+        if path.suffix == ".safetensors":
+            self.net.load_state_dict(Decoder.load(path, self.pieces.hash, self.config.hear_width).state_dict())
+            self.average = Average(self.net)
+            self.began_tokens = -EASY_TOKENS
+            return
         state = torch.load(path, weights_only=True)
         self.step, self.tokens, self.done_s = state["step"], state["tokens"], state["done_s"]
         if not state["config"].get("sight_width"):
@@ -366,7 +372,7 @@ def main() -> None:
     parser.add_argument("--eval-s", type=float, default=300)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bf16", action="store_true")
-    parser.add_argument("--resume", type=Path, help="a last.pt; the learning rate starts anew")
+    parser.add_argument("--resume", type=Path, help="a last.pt, or exported weights; the learning rate starts anew")
     parser.add_argument("--pools", type=Path, help="a folder with readings of an eye (pool-*.npz), now or later")
     parser.add_argument("--looks", type=float, default=LOOK_SHARE, help="share of the tokens that is about pictures")
     parser.add_argument("--warm", type=int, default=60, help="steps until the learning rate is at its peak")
@@ -375,7 +381,9 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     pieces = Pieces.load(args.pieces)
     source = args.out / "last.pt" if args.export else args.resume
-    if source:
+    if source and source.suffix == ".safetensors":
+        config = Decoder.load(source, pieces.hash).config
+    elif source:
         config = DecoderConfig(**torch.load(source, weights_only=True)["config"])
     else:
         config = replace(DecoderConfig(pieces.vocab_size), layers=args.layers)

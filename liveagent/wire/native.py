@@ -28,6 +28,6 @@ From the server, text; `seq` counts what a peer that comes back may ask to be to
     {"type": "going_away", "left_ms": 10000}
 
 From the server, binary: u8 kind 16, u8 flags (1: final), u16 0, u32 utterance, u32 index of its first sample, int16
-mono at 16 kHz. A peer that plays reports kind 4 at least ten times a second while it does, and once more, at once, when told
-`StopPlayback`; what it does not report counts as not heard.
+mono at 16 kHz. A peer that plays reports kind 4 at least ten times a second while it does, and once more, at once,
+when told `StopPlayback`; what it does not report counts as not heard.
 """
