@@ -154,7 +154,7 @@ class Turns:
         elif isinstance(what, TalkPressed):
             self._press(what.t_ns, out)
         elif isinstance(what, TalkReleased):
-            if self.pressed:
+            if self.pressed or self.phase == "turn":  # by voice, too: that was all
                 self._release(what.t_ns, "released", out)
         elif isinstance(what, WakeHeard):
             self._wake(what.t_ns, out)
@@ -162,6 +162,18 @@ class Turns:
             self._stopped = self.phase != "idle" or self.speaking or self._run_ns > 0
             self._stop_playback(what.t_ns, "stop", out)
         return tuple(out)
+
+    def drop(self) -> None:
+        """What was said since the open turn began counts for nothing; a key that is down counts as let go."""
+        self.pressed = False
+        self._forget()
+
+    def silence(self) -> None:
+        """The reply that sounds is stopped by somebody else than a voice: nobody takes the floor by that."""
+        if self.playing is not None:
+            self._utterance_gone, self.playing = self.playing, None
+        if self.phase == "contest":
+            self.phase = "turn"
 
     # ---- frames ------------------------------------------------------------------------------------------------------
 

@@ -86,7 +86,7 @@ async def _ours(seat: Seat, sound: Samples) -> tuple[float, int] | None:
     began, first = 0.0, [0.0]
     decide = seat.session.answer.decide
 
-    async def decided(words: str, steps: int, logp: Sequence[float], t_ns: int, heard: bool = False) -> None:
+    async def decided(words: str, steps: int, logp: Sequence[float], t_ns: int, heard: bool = False, **_: Any) -> None:
         first[0] = time.process_time() - began
         await decide(words, steps, logp, t_ns, heard)
 

@@ -14,21 +14,26 @@ from typing import TYPE_CHECKING, Any
 from liveagent.action import Action, CallTool, Say
 from liveagent.agent import Agent
 from liveagent.automaton import Parse
+from liveagent.declared import is_far
 from liveagent.errors import ToolError
 from liveagent.event import DecidedBy, Event, Forgotten, Noted, ReplyStarted, ToolCalled
 from liveagent.jsonform import Json, check_json
 from liveagent.ledger import Span
+from liveagent.overlap import narrow, offer
 from liveagent.runtime.context import Context
 from liveagent.runtime.reply import Reply
+from liveagent.tool import Tool
 
 if TYPE_CHECKING:
-    from liveagent.nn.nano import Nano
+    from liveagent.nn.model import Model
 
 CALL_TOKENS = 64
 REPLY_TOKENS = 120
 SURE_CALL_NATS = 0.4  # words of no phrase are acted on from six to four for a call; below that it asks again
 HEARD_CALL_NATS = 1.5  # … and when they were heard, from more than four to one
 AGAIN = "Say that again, please."
+CANNOT = "I can't do that."
+MISSING = "I need to know the {}."
 NO = frozenset({"no", "no thanks", "no thank you", "never mind", "do not", "don't", "stop", "cancel"})
 YES = frozenset({"yes", "yes please", "yeah", "okay", "do it", "sure", "go ahead"})
 
@@ -56,7 +61,7 @@ class Out:
 class Answer:
     """Decides and decodes for one session. `out` is the open tick's; the session sets it."""
 
-    def __init__(self, agent: Agent, model: Nano, context: Context, use_grammar: bool = True) -> None:
+    def __init__(self, agent: Agent, model: Model, context: Context, use_grammar: bool = True) -> None:
         self.agent, self.model, self.context, self.use_grammar = agent, model, context, use_grammar
         self.reply: Reply | None = None
         self.pending: dict[str, Pending] = {}
@@ -72,14 +77,32 @@ class Answer:
         self.pending.clear()
         self.utterances, self.calls = utterances, calls
 
-    async def decide(self, words: str, steps: int, logp: Sequence[float], t_ns: int, heard: bool = False) -> None:
+    async def decide(
+        self,
+        words: str,
+        steps: int,
+        logp: Sequence[float],
+        t_ns: int,
+        heard: bool = False,
+        *,
+        choice: str = "auto",
+        by: str = "user",
+    ) -> None:
         """The user's turn has just been closed by `<end> <agent>`; `logp` are those of `<call>` and `<say>` there.
 
         `steps` is how many decoder steps the closing took: what a user waits for before the first token is known.
         `heard`: the words were spoken. Outside the grammar such words are often wrong, so the decoder must be surer of
-        a call, and one that moves something is asked about first.
+        a call, and one that moves something is asked about first. `choice`: "none", "required", or the tool that is to
+        be called. `by`: who spoke last; behind anybody but a user no call is thought of.
         """
         self.first_token_steps.append(steps)
+        if choice == "none" or (by != "user" and choice == "auto") or not (self.agent.tools or choice == "auto"):
+            await self._open_reply(self.model.template.say, t_ns)
+            return
+        if choice not in ("auto", "required"):
+            only = [tool for tool in self.agent.tools if tool.name == choice]
+            await self._call_far(words, only, t_ns)
+            return
         asked, self._asked = self._asked, None
         if asked is not None and words in YES:
             await self._force_call(asked, t_ns)
@@ -94,8 +117,13 @@ class Answer:
             else:
                 await self._force_call(parse, t_ns)
             return
+        if choice == "required":
+            await self._call_far(words, self.agent.tools, t_ns)
+            return
         template = self.model.template
-        if self.agent.tools and logp[0] > logp[1]:
+        if any(map(is_far, self.agent.tools)):
+            await self._decide_far(words, logp, t_ns)
+        elif self.agent.tools and logp[0] > logp[1]:
             outside = not self.agent.automaton.accepts(words)
             if outside and logp[0] - logp[1] < (HEARD_CALL_NATS if heard else SURE_CALL_NATS):
                 await self.say(AGAIN, t_ns)
@@ -129,17 +157,17 @@ class Answer:
             await self.context.add("reply", [template.end], t_ns, grow=True)
         self._say(reply.more(self.model.pieces, ids, ended))
 
-    async def returned(self, call_id: str, text: str, failed: bool, t_ns: int) -> None:
-        """A call came back: its result enters the cache, and the decoder speaks of it."""
+    async def returned(self, call_id: str, text: str, failed: bool, t_ns: int, answer: bool = True) -> None:
+        """A call came back: its result enters the cache, and the decoder speaks of it, unless it is to be silent."""
         pending = self.pending.pop(call_id, None)
         if pending is None:
             return
         template = self.model.template
         depends = [pending.span.id] if any(s.id == pending.span.id for s in self.context.ledger.spans) else []
-        await self.context.add(
-            "result", [*template.result_turn(text, failed), template.agent], t_ns, depends_on=depends
-        )
-        await self._open_reply(template.say, t_ns)
+        ids = [*template.result_turn(text, failed), *([template.agent] if answer else [])]
+        await self.context.add("result", ids, t_ns, depends_on=depends)
+        if answer:
+            await self._open_reply(template.say, t_ns)
 
     async def _open_reply(self, say: int, t_ns: int) -> None:
         await self.context.add("reply", [say], t_ns)
@@ -161,11 +189,32 @@ class Answer:
         await self.context.add("call", ids, t_ns)
         self._send(parse.tool.name, dict(parse.args), "grammar", t_ns)
 
-    async def _decode_call(self, t_ns: int, doubtful: bool) -> None:
+    async def _decide_far(self, words: str, logp: Sequence[float], t_ns: int) -> None:
+        """Among tools that somebody brought, and that no training showed: those that share words with what was said."""
+        offered = offer(words, self.agent.tools)
+        if offered.tools:
+            await self._decode_call(t_ns, False, offered.tools)
+        elif offered.missing:
+            await self.say(MISSING.format(offered.missing), t_ns)
+        elif logp[0] - logp[1] > SURE_CALL_NATS:
+            await self.say(CANNOT, t_ns)
+        else:
+            await self._open_reply(self.model.template.say, t_ns)
+
+    async def _call_far(self, words: str, tools: Sequence[Tool], t_ns: int) -> None:
+        """A call that was demanded: of one of these tools, with what was said where that fills it."""
+        if not tools:
+            await self.say(CANNOT, t_ns)
+            return
+        narrowed = narrow(words, tools)
+        await self._decode_call(t_ns, False, narrowed or tuple(tools))
+
+    async def _decode_call(self, t_ns: int, doubtful: bool, tools: Sequence[Tool] = ()) -> None:
+        """`tools`: those to choose from, perhaps with fewer values; none: all of the agent's."""
         template = self.model.template
         await self.context.add("call", [template.call], t_ns)
         done = await self.context.decode(
-            "call", t_ns, max_tokens=CALL_TOKENS, stop=(template.end,), call=True, grow=True
+            "call", t_ns, max_tokens=CALL_TOKENS, stop=(template.end,), call=True, grow=True, tools=tools
         )
         self.out.tokens += (template.call, *done.ids)
         name, args = self.model.parse_call([template.call, *done.ids], self.agent.tools)

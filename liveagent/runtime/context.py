@@ -16,10 +16,9 @@ from itertools import groupby
 
 import numpy as np
 
-from liveagent.errors import ConfigError
+from liveagent.errors import ConfigError, TooFarBack
 from liveagent.event import CacheChanged
 from liveagent.ledger import Kind, Ledger, Span, SpanWord
-from liveagent.nn.cache import TooFarBack
 from liveagent.runtime.engine import Lane
 from liveagent.runtime.work import Append, Decode, Done, Evict, Probe, Reset, Rewind, Sights, Soft
 from liveagent.tool import Tool
@@ -99,9 +98,12 @@ class Context:
         allowed: Sequence[int] = (),
         call: bool = False,
         grow: bool = False,
+        tools: Sequence[Tool] = (),
     ) -> Done:
-        """Let the decoder choose tokens; they become a span of `kind`, or more of the last span."""
-        done = await self.lane.do(Decode(max_tokens, tuple(stop), tuple(allowed), call, self.now_s))
+        """Let the decoder choose tokens; they become a span of `kind`, or more of the last span. `tools`: of a call,
+        those to choose from; none: all of the lane's."""
+        work = Decode(max_tokens, tuple(stop), tuple(allowed), call, self.now_s, tuple(tools))
+        done = await self.lane.do(work)
         self._note(kind, _tokens(done.ids, self.now_s), t_ns, (), (), grow)
         return done
 

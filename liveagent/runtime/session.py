@@ -10,6 +10,7 @@ turns → cache and decoder (answer).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from liveagent.agent import Agent
 from liveagent.audio import TICK_NS, Samples, Tick
 from liveagent.automaton import Parse
 from liveagent.event import (
+    AnswerStarted,
     CameraFroze,
     DeviceBack,
     DeviceLost,
@@ -30,6 +32,7 @@ from liveagent.event import (
     Inbox,
     Noted,
     PicturesEvicted,
+    ReplyEnded,
     Resumed,
     SamplesPlayed,
     SayAsked,
@@ -59,6 +62,8 @@ from liveagent.overrun import PRUNING
 from liveagent.runtime.answer import AGAIN, Answer, Out
 from liveagent.runtime.context import Context
 from liveagent.runtime.engine import Lane
+from liveagent.runtime.far_end import KINDS as FAR_KINDS
+from liveagent.runtime.far_end import FarEnd
 from liveagent.runtime.forget import Forgetting, State
 from liveagent.runtime.hearing import Hearing
 from liveagent.runtime.listener import Listener, Understood
@@ -72,7 +77,7 @@ from liveagent.video import VideoFrame
 from liveagent.window import Budget
 
 if TYPE_CHECKING:
-    from liveagent.nn.nano import Nano
+    from liveagent.nn.model import Model
 
 SILENT_SAMPLES: Samples = np.zeros(0, np.float32)
 CALL_WAIT_TICKS = 25
@@ -120,7 +125,7 @@ class Session:
     def __init__(
         self,
         agent: Agent,
-        model: Nano,
+        model: Model,
         lane: Lane,
         listener: Listener,
         config: SessionConfig | None = None,
@@ -135,21 +140,25 @@ class Session:
         self.user = UserTurn(model, self.context)
         self.watcher = Watcher(agent, model, self.context, self.user, self.answer)
         self.forgetting = Forgetting()
+        self._behind: Understood | None = None  # a turn whose answer waits for the end of a reply
         self._blind = False  # it was said that it cannot see
         self._sparing = False
         self._out = Out()
         self._now_ns = 0
+        self.manners, self.voice, self.interruptible = self.config.manners, self.config.voice, True
+        self.far_end = FarEnd(self)
         self._sense_anew()
 
     def _sense_anew(self) -> None:
         """Everything about hearing, seeing and speaking as before the first tick."""
         config, model = self.config, self.model
-        self.turns = Turns(config.manners)
-        self.hearing = Hearing(self.agent, self.lane, self.listener, config.manners, config.echo_gate)
+        self.turns = Turns(self.manners)
+        self.hearing = Hearing(self.agent, self.lane, self.listener, self.manners, config.echo_gate)
         self.looking = Looking(model, self.lane, self.context, config.prune) if model.sees else None
         if self.looking is not None:
             self.looking.sparing = self._sparing
-        self.speaking = Speaking(model, self.context, self.user, self.answer, self.turns, config.voice)
+        self.speaking = Speaking(model, self.context, self.user, self.answer, self.turns, self.voice)
+        self.speaking.interruptible = self.interruptible
         self._waited = 0  # ticks that a picture has waited for a call's result
 
     async def open(self) -> None:
@@ -175,9 +184,40 @@ class Session:
         self.answer.restore(state.utterances, state.calls)
         self.watcher.restore(state.watches, state.watch_calls)
 
+    async def become(self, agent: Agent) -> None:
+        """Be another agent from now on, who knows all that was said and seen so far. Only while nothing is open."""
+        held, words = self.context.held(), self.agent.automaton.words
+        self.agent = self.answer.agent = self.watcher.agent = self.hearing.agent = agent
+        if agent.automaton.words != words:
+            self.listener.close()
+            self.listener = self.hearing.listener = await asyncio.to_thread(
+                Listener.of, agent, self.model, use_recogniser=self.listener.has_recogniser
+            )
+        await self.open()
+        await self.context.restore(held)
+
+    async def reread(self, lane: Lane) -> None:
+        """The engine was started anew and `lane` is empty: read into it what this conversation held. What was open is
+        given up: half a sentence that was being heard, a reply that was being made."""
+        held = self.context.held()
+        self.lane = self.context.lane = lane
+        self.listener.cancel()
+        reply, self.answer.reply = self.answer.reply, None
+        if reply is not None:
+            self.note(ReplyEnded(self._now_ns, reply.utterance, False))
+        self.user.ids = []
+        self._sense_anew()
+        await self.open()
+        await self.context.restore(held)
+
     async def close(self) -> None:
         self.lane.close()
         self.listener.close()
+
+    @property
+    def now_ns(self) -> int:
+        """The end of the open tick, on the session's clock."""
+        return self._now_ns
 
     async def tick(
         self,
@@ -202,9 +242,13 @@ class Session:
         await self.watcher.ask(self._now_ns)
         await self._speak_up()
         await self.speaking.go_on(self.turns.phase == "turn" and bool(self.hearing.words))
+        if self._behind is not None and self.answer.reply is None and not self.user.open:
+            behind, self._behind = self._behind, None
+            await self._answer(" ".join(behind.words), "audio", behind)
         await self._trim()
+        await self.far_end.settle()
         await self._mind_exchanges(tick.t_ns, self.context.ledger.turn != turn)
-        self._note(self.context.state(self._now_ns))
+        self.note(self.context.state(self._now_ns))
         return self._out
 
     async def _mind_exchanges(self, tick_ns: int, opened: bool) -> None:
@@ -227,7 +271,7 @@ class Session:
             )
             await self.restore(state)
             forgotten = Forgotten(self._now_ns, gone.since_ns, gone.until_ns)
-            self._note(forgotten)
+            self.note(forgotten)
             self._out.forgotten.append((forgotten, state.to_json()))
 
     async def _trim(self) -> None:
@@ -236,11 +280,11 @@ class Session:
             return
         gone = await self.context.trim()
         if any(span.kind != "picture" for span in gone):
-            self._note(Noted(self._now_ns, "evicted", "older turns left the cache"))
+            self.note(Noted(self._now_ns, "evicted", "older turns left the cache"))
         pictures = [span for span in gone if span.kind == "picture"]
         if pictures:
             tokens = sum(span.length for span in pictures)
-            self._note(PicturesEvicted(self._now_ns, tuple(span.id for span in pictures), tokens))
+            self.note(PicturesEvicted(self._now_ns, tuple(span.id for span in pictures), tokens))
 
     # --- what came in
 
@@ -250,14 +294,16 @@ class Session:
         elif isinstance(event, Voiced | SamplesPlayed):
             await self._obey(await self.speaking.played(event))
         elif isinstance(event, VoiceFailed):
-            self._note(Noted(event.t_ns, "mute", event.message))
+            self.note(Noted(event.t_ns, "mute", event.message))
             if (reply := self.answer.reply) is not None and reply.utterance == event.utterance:
                 await self.speaking.finish()
                 self.speaking.end(complete=True)  # what nobody can hear is read
         elif isinstance(event, ToolReturned):
-            await self._returned(event.call_id, str(event.result), False)
+            await self._returned(event.call_id, str(event.result), False, event.answer)
         elif isinstance(event, ToolFailed):
-            await self._returned(event.call_id, event.message or event.reason, True)
+            await self._returned(event.call_id, event.message or event.reason, True, event.answer)
+        elif isinstance(event, FAR_KINDS):
+            await self.far_end.take(event)
         elif isinstance(event, TalkPressed | TalkReleased):
             await self._obey(self.turns.feed(event))
             if self.turns.pressed and not self.listener.open:
@@ -270,21 +316,21 @@ class Session:
                 if self.looking is not None:
                     self.looking.sparing = self._sparing
         elif isinstance(event, CameraFroze):
-            self._note(Noted(event.t_ns, "camera_froze", f"the same picture for {event.for_ms / 1000:.0f} s"))
+            self.note(Noted(event.t_ns, "camera_froze", f"the same picture for {event.for_ms / 1000:.0f} s"))
         elif isinstance(event, DeviceLost | DeviceBack):
-            self._note(Noted(event.t_ns, type(event).__name__, getattr(event, "message", "") or event.device))
+            self.note(Noted(event.t_ns, type(event).__name__, getattr(event, "message", "") or event.device))
 
     async def _typed(self, event: TextTyped) -> None:
         words = spoken(event.text)
         if not words:
-            self._note(Noted(event.t_ns, "empty", "nothing to read in that"))
+            self.note(Noted(event.t_ns, "empty", "nothing to read in that"))
             return
         if words in self.config.manners.stop_words:
             await self._stop(StopHeard(event.t_ns, "typed"))
             return
         self.hearing.stop.release()
         heard = WordsHeard(event.t_ns, tuple(words.split()), "typed", True, self.agent.automaton.accepts(words))
-        self._note(heard)
+        self.note(heard)
         await self.speaking.settle(now=True)
         self.turns.feed(event)
         self.hearing.cancel()
@@ -293,12 +339,17 @@ class Session:
         self.speaking.latency.stamp("decided", self._now_ns)
         await self._answer(words, "text")
 
-    async def _returned(self, call_id: str, text: str, failed: bool) -> None:
+    async def _returned(self, call_id: str, text: str, failed: bool, answer: bool) -> None:
         """A result goes before the words of a user who has begun to speak meanwhile, and is then not spoken of."""
+        if call_id not in self.answer.pending:
+            return
         begun = await self.user.step_aside()
         await self.speaking.finish()
         before = self.answer.reply
-        await self.answer.returned(call_id, text, failed, self._now_ns)
+        self.far_end.last = "result", ""
+        if answer:
+            self.note(AnswerStarted(self._now_ns, "result"))
+        await self.answer.returned(call_id, text, failed, self._now_ns, answer)
         if begun and self.answer.reply is not before:
             await self.speaking.finish()
         await self.user.step_back(begun, self._now_ns)
@@ -308,10 +359,10 @@ class Session:
     async def _look(self, frame: VideoFrame) -> None:
         if self.looking is None:
             if not self._blind:
-                self._note(Noted(self._now_ns, "blind", "this model has no eyes; what the camera shows is not seen"))
+                self.note(Noted(self._now_ns, "blind", "this model has no eyes; what the camera shows is not seen"))
             self._blind = True
             return
-        self._note(await self.looking.see(frame))
+        self.note(await self.looking.see(frame))
 
     async def _remember(self) -> None:
         """Keep the newest picture if it is news, between two turns or in front of the user's open one."""
@@ -330,7 +381,7 @@ class Session:
     async def _keep(self, looking: Looking, why: Why) -> None:
         begun = await self.user.step_aside()
         kept = await looking.keep(why)
-        self._note(kept)
+        self.note(kept)
         self.watcher.seen(kept.t_ns, kept.sees)
         await self.user.step_back(begun, self._now_ns)
 
@@ -339,12 +390,12 @@ class Session:
     async def _listen(self, tick: Tick, reference: Samples) -> None:
         hearing = self.hearing
         sound = await hearing.hear(tick, reference)
-        self._note(TickHeard(tick.t_ns, tick.index, sound.level_dbfs, sound.speech))
+        self.note(TickHeard(tick.t_ns, tick.index, sound.level_dbfs, sound.speech))
         for stopped in hearing.stops(sound, self._now_ns, self._says_stop):
             await self._stop(stopped)
         if self.listener.wake_heard(sound.samples):
             woken = WakeHeard(self._now_ns, self.agent.wake or "")
-            self._note(woken)
+            self.note(woken)
             self.listener.forget()  # the wake phrase is no part of what is said after it
             await self._obey(self.turns.feed(woken))
         self.listener.feed(sound.samples, sound.heard)
@@ -359,7 +410,7 @@ class Session:
         if news is None:
             return
         shown, told = news
-        self._note(shown)
+        self.note(shown)
         if told is not None:
             await self._obey(self.turns.feed(told))
 
@@ -370,26 +421,26 @@ class Session:
             return
         finished = await self.user.finished(words, self._now_ns)
         guess = EndGuessed(self._now_ns, self.hearing.at_most(finished))
-        self._note(guess)
+        self.note(guess)
         await self._obey(self.turns.feed(guess))
 
     async def _obey(self, decisions: Sequence[Decision]) -> None:
         for each in decisions:
             if isinstance(each, SpeechStarted):
-                self._note(each)
+                self.note(each)
                 if not self.listener.open:
                     self.hearing.begin()
             elif isinstance(each, SpeechEnded):
-                self._note(each)
+                self.note(each)
             elif isinstance(each, TurnEnded):
-                self._note(each)
+                self.note(each)
                 await self._end_turn(each)
             elif isinstance(each, Duck | Freeze):
                 self.speaking.act(each)
-                self._note(DuckedEvent(self._now_ns, each.utterance, isinstance(each, Freeze)))
+                self.note(DuckedEvent(self._now_ns, each.utterance, isinstance(each, Freeze)))
             elif isinstance(each, Resume):
                 self.speaking.act(each)
-                self._note(Resumed(self._now_ns, each.utterance, each.reason))
+                self.note(Resumed(self._now_ns, each.utterance, each.reason))
                 self.hearing.cancel()
                 await self.user.drop()
             elif isinstance(each, StopPlayback):
@@ -407,25 +458,32 @@ class Session:
         final = self.hearing.end()
         if final is None or not final.words:
             await self.user.drop()
-            self._note(Noted(self._now_ns, "no_words", "heard a voice, but no words"))
+            self.note(Noted(self._now_ns, "no_words", "heard a voice, but no words"))
             return
         self.hearing.stop.release()
         self.speaking.latency = TurnLatency()
         self.speaking.latency.stamp("spoken", ended.speech_end_ns)
         self.speaking.latency.stamp("decided", self._now_ns)
-        self._note(
+        self.note(
             WordsHeard(self._now_ns, final.words, final.source, True, final.in_grammar, final.confidence, final.closed)
         )
         await self.speaking.settle(now=True)
+        if self.answer.reply is not None and not self.speaking.interruptible:
+            self._behind = final  # nothing takes the reply back: its answer comes behind it
+            return
         await self._answer(" ".join(final.words), "audio", final)
 
     async def _answer(self, words: str, kind: Kind, understood: Understood | None = None) -> None:
         await self.speaking.finish()
         if (reply := self.answer.reply) is not None:  # a new turn is answered: nothing of the old answer sounds on
             await self.speaking.stop(StopPlayback(reply.utterance, "typed" if kind == "text" else "barge_in"), True)
-        if self.looking is not None and (why := self.looking.late_news()) is not None:
-            await self._keep(self.looking, why)
+        await self.keep_late_news()
         pieces, soft = (understood.pieces, understood.soft) if understood is not None else ((), None)
+        self.far_end.last = "user", words
+        if not self.far_end.answers and kind == "audio":
+            await self.user.close(words, kind, self._now_ns, pieces, soft, answer=False)
+            return
+        self.note(AnswerStarted(self._now_ns))
         done = await self.user.close(words, kind, self._now_ns, pieces, soft)
         latency = self.speaking.latency
         if latency is not None:
@@ -439,6 +497,11 @@ class Session:
             await self.answer.decide(words, done.steps, done.logp, self._now_ns, heard=kind == "audio")
         if latency is not None and self.answer.pending:
             latency.stamp("call", self._now_ns)
+
+    async def keep_late_news(self) -> None:
+        """In front of a question: what is there now counts."""
+        if self.looking is not None and (why := self.looking.late_news()) is not None:
+            await self._keep(self.looking, why)
 
     def _agree(self, words: str) -> str | None:
         """What to answer if somebody wants to be told of something, or wants something forgotten."""
@@ -458,13 +521,14 @@ class Session:
         if words is not None:
             self.speaking.latency = None
             self.context.ledger.begin_turn()
+            self.note(AnswerStarted(self._now_ns, "watch"))
             await self.context.add("mark", [self.model.template.agent], self._now_ns)
             await self.answer.say(words, self._now_ns)
 
     # --- the stop word
 
     async def _stop(self, heard: StopHeard) -> None:
-        self._note(heard)
+        self.note(heard)
         self._out.actions.append(Halt())
         for each in self.turns.feed(heard):
             if isinstance(each, StopPlayback):
@@ -473,5 +537,5 @@ class Session:
     def _says_stop(self) -> bool:
         return self.speaking.says(self.config.manners.stop_words)
 
-    def _note(self, event: Event) -> None:
+    def note(self, event: Event) -> None:
         self._out.events.append(event)

@@ -11,12 +11,13 @@ from liveagent.event import Event, Interrupted, ReplyEnded, SamplesPlayed, TurnT
 from liveagent.latency import TurnLatency
 from liveagent.runtime.answer import Answer
 from liveagent.runtime.context import Context
+from liveagent.runtime.reply import Reply
 from liveagent.runtime.user_turn import UserTurn
 from liveagent.spoken import spoken
 from liveagent.turns import Decision, Turns
 
 if TYPE_CHECKING:
-    from liveagent.nn.nano import Nano
+    from liveagent.nn.model import Model
 
 DECODE_TOKENS_PER_TICK = 12  # a short reply, or a long one's first seconds of speech, in one tick
 MORE_TOKENS_PER_TICK = 6  # the rest of a long one: still ten times as fast as it is spoken, beside the other sessions
@@ -28,12 +29,14 @@ class Speaking:
     ledger of the turn that is being answered. voice: whether something speaks and reports what was played."""
 
     def __init__(
-        self, model: Nano, context: Context, user: UserTurn, answer: Answer, turns: Turns, voice: bool
+        self, model: Model, context: Context, user: UserTurn, answer: Answer, turns: Turns, voice: bool
     ) -> None:
         self.model, self.context, self.user, self.answer, self.turns = model, context, user, answer, turns
         self.voice = voice
         self.now_ns = 0
         self.latency: TurnLatency | None = None
+        self.interruptible = True  # a voice may take a reply back
+        self._last: Reply | None = None  # the one before, which may turn out to have been heard less far
 
     @property
     def writing(self) -> bool:
@@ -88,7 +91,7 @@ class Speaking:
             if reply.stopping > 1:  # a report of the tick that stopped it is older than the stop
                 await self._take_back()
                 return ()
-            if self.turns.playing is None and not reply.playback.done:
+            if self.interruptible and self.turns.playing is None and not reply.playback.done:
                 decisions = self.turns.sounding(reply.utterance, event.t_ns)
         if reply.playback.done:
             self.end(complete=True)
@@ -113,6 +116,7 @@ class Speaking:
         reply, self.answer.reply = self.answer.reply, None
         if reply is None:
             return
+        self._last = reply
         if complete:
             for span in reversed(self.context.ledger.spans):
                 if span.heard is False:
@@ -142,11 +146,37 @@ class Speaking:
         if now or reply.stopping > STOP_WAIT_TICKS:
             await self._take_back()
 
-    async def _take_back(self) -> None:
-        """LAW 4: the cache keeps the words that were heard, a mark, and what came in meanwhile."""
+    async def cut(self, utterance: int, samples: int) -> None:
+        """Told by whoever plays: no more than `samples` of an utterance were heard, whatever was thought before. It may
+        be over already; then what was too much leaves the cache all the same."""
+        reply = self.answer.reply
+        if reply is not None and reply.utterance == utterance:
+            if not reply.stopping:
+                self.act(StopPlayback(utterance, "cut"))
+                self.turns.silence()
+            await self._take_back(samples)
+        elif self._last is not None and self._last.utterance == utterance:
+            await self._shorten(self._last, samples)
+
+    async def _shorten(self, reply: Reply, samples: int) -> None:
+        """A reply that is over was heard less far than it stands in the cache."""
+        cut = reply.playback.cut(samples)
+        keep = reply.start + cut.keep_tokens
+        spans = self.context.ledger.spans
+        said = [each for each in spans if each.kind in ("reply", "mark") and each.end > keep >= each.start - 1]
+        turn = [each for each in said if each.turn == said[0].turn] if said else []
+        if not turn or keep < spans[0].start or not (cut.unheard_words or cut.cut_word):
+            return
+        begun = await self.user.step_aside()
+        await self.context.take_back(keep, turn[-1].end, [self.model.template.cut], self.now_ns)
+        await self.user.step_back(begun, self.now_ns)
+
+    async def _take_back(self, samples: int | None = None) -> None:
+        """LAW 4: the cache keeps the words that were heard, a mark, and what came in meanwhile. `samples`: what whoever
+        plays says was heard; else what it has reported."""
         reply = self.answer.reply
         assert reply is not None
-        cut = reply.playback.cut()
+        cut = reply.playback.cut(samples)
         keep = reply.start + cut.keep_tokens
         later = next(span.end for span in self.context.ledger.spans if span.end >= reply.start)
         self.context.ledger.mark_heard(keep)

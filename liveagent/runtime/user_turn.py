@@ -16,7 +16,7 @@ from liveagent.runtime.context import Context
 from liveagent.runtime.work import Done, Soft
 
 if TYPE_CHECKING:
-    from liveagent.nn.nano import Nano
+    from liveagent.nn.model import Model
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 class UserTurn:
     """What of the open turn is in the cache. `open` while something is; `ids` are the tokens, from `<user>` on."""
 
-    def __init__(self, model: Nano, context: Context) -> None:
+    def __init__(self, model: Model, context: Context) -> None:
         self._model, self._context = model, context
         self.ids: list[int] = []
         self.start = 0
@@ -52,15 +52,18 @@ class UserTurn:
         yes, no = await self._context.probe([*rest, template.eou], (template.yes, template.no))
         return 1.0 / (1.0 + math.exp(min(30.0, max(-30.0, no - yes))))
 
-    async def close(self, words: str, kind: Kind, t_ns: int, pieces: Sequence[int], soft: Soft | None) -> Done:
-        """Everything, and the agent's turn. Returns what the decoder makes of `<call>` and `<say>` there.
+    async def close(
+        self, words: str, kind: Kind, t_ns: int, pieces: Sequence[int], soft: Soft | None, answer: bool = True
+    ) -> Done:
+        """Everything, and the agent's turn (unless nobody asked for an `answer` yet). Returns what the decoder makes of
+        `<call>` and `<say>` there.
 
         `soft` with its `pieces`: outside the grammar all that the ear thought is read, and not one guess of it.
         """
         template = self._model.template
-        marks = [template.end, template.agent]
+        marks = [template.end, template.agent] if answer else [template.end]
         if soft is None:
-            whole = [*template.user_turn(words), template.agent]
+            whole = [*template.user_turn(words), *marks[1:]]
             same = await self._keep(whole)
             rest, grow = whole[same:], same > 0
         else:

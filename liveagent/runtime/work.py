@@ -109,8 +109,8 @@ class Decode:
     """Choose and append up to `max_tokens` tokens, ending after one of `stop`.
 
     `allowed`: the ids the first token may be (empty: any). `call`: decode the arguments of a tool call under the
-    grammar of the lane's tools. The cache must end with an `Append` or a `Decode`: its last logits are what is chosen
-    from.
+    grammar of the lane's tools, or of `tools` where these are given. The cache must end with an `Append` or a `Decode`:
+    its last logits are what is chosen from.
     """
 
     max_tokens: int
@@ -118,6 +118,7 @@ class Decode:
     allowed: tuple[int, ...] = ()
     call: bool = False
     t_s: float = 0.0
+    tools: tuple[Tool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

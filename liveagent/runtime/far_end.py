@@ -1,0 +1,222 @@
+"""What whoever is at the far end of a link asks of a session beside talking to it.
+
+A client of a realtime protocol adds messages and pictures without wanting an answer, asks for one when it likes, brings
+tools, and says afterwards how much of a reply was heard. All of it comes through the inbox, in order, like a sound.
+What would move the ground under a reply that sounds, or under words that are being spoken, waits until that is over.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from liveagent.action import StopPlayback
+from liveagent.declared import declared_tool, is_far
+from liveagent.errors import LiveAgentError
+from liveagent.event import (
+    AgentChanged,
+    AnswerAsked,
+    AnswerStarted,
+    AnswerStopped,
+    ForgetAsked,
+    MessageAdded,
+    Noted,
+    PlaybackCut,
+    TurnDropped,
+    TurnsSet,
+    VoiceSet,
+)
+from liveagent.ledger import Kind
+from liveagent.manners import Manners
+from liveagent.spoken import spoken
+
+if TYPE_CHECKING:
+    from liveagent.agent import Agent
+    from liveagent.runtime.session import Session
+
+FarEvent = (
+    AgentChanged | TurnsSet | VoiceSet | TurnDropped | MessageAdded | AnswerAsked | AnswerStopped | PlaybackCut
+    | ForgetAsked
+)  # fmt: skip
+KINDS = (
+    AgentChanged, TurnsSet, VoiceSet, TurnDropped, MessageAdded, AnswerAsked, AnswerStopped, PlaybackCut, ForgetAsked
+)  # fmt: skip
+SIDES: dict[str, tuple[Kind, ...]] = {
+    "user": ("text", "audio"), "agent": ("reply", "call", "mark"), "picture": ("picture",)
+}  # fmt: skip
+WAITING = 64
+
+
+class FarEnd:
+    """One session's. `answers`: a finished spoken turn is answered without being asked."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.answers = True
+        self._waiting: deque[AgentChanged | ForgetAsked] = deque(maxlen=WAITING)
+        self._own, self._manners = session.agent, session.manners
+        self.last: tuple[str, str] = "", ""
+        """Who spoke last in the memory ("user", "assistant", "result", "system") and, of a user, the words."""
+
+    async def take(self, event: FarEvent) -> None:
+        """Do what is asked, now or as soon as nothing is open."""
+        if isinstance(event, MessageAdded):
+            await self._add(event)
+        elif isinstance(event, AnswerAsked):
+            await self._answer(event)
+        elif isinstance(event, AnswerStopped):
+            await self._stop(event)
+        elif isinstance(event, PlaybackCut):
+            await self._session.speaking.cut(event.utterance, event.samples)
+        elif isinstance(event, TurnsSet):
+            await self._set_turns(event)
+        elif isinstance(event, VoiceSet):
+            self._session.voice = self._session.speaking.voice = event.on
+        elif isinstance(event, TurnDropped):
+            await self._drop_turn()
+        else:
+            self._waiting.append(event)
+            await self.settle()
+
+    async def settle(self, now: bool = False) -> None:
+        """Do what has waited for a moment in which nothing is open; `now`: whatever is open gives way."""
+        session = self._session
+        while self._waiting:
+            busy = session.turns.phase != "idle" or session.user.open or session.answer.reply is not None
+            if busy and not now:
+                return
+            event = self._waiting.popleft()
+            if isinstance(event, AgentChanged):
+                await self._change(event)
+            else:
+                await self._forget(event)
+
+    # --- messages and answers
+
+    async def _add(self, message: MessageAdded) -> None:
+        """A message goes behind everything that was said, and before the words of a user who speaks just now."""
+        session = self._session
+        words, template, context = spoken(message.text), session.model.template, session.context
+        if not words:
+            return
+        begun = await session.user.step_aside()
+        await session.speaking.finish()
+        context.ledger.begin_turn()
+        if message.role == "user":
+            await context.add("text", template.user_turn(words), message.t_ns)
+        elif message.role == "system":
+            await context.add("text", [template.sys, *session.model.pieces.encode(words), template.end], message.t_ns)
+        else:
+            await context.add("mark", [template.agent], message.t_ns)
+            await context.add("reply", [template.say, *template.encode(message.text), template.end], message.t_ns)
+            context.ledger.mark_heard(context.end)
+        self.last = message.role, words if message.role == "user" else ""
+        await session.user.step_back(begun, session.now_ns)
+
+    async def _answer(self, asked: AnswerAsked) -> None:
+        session, template = self._session, self._session.model.template
+        begun = await session.user.step_aside()
+        await session.speaking.settle(now=True)
+        await session.speaking.finish()
+        if (reply := session.answer.reply) is not None:
+            await session.speaking.stop(StopPlayback(reply.utterance, "asked"), at_once=True)
+        await self.settle(now=True)  # tools that came just before are those to choose from
+        session.note(AnswerStarted(session.now_ns, "asked", asked.ref))
+        if asked.instructions and (words := spoken(asked.instructions)):
+            ids = [template.sys, *session.model.pieces.encode(words), template.end]
+            await session.context.add("text", ids, session.now_ns)
+        await session.keep_late_news()
+        done = await session.context.add(
+            "mark", [template.agent], session.now_ns, want=(template.call, template.say)
+        )
+        role, words = self.last
+        await session.answer.decide(words, done.steps, done.logp, session.now_ns, choice=asked.choice, by=role)
+        if begun:
+            await session.speaking.finish()
+        await session.user.step_back(begun, session.now_ns)
+
+    async def _stop(self, event: AnswerStopped) -> None:
+        session = self._session
+        if (reply := session.answer.reply) is not None and not reply.stopping:
+            session.turns.silence()
+            await session.speaking.stop(StopPlayback(reply.utterance, event.reason))
+
+    # --- turns
+
+    async def _set_turns(self, event: TurnsSet) -> None:
+        session = self._session
+        self.answers = event.answers
+        session.interruptible = session.speaking.interruptible = event.interrupts
+        try:
+            manners = manners_of(self._manners, event)
+        except LiveAgentError as error:
+            session.note(Noted(event.t_ns, "turns_refused", str(error)))
+            return
+        if manners.mode != session.turns.config.mode:
+            await self._drop_turn()
+        session.manners = session.turns.config = session.hearing.manners = manners
+
+    async def _drop_turn(self) -> None:
+        session = self._session
+        session.turns.drop()
+        session.hearing.cancel()
+        await session.user.drop()
+
+    # --- what the agent is, and what it no longer knows
+
+    async def _change(self, event: AgentChanged) -> None:
+        session = self._session
+        try:
+            agent = changed(session.agent, self._own, event)
+        except LiveAgentError as error:
+            session.note(Noted(event.t_ns, "agent_refused", str(error)))
+            return
+        await session.become(agent)
+
+    async def _forget(self, event: ForgetAsked) -> None:
+        kinds, context = SIDES[event.side], self._session.context
+        gone = [
+            span.id
+            for span in context.ledger.spans
+            if not span.pinned and span.kind in kinds and event.since_ns <= span.t_ns <= event.until_ns
+        ]
+        if gone:
+            await context.drop(gone)
+
+
+def manners_of(own: Manners, event: TurnsSet) -> Manners:
+    """`own` manners as a client wants turns taken. Raises ConfigError for silences that cannot be."""
+    shortest = own.min_silence_ms if event.min_silence_ms is None else max(64, event.min_silence_ms)
+    longest = own.max_silence_ms if event.max_silence_ms is None else event.max_silence_ms
+    longest = min(max(shortest, longest), own.max_turn_ms - 1)
+    shortest = min(shortest, longest)
+    speech = own.start_speech if event.start_speech is None else min(1.0, max(own.keep_speech, event.start_speech))
+    return replace(
+        own,
+        mode=event.mode,
+        min_silence_ms=shortest,
+        max_silence_ms=longest,
+        sentence_silence_ms=min(max(shortest, own.sentence_silence_ms), longest),
+        start_speech=speech,
+    )
+
+
+def changed(now: Agent, own: Agent, event: AgentChanged) -> Agent:
+    """The agent after a client's change. `own`: as it was made. Tools that a client brings stand in place of the
+    agent's and of the questions that go with them; an empty list brings the agent's own back. Raises ConfigError."""
+    change: dict[str, object] = {}
+    if event.instructions is not None:
+        change["instructions"] = event.instructions or own.instructions
+    if event.tools is not None:
+        found = [declared_tool(each) for each in event.tools]
+        far = [tool for tool in found if tool is not None]
+        change["tools"] = far if event.tools else own.tools
+        if not event.tools:
+            change["questions"] = own.questions
+    return now.replace(**change)
+
+
+def far_tools(agent: Agent) -> frozenset[str]:
+    """The names of the tools that run at the far end."""
+    return frozenset(tool.name for tool in agent.tools if is_far(tool))
