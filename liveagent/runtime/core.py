@@ -335,7 +335,8 @@ class Core:
                 assert isinstance(work, Decode)
                 if lane.logits is None:
                     raise ConfigError("nothing to decode from: append something after a rewind")
-                lane.matcher = lane.grammar.matcher() if work.call and lane.grammar is not None else None
+                grammar = self._grammar(work.tools) if work.tools else lane.grammar
+                lane.matcher = grammar.matcher() if work.call and grammar is not None else None
                 self._room(lane, work.max_tokens)
                 self._choose(lane, job)
         return True
