@@ -20,6 +20,7 @@ from liveagent.action import Action
 from liveagent.audio import Samples
 from liveagent.event import Event, Inbox
 from liveagent.jsonform import Json
+from liveagent.ledger import Span
 
 Frame: TypeAlias = str | bytes
 """One websocket message: text or binary."""
@@ -30,11 +31,13 @@ Frame: TypeAlias = str | bytes
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sound:
-    """Microphone samples `[T]` int16, mono, in order. `captured_ns`: the peer's own clock at the first, if it told."""
+    """Microphone samples `[T]` int16, mono, in order. `captured_ns`: the peer's own clock at the first, if it told.
+    `gap_samples`: samples that the peer lost just before these, and counted."""
 
     pcm: NDArray[np.int16]
     rate_hz: int
     captured_ns: int | None = None
+    gap_samples: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +84,23 @@ class GoingAway:
     left_ms: int
 
 
-Told: TypeAlias = Event | Action | Spoken | Problem | GoingAway
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the cache holds, span by span, for a peer that shows it. May be told as often as it changes."""
+
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Patches:
+    """Which patches of the picture taken at `t_ns` were just encoded, row by row, for a peer that shows them."""
+
+    t_ns: int
+    mask: tuple[bool, ...]
+
+
+Told: TypeAlias = Event | Action | Spoken | Problem | GoingAway | Memory | Patches
+"""A codec passes over what its protocol has no word for."""
 
 
 # ---- the codec -------------------------------------------------------------------------------------------------------
