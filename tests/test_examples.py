@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from liveagent.nn.nano import FILES, weights_folder
+from liveagent.nn.model import FILES, weights_folder
 from tests.nano import random_nano
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"

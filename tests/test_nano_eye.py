@@ -11,7 +11,8 @@ from liveagent.errors import ConfigError, DeviceError
 from liveagent.nn.decoder import Decoder, DecoderConfig
 from liveagent.nn.ear import Ear, EarConfig
 from liveagent.nn.eye import Eye, EyeConfig
-from liveagent.nn.nano import EYE_FILE, Nano
+from liveagent.nn.model import EYE_FILE
+from liveagent.nn.nano import Nano
 from liveagent.nn.pieces import Pieces
 from liveagent.nn.vit import VitConfig
 from liveagent.sight import CELLS, WIDTH

@@ -14,7 +14,8 @@ from liveagent import tool
 from liveagent.errors import ConfigError
 from liveagent.nn.decoder import Decoder, DecoderConfig
 from liveagent.nn.ear import Ear, EarConfig
-from liveagent.nn.nano import FILES, Nano
+from liveagent.nn.model import FILES
+from liveagent.nn.nano import Nano
 from liveagent.nn.pieces import Pieces
 from liveagent.nn.template import Template, name_words, result_words
 from liveagent.nn.vad import Vad

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from liveagent.bench.naive import Naive
-from liveagent.errors import ConfigError
+from liveagent.errors import ConfigError, TooFarBack
 from liveagent.ledger import CachePlan, Hole, Ledger, Move
-from liveagent.nn.cache import TooFarBack
 from liveagent.nn.decoder import Decoder, DecoderConfig, DecoderState
 from liveagent.window import Budget, plan
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from liveagent.audio import RATE_HZ, TICK_SAMPLES
 from liveagent.ports.media import MediaFile
-from liveagent.runtime.core import DEAD_FRAMES, PREROLL_BLOCKS, SLEEP_FRAMES, VAD_FRAME_SAMPLES, Core
+from liveagent.runtime.core import DEAD_FRAMES, PREROLL_BLOCKS, SLEEP_FRAMES, Core
 from liveagent.runtime.devices import clip_path
-from liveagent.runtime.work import Heard, Listen
+from liveagent.runtime.work import VAD_FRAME_SAMPLES, Heard, Listen
 from tests.nano import random_nano
 
 SPEECH = MediaFile(clip_path(), real_time=False).read()[: 3 * RATE_HZ]

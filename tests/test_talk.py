@@ -17,7 +17,8 @@ import pytest
 from liveagent.action import Action, CallTool, Say
 from liveagent.audio import TICK_NS
 from liveagent.event import Event, Interrupted, PictureKept, StopHeard, WordPlayed
-from liveagent.nn.nano import FILES, Nano, weights_folder
+from liveagent.nn.model import FILES, weights_folder
+from liveagent.nn.nano import Nano
 from liveagent.pipelines.voice import agent
 from liveagent.pipelines.voice_video import agent as looking_agent
 from liveagent.ports.media import MediaFile, write_wav

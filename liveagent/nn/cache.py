@@ -9,15 +9,11 @@ from typing import Self, TypeAlias
 import torch
 from torch import Tensor
 
-from liveagent.errors import ConfigError
+from liveagent.errors import ConfigError, TooFarBack
 from liveagent.ledger import CachePlan
 
 Rope: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Places in order `[n]` and times `[n]` (seconds) to rotations `[n, hd, 2]`."""
-
-
-class TooFarBack(ConfigError):
-    """A take-back goes so far back that local layers no longer hold what they saw then: read the lane again."""
 
 
 @dataclass(frozen=True)

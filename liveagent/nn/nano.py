@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from liveagent.argument import Value
-from liveagent.errors import ConfigError, DeviceError, ToolError
+from liveagent.errors import ConfigError, DeviceError
 from liveagent.nn.decoder import Decoder
 from liveagent.nn.ear import Ear
 from liveagent.nn.eye import Eye
+from liveagent.nn.model import EYE_FILE, Model, checked, fingerprint
 from liveagent.nn.pieces import Pieces
-from liveagent.nn.template import Template, name_words
 from liveagent.nn.vad import Vad
 from liveagent.sight import WIDTH as SIGHT_WIDTH
-from liveagent.tool import Tool
-
-FILES = ("pieces.json", "ear.safetensors", "decoder.safetensors")
-EYE_FILE = "eye.safetensors"
 
 
-class Nano:
-    """Everything a session needs of a model: `ear`, `eye` (None: it is blind), `decoder`, `vad`, `pieces`, `template`.
+class Nano(Model):
+    """A `Model` with its networks: `ear`, `eye` (None: it is blind), `decoder`, `vad`. Nothing here is changed by
+    running, so one Nano serves every session of a process."""
 
-    `fingerprint` is 16 hex digits over the weight files: recordings carry it. `slots` is the context it was trained
-    for, `device` where its weights are. Nothing here is changed by running, so one Nano serves every session of a
-    process.
-    """
-
-    slots = 1024
+    device: torch.device
 
     def __init__(
         self, ear: Ear, decoder: Decoder, vad: Vad, pieces: Pieces, fingerprint: str = "", eye: Eye | None = None
@@ -57,10 +46,9 @@ class Nano:
                 f"the decoder reads {decoder.config.sight_width} numbers of a cell, the eye says {SIGHT_WIDTH}: "
                 f"take {EYE_FILE} and decoder.safetensors from the same release"
             )
-        self.ear, self.decoder, self.vad, self.pieces = ear.eval(), decoder.eval(), vad.eval(), pieces
+        super().__init__(pieces, fingerprint)
+        self.ear, self.decoder, self.vad = ear.eval(), decoder.eval(), vad.eval()
         self.eye = eye.eval() if eye is not None else None
-        self.template = Template(pieces)
-        self.fingerprint = fingerprint
         self.device = torch.device("cpu")
         for net in self._nets():
             net.requires_grad_(False)
@@ -70,7 +58,6 @@ class Nano:
 
     @property
     def sees(self) -> bool:
-        """Whether it has an eye, and a decoder that can read what the eye says."""
         return self.eye is not None and self.decoder.projector is not None
 
     def to(self, device: str | torch.device) -> Self:
@@ -96,14 +83,7 @@ class Nano:
             ConfigError: the folder or a file is missing, cut short, of another version, or the files do not fit.
             DeviceError: there is no such device.
         """
-        folder = weights_folder() if folder is None else Path(folder)
-        if not folder.is_dir():
-            raise ConfigError(f"there is no weights folder {folder}: give one that holds {', '.join(FILES)}")
-        missing = [name for name in FILES if not (folder / name).is_file()]
-        if missing:
-            raise ConfigError(
-                f"{folder} lacks {', '.join(missing)}: install again, or give a folder with {', '.join(FILES)}"
-            )
+        folder = checked(folder)
         pieces = Pieces.load(folder / "pieces.json")
         ear = Ear.load(folder / "ear.safetensors")
         decoder = Decoder.load(folder / "decoder.safetensors", pieces.hash, ear.config.width)
@@ -122,46 +102,3 @@ class Nano:
         """Input rows `[k, D]` for what the eye said, `sight` `[k, 20]`, of the cells `[k]` of a picture. ConfigError
         for a decoder that cannot read pictures."""
         return self.decoder.see_embed(sight, cells)
-
-    def parse_call(self, ids: Sequence[int], tools: Sequence[Tool]) -> tuple[str, dict[str, Value]]:
-        """Read a decoded call (with or without `<call>` before and `<end>` after it) as a tool's name and arguments.
-
-        Values are JSON ones where the tool lists them, the words as they stand where it takes any. Raises ToolError
-        for what is no call of one of these tools, worded for the model.
-        """
-        template = self.template
-        body = [i for i in ids if i not in (template.call, template.end)]
-        return parse_call(self.pieces.decode(body), tools)
-
-
-def parse_call(text: str, tools: Sequence[Tool]) -> tuple[str, dict[str, Value]]:
-    """`light ; room = bath ; state = on` to ("light", {"room": "bath", "state": "on"}). Raises ToolError."""
-    head, *parts = (part.strip() for part in text.split(";"))
-    tool = next((tool for tool in tools if name_words(tool.name) == head), None)
-    if tool is None:
-        raise ToolError(f"there is no tool {head!r}; there are {', '.join(tool.name for tool in tools) or 'none'}")
-    args: dict[str, Value] = {}
-    for part in parts:
-        name, equals, words = (each.strip() for each in part.partition("="))
-        argument = next((each for each in tool.arguments if name_words(each.name) == name), None)
-        if argument is None or not equals or argument.name in args:
-            raise ToolError(f"{tool.name} cannot be called with {part!r}")
-        args[argument.name] = argument.slots.get(words, words) if argument.slots else words
-    return tool.name, args
-
-
-def weights_folder() -> Path:
-    """Where the weights that come with liveagent lie: in an installed package, or in a checkout."""
-    here = Path(__file__).resolve().parents[1]
-    for folder in (here / "pipelines" / "nano" / "weights", here.parent / "pipelines" / "nano" / "weights"):
-        if folder.is_dir():
-            return folder
-    raise ConfigError("nano's weights did not come with this install of liveagent: install it again, from a wheel")
-
-
-def fingerprint(folder: Path) -> str:
-    """Sixteen hex digits over the files that make a model's numbers."""
-    digest = hashlib.sha256()
-    for name in (*FILES, *([EYE_FILE] if (folder / EYE_FILE).is_file() else [])):
-        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
-    return digest.hexdigest()[:16]

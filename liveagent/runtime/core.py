@@ -22,6 +22,7 @@ import torch
 
 from liveagent.errors import ConfigError, DeviceError
 from liveagent.runtime.work import (
+    VAD_FRAME_SAMPLES,
     Append,
     Decode,
     Done,
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from liveagent.tool import Tool
 
 BUCKETS = (32, 8, 1)
-VAD_FRAME_SAMPLES = 512
 SILENT_SPEECH = 0.1
 """A frame in which the VAD is less sure of speech than this is silent."""
 SLEEP_FRAMES = 96

@@ -125,7 +125,7 @@ def has_pictures(source: str | None) -> bool:
 
 def clip_path() -> Path:
     """The shipped clip. ConfigError when it did not come with this install."""
-    from liveagent.nn.nano import weights_folder
+    from liveagent.nn.model import weights_folder
 
     path = weights_folder().parent / "clip.flac"
     if not path.is_file():

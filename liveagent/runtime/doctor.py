@@ -108,7 +108,8 @@ def _torchaudio() -> Probe:
 
 
 def _weights() -> Probe:
-    from liveagent.nn.nano import FILES, Nano, weights_folder
+    from liveagent.nn.model import FILES, weights_folder
+    from liveagent.nn.nano import Nano
 
     folder = weights_folder()
     nano = Nano.load(folder)

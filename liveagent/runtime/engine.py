@@ -10,11 +10,11 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from liveagent.errors import ConfigError, DeviceError, LiveAgentError
-from liveagent.runtime.core import Core
 from liveagent.runtime.work import (
     Append,
     Decode,
@@ -30,6 +30,25 @@ from liveagent.runtime.work import (
     Seen,
     Work,
 )
+
+if TYPE_CHECKING:
+    from liveagent.runtime.core import Core
+
+
+class Lanes(Protocol):
+    """Whoever has lanes: `Engine` here, `EngineProcess` in a process of its own."""
+
+    def open(self) -> int:
+        """A free lane's number. ConfigError when every lane is taken."""
+        ...
+
+    def release(self, lane: int) -> None: ...
+
+    def send(self, lane: int, work: Work, done: Callable[[Reply | BaseException], None]) -> None:
+        """Queue work; `done` is called in a thread of the engine's, once. Raises what makes it hopeless right now."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class Engine:
@@ -109,7 +128,7 @@ class Engine:
 class Lane:
     """One session's side of the engine: awaitable requests for one lane."""
 
-    def __init__(self, engine: Engine, number: int) -> None:
+    def __init__(self, engine: Lanes, number: int) -> None:
         self.engine, self.number = engine, number
 
     async def ask(self, work: Work) -> Reply:

@@ -17,11 +17,10 @@ from liveagent.echo import DELAY_SAMPLES, Echo
 from liveagent.event import StopHeard, WordsHeard
 from liveagent.level import dbfs
 from liveagent.manners import Manners
-from liveagent.runtime.core import VAD_FRAME_SAMPLES
 from liveagent.runtime.engine import Lane
 from liveagent.runtime.listener import Listener, Understood
 from liveagent.runtime.user_turn import agreeing
-from liveagent.runtime.work import Heard
+from liveagent.runtime.work import VAD_FRAME_SAMPLES, Heard
 from liveagent.stop import Stop
 from liveagent.turns import Frame, Sense
 

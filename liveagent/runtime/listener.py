@@ -24,7 +24,7 @@ from liveagent.spoken import spoken
 from liveagent.words import Thresholds, Words
 
 if TYPE_CHECKING:
-    from liveagent.nn.nano import Nano
+    from liveagent.nn.model import Model
     from liveagent.nn.pieces import Pieces
     from liveagent.ports.recogniser import KeyPhrase, Recogniser
     from liveagent.ports.stop_word import StopWord
@@ -82,7 +82,7 @@ class Listener:
         self._blocks: deque[Heard] = deque(maxlen=PREROLL_BLOCKS)
 
     @classmethod
-    def of(cls, agent: Agent, model: Nano, use_recogniser: bool = True) -> Listener:
+    def of(cls, agent: Agent, model: Model, use_recogniser: bool = True) -> Listener:
         """Build for an agent. A recogniser that is not installed becomes a problem that is told, not an error."""
         recogniser, stop, wake, problems = None, None, None, []
         if use_recogniser:

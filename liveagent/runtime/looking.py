@@ -22,7 +22,7 @@ from liveagent.sight import CELLS, COUNT, OTHER, PICTURE_PX, Sight, named
 from liveagent.video import Pixels, VideoFrame, resize
 
 if TYPE_CHECKING:
-    from liveagent.nn.nano import Nano
+    from liveagent.nn.model import Model
 
 EMPTY = 0.9
 """A cell that is likelier to hold nothing than this may be left out of a picture."""
@@ -51,7 +51,7 @@ class Looking:
 
     def __init__(
         self,
-        model: Nano,
+        model: Model,
         lane: Lane,
         context: Context,
         prune: bool = True,

@@ -21,8 +21,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from liveagent import __version__
 from liveagent.agent import Agent
 from liveagent.audio import Samples, Tick
@@ -36,7 +34,7 @@ from liveagent.stretch import Stretch, wiped
 from liveagent.video import VideoFrame
 
 if TYPE_CHECKING:
-    from liveagent.nn.nano import Nano
+    from liveagent.nn.model import Model
     from liveagent.runtime.session import SessionConfig
 
 LIMIT_BYTES = 4 << 20
@@ -79,7 +77,7 @@ def settings_of(config: SessionConfig) -> dict[str, Json]:
 
 def header_of(
     agent: Agent,
-    model: Nano,
+    model: Model,
     lanes: int,
     config: SessionConfig,
     origin: str,
@@ -89,6 +87,8 @@ def header_of(
 ) -> Header:
     """The header of a recording made now, here. `origin`: what `liveagent talk` was given (a pipeline or a file);
     `pictures`: whether it may hold some."""
+    import torch
+
     return Header(
         liveagent=__version__,
         torch=torch.__version__,

@@ -40,7 +40,7 @@ from liveagent.watch import MAX_WATCHES, Watch, Watching, WatchState
 from liveagent.wish import moving_thing, standing_thing, wish
 
 if TYPE_CHECKING:
-    from liveagent.nn.nano import Nano
+    from liveagent.nn.model import Model
 
 WAITING_SAYINGS = 8
 STALE_NS = 30_000_000_000
@@ -104,7 +104,7 @@ class Watcher:
     """The watches of one session. `seen` is told of pictures, `ask` asks, `tick` lets time pass, `next_words` is what
     to say now."""
 
-    def __init__(self, agent: Agent, model: Nano, context: Context, user: UserTurn, answer: Answer) -> None:
+    def __init__(self, agent: Agent, model: Model, context: Context, user: UserTurn, answer: Answer) -> None:
         self.agent, self.model, self.context, self.user, self.answer = agent, model, context, user, answer
         self.watchings = [Watching(each) for each in agent.watches]
         self.calls = 0

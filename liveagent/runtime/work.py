@@ -15,6 +15,9 @@ from liveagent.ledger import CachePlan
 if TYPE_CHECKING:
     from liveagent.tool import Tool
 
+VAD_FRAME_SAMPLES = 512
+"""32 ms: what the VAD gives one probability for."""
+
 # --- what a session may ask for -----------------------------------------------------------------------------------
 
 

@@ -1,0 +1,119 @@
+"""`Model`: what a conversation needs of a checkpoint, which is not its numbers.
+
+The pieces, the prompt format, how a call is read, whether it sees, and which weights these are: read from the same
+folder as the networks, without torch, in milliseconds. So a server's process holds a `Model`, and the networks
+(`Nano`, which is one) live in a process of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from liveagent.argument import Value
+from liveagent.errors import ConfigError, ToolError
+from liveagent.nn.pieces import Pieces
+from liveagent.nn.template import Template, name_words
+from liveagent.tool import Tool
+
+FILES = ("pieces.json", "ear.safetensors", "decoder.safetensors")
+EYE_FILE = "eye.safetensors"
+
+
+class Model:
+    """`pieces`, `template`, `sees`, and `fingerprint`: 16 hex digits over the weight files, which recordings carry.
+
+    `slots` is the context it was trained for, `device` where its weights are, by torch's name of it.
+    """
+
+    slots = 1024
+    device: object
+
+    def __init__(self, pieces: Pieces, fingerprint: str = "", sees: bool = False, device: str = "cpu") -> None:
+        self.pieces, self.template, self.fingerprint = pieces, Template(pieces), fingerprint
+        self.device = device
+        self._sees = sees
+
+    @property
+    def sees(self) -> bool:
+        """Whether it has an eye, and a decoder that can read what the eye says."""
+        return self._sees
+
+    @classmethod
+    def read(cls, folder: str | Path | None = None, device: str = "cpu") -> Model:
+        """The model in a weights folder; None takes the one that comes with the package. ConfigError: a file is
+        missing, damaged, or its pieces are not those of the decoder. Whether the networks can be made of it shows
+        where they are loaded."""
+        folder = checked(folder)
+        pieces = Pieces.load(folder / "pieces.json")
+        path = folder / "decoder.safetensors"
+        try:
+            with safe_open(str(path), framework="np") as file:  # reads the header alone
+                meta = file.metadata() or {}
+            config = json.loads(meta.get("config", "{}"))
+        except (SafetensorError, OSError, ValueError) as error:
+            raise ConfigError(f"{path} is damaged ({error}): fetch it again or export it anew") from None
+        if meta.get("pieces") != pieces.hash:
+            raise ConfigError(f"{path} was trained with another pieces.json: take both from the same release")
+        sees = (folder / EYE_FILE).is_file() and bool(config.get("sight_width"))
+        return Model(pieces, fingerprint(folder), sees, device)
+
+    def parse_call(self, ids: Sequence[int], tools: Sequence[Tool]) -> tuple[str, dict[str, Value]]:
+        """Read a decoded call (with or without `<call>` before and `<end>` after it) as a tool's name and arguments.
+
+        Values are JSON ones where the tool lists them, the words as they stand where it takes any. Raises ToolError
+        for what is no call of one of these tools, worded for the model.
+        """
+        template = self.template
+        body = [i for i in ids if i not in (template.call, template.end)]
+        return parse_call(self.pieces.decode(body), tools)
+
+
+def parse_call(text: str, tools: Sequence[Tool]) -> tuple[str, dict[str, Value]]:
+    """`light ; room = bath ; state = on` to ("light", {"room": "bath", "state": "on"}). Raises ToolError."""
+    head, *parts = (part.strip() for part in text.split(";"))
+    tool = next((tool for tool in tools if name_words(tool.name) == head), None)
+    if tool is None:
+        raise ToolError(f"there is no tool {head!r}; there are {', '.join(tool.name for tool in tools) or 'none'}")
+    args: dict[str, Value] = {}
+    for part in parts:
+        name, equals, words = (each.strip() for each in part.partition("="))
+        argument = next((each for each in tool.arguments if name_words(each.name) == name), None)
+        if argument is None or not equals or argument.name in args:
+            raise ToolError(f"{tool.name} cannot be called with {part!r}")
+        args[argument.name] = argument.slots.get(words, words) if argument.slots else words
+    return tool.name, args
+
+
+def weights_folder() -> Path:
+    """Where the weights that come with liveagent lie: in an installed package, or in a checkout."""
+    here = Path(__file__).resolve().parents[1]
+    for folder in (here / "pipelines" / "nano" / "weights", here.parent / "pipelines" / "nano" / "weights"):
+        if folder.is_dir():
+            return folder
+    raise ConfigError("nano's weights did not come with this install of liveagent: install it again, from a wheel")
+
+
+def checked(folder: str | Path | None) -> Path:
+    """A weights folder that has all its files; None is the shipped one. ConfigError says what is missing."""
+    folder = weights_folder() if folder is None else Path(folder)
+    if not folder.is_dir():
+        raise ConfigError(f"there is no weights folder {folder}: give one that holds {', '.join(FILES)}")
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise ConfigError(
+            f"{folder} lacks {', '.join(missing)}: install again, or give a folder with {', '.join(FILES)}"
+        )
+    return folder
+
+
+def fingerprint(folder: Path) -> str:
+    """Sixteen hex digits over the files that make a model's numbers."""
+    digest = hashlib.sha256()
+    for name in (*FILES, *([EYE_FILE] if (folder / EYE_FILE).is_file() else [])):
+        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+    return digest.hexdigest()[:16]
