@@ -85,6 +85,13 @@ class GoingAway:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumable:
+    """A peer that loses the connection from now on may come back with this handle; "": with none at the moment."""
+
+    handle: str
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What the cache holds, span by span, for a peer that shows it. May be told as often as it changes."""
 
@@ -99,7 +106,7 @@ class Patches:
     mask: tuple[bool, ...]
 
 
-Told: TypeAlias = Event | Action | Spoken | Problem | GoingAway | Memory | Patches
+Told: TypeAlias = Event | Action | Spoken | Problem | GoingAway | Resumable | Memory | Patches
 """A codec passes over what its protocol has no word for."""
 
 
