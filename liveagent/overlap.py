@@ -96,19 +96,16 @@ def _terms(texts: Iterable[str]) -> set[str]:
 
 def _narrow(words: Sequence[str], tool: Tool) -> tuple[Tool | None, str]:
     """The tool with what the request holds for its arguments, or None and the argument that is missing."""
-    terms = _terms([tool.name])
-    taken = [word in STOP_WORDS or stem(word) in terms for word in words]
+    taken = [False] * len(words)
     narrowed: dict[str, Argument] = {}
-    texts = [argument for argument in tool.arguments if argument.kind == "text"]
     for argument in tool.arguments:
-        if argument.kind == "text":
-            continue
-        values = _values(words, argument, taken)
+        values = _values(words, argument, taken) if argument.kind != "text" else []
         if values:
             narrowed[argument.name] = _listed(argument, values)
         elif argument.kind == "bool":
             narrowed[argument.name] = argument
-    spans = _spans(words, taken) or _spans(words, [word in STOP_WORDS for word in words])
+    texts = [argument for argument in tool.arguments if argument.kind == "text"]
+    spans = _texts(words, taken, tool, whole=len(texts) == 1)
     for argument in texts:
         if spans:
             narrowed[argument.name] = _listed(argument, spans)
@@ -117,6 +114,19 @@ def _narrow(words: Sequence[str], tool: Tool) -> tuple[Tool | None, str]:
             return None, spoken(argument.name.replace("_", " "))
     arguments = tuple(narrowed[argument.name] for argument in tool.arguments if argument.name in narrowed)
     return replace(tool, function=elsewhere, arguments=arguments, phrases=()), ""
+
+
+def _texts(words: Sequence[str], taken: Sequence[bool], tool: Tool, whole: bool) -> list[str]:
+    """Stretches of the request that may be free text: words that neither the tool nor the language has a use for; where
+    nothing is left, words that the tool only describes itself by, and then any. `whole`: only the longest ones."""
+    name, names = _terms([tool.name]), _terms(argument.name for argument in tool.arguments)
+    for terms in (name | names | _terms([tool.description]), name | names, name):
+        used = [gone or word in STOP_WORDS or stem(word) in terms for word, gone in zip(words, taken, strict=True)]
+        spans = _spans(words, used)
+        if spans:
+            return [each for each in spans if not any(each != one and f" {each} " in f" {one} " for one in spans)] if (
+                whole) else spans  # fmt: skip
+    return []
 
 
 def _values(words: Sequence[str], argument: Argument, taken: list[bool]) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from liveagent.action import StopPlayback
 from liveagent.declared import declared_tool, is_far
@@ -46,6 +46,7 @@ SIDES: dict[str, tuple[Kind, ...]] = {
     "user": ("text", "audio"), "agent": ("reply", "call", "mark"), "picture": ("picture",)
 }  # fmt: skip
 WAITING = 64
+ClientTools: TypeAlias = Literal["replace", "add", "refuse"]
 
 
 class FarEnd:
@@ -54,6 +55,7 @@ class FarEnd:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.answers = True
+        self.client_tools: ClientTools = "replace"
         self._waiting: deque[AgentChanged | ForgetAsked] = deque(maxlen=WAITING)
         self._own, self._manners = session.agent, session.manners
         self.last: tuple[str, str] = "", ""
@@ -80,11 +82,12 @@ class FarEnd:
             await self.settle()
 
     async def settle(self, now: bool = False) -> None:
-        """Do what has waited for a moment in which nothing is open; `now`: whatever is open gives way."""
+        """Do what has waited for a moment in which nothing is open; `now`: though a turn is. Never under a reply that is
+        open: it would no longer be known where in the cache its words stand."""
         session = self._session
         while self._waiting:
-            busy = session.turns.phase != "idle" or session.user.open or session.answer.reply is not None
-            if busy and not now:
+            speaking = session.answer.reply is not None
+            if speaking or (not now and (session.turns.phase != "idle" or session.user.open)):
                 return
             event = self._waiting.popleft()
             if isinstance(event, AgentChanged):
@@ -168,7 +171,7 @@ class FarEnd:
     async def _change(self, event: AgentChanged) -> None:
         session = self._session
         try:
-            agent = changed(session.agent, self._own, event)
+            agent = changed(session.agent, self._own, event, self.client_tools)
         except LiveAgentError as error:
             session.note(Noted(event.t_ns, "agent_refused", str(error)))
             return
@@ -202,18 +205,17 @@ def manners_of(own: Manners, event: TurnsSet) -> Manners:
     )
 
 
-def changed(now: Agent, own: Agent, event: AgentChanged) -> Agent:
+def changed(now: Agent, own: Agent, event: AgentChanged, client_tools: ClientTools = "replace") -> Agent:
     """The agent after a client's change. `own`: as it was made. Tools that a client brings stand in place of the
-    agent's and of the questions that go with them; an empty list brings the agent's own back. Raises ConfigError."""
-    change: dict[str, object] = {}
+    agent's, or beside them ("add"), or count for nothing ("refuse"); without any, the agent has its own. Raises
+    ConfigError."""
+    change: dict[str, Any] = {}
     if event.instructions is not None:
         change["instructions"] = event.instructions or own.instructions
-    if event.tools is not None:
+    if event.tools is not None and client_tools != "refuse":
         found = [declared_tool(each) for each in event.tools]
         far = [tool for tool in found if tool is not None]
-        change["tools"] = far if event.tools else own.tools
-        if not event.tools:
-            change["questions"] = own.questions
+        change["tools"] = [*(own.tools if client_tools == "add" or not event.tools else ()), *far]
     return now.replace(**change)
 
 

@@ -27,7 +27,7 @@ from liveagent.action import (
 )
 from liveagent.audio import TICK_NS, TICK_SAMPLES, AudioChunk, Chunker, Samples, Tick
 from liveagent.errors import LiveAgentError
-from liveagent.event import AudioHeard, Event, GapMarked, Inbox, LagNoted, Noted, SamplesPlayed, TextTyped
+from liveagent.event import AudioHeard, Event, GapMarked, Inbox, LagNoted, Noted, SamplesPlayed, TextTyped, Voiced
 from liveagent.journal import to_float, to_int16
 from liveagent.overrun import LATE_NS, Overrun
 from liveagent.runtime.answer import Out
@@ -55,8 +55,8 @@ class Loudspeaker(Protocol):
 
     def resume(self) -> None: ...
 
-    def stop(self, utterance: int) -> int:
-        """Throw away what was not played; how many samples of it were."""
+    def stop(self, utterance: int) -> int | None:
+        """Throw away what was not played; how many samples of it were, None: whoever played them will tell."""
         ...
 
     def sounded(self, t_ns: int) -> list[SamplesPlayed]:
@@ -103,6 +103,7 @@ class Live:
     ) -> None:
         self.camera = camera
         self._newest: VideoFrame | None = None
+        self._still: VideoFrame | None = None
         self._shown_ns: int | None = None  # the tick that was last given a picture
         self._dropped = 0  # pictures that nobody looked at, since the last that somebody did (LAW 3)
         self.session, self.speaker, self.recorder, self.view = session, speaker, recorder, Viewer(view)
@@ -112,6 +113,8 @@ class Live:
         self.overrun = Overrun()
         self.lag_ns = 0
         self._inbox: list[Inbox] = []
+        self.on_put: Callable[[], object] = lambda: None
+        """Told when something comes in: whoever decides when to tick may want to."""
         self._tick_ns = 0
         self.hands = hands(self)
         self.voicer = voicer(self) if voicer is not None else None
@@ -128,6 +131,7 @@ class Live:
             self.view(Noted(event.t_ns, "busy", "too much typed at once; that line was not read"))
             return
         self._inbox.append(event)
+        self.on_put()
 
     def typed(self, text: str) -> None:
         self.put(TextTyped(self.now_ns(), text))
@@ -152,8 +156,8 @@ class Live:
         self.sync.heard(chunk.t_ns, self.chunker.drift_ns)
         return ticks
 
-    async def step(self, tick: Tick) -> Out:
-        """One tick: inbox, session, actions."""
+    async def step(self, tick: Tick, ready_ns: int | None = None) -> Out:
+        """One tick: inbox, session, actions. `ready_ns`: when its sound had come, where that is not its own time."""
         tick = Tick(tick.index, to_float(to_int16(tick.samples)), tick.t_ns, tick.gap_samples)
         self._tick_ns = tick.t_ns + TICK_NS
         reference = self.speaker.reference(tick.t_ns)
@@ -182,11 +186,20 @@ class Live:
         compared = self.sync.tick(tick, out.events, getattr(self.camera, "clock", None))
         if compared is not None:
             self.view(compared)
-        self._mind_lag(tick)
+        self._mind_lag(tick, self._tick_ns if ready_ns is None else ready_ns)
         return out
 
-    def show(self, frame: VideoFrame) -> None:
-        """A picture of the source's, for the next tick; the newest wins."""
+    @property
+    def waiting(self) -> bool:
+        """Whether something came in that should not wait for the next sound."""
+        return any(not isinstance(event, SamplesPlayed | Voiced | LagNoted) for event in self._inbox)
+
+    def show(self, frame: VideoFrame, still: bool = False) -> None:
+        """A picture of the source's, for the next tick; the newest wins. `still`: one that was sent to be looked at,
+        whatever a camera shows and however late the ticks are."""
+        if still:
+            self._still = frame
+            return
         if self.camera is not None:
             return
         if self._newest is not None:
@@ -195,6 +208,9 @@ class Live:
 
     def _frame(self) -> VideoFrame | None:
         """The picture for this tick, as small as it is seen, and recorded. While ticks are late there are fewer."""
+        still, self._still = self._still, None
+        if still is not None:
+            return small(VideoFrame(still.pixels, self.sync.stamp(still.t_ns), 0))
         if not self.overrun.due(self._tick_ns, self._shown_ns):
             return None
         if self.camera is not None:
@@ -214,8 +230,8 @@ class Live:
         self._shown_ns = self._tick_ns
         return small(VideoFrame(frame.pixels, t_ns, dropped))
 
-    def _mind_lag(self, tick: Tick) -> None:
-        self.lag_ns = self.now_ns() - self._tick_ns
+    def _mind_lag(self, tick: Tick, ready_ns: int) -> None:
+        self.lag_ns = self.now_ns() - ready_ns
         if not self.real_time:
             return
         if self.lag_ns > LATE_NS:
@@ -225,7 +241,7 @@ class Live:
 
     def _obey(self, action: Action) -> None:
         if isinstance(action, Say):
-            if self.voicer is not None:
+            if self.voicer is not None and self.session.speaking.voice:
                 self.voicer.say(action)
         elif isinstance(action, Duck):
             self.speaker.duck(action.gain_db)
@@ -237,7 +253,8 @@ class Live:
             if self.voicer is not None:
                 self.voicer.stop(action.utterance)
             played = self.speaker.stop(action.utterance)
-            self.put(SamplesPlayed(self.now_ns(), action.utterance, played))
+            if played is not None:
+                self.put(SamplesPlayed(self.now_ns(), action.utterance, played))
         elif isinstance(action, CallTool | CallWatch | CancelCall | Halt):
             self.hands.obey(action)
 

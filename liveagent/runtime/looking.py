@@ -11,6 +11,7 @@ import base64
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from liveagent.event import FrameSeen, PictureKept
 from liveagent.keyframe import Keyframes
@@ -68,6 +69,8 @@ class Looking:
         """What the eye says of the newest picture; None before the first."""
         self.kept: Sight | None = None
         """What it said of the one that was kept last."""
+        self.patches: NDArray[np.bool_] | None = None
+        """Which patches of the newest picture were encoded anew, row by row; None before the first."""
         self._pixels: Pixels | None = None
         self.t_ns = 0
         """When the newest picture was taken."""
@@ -82,6 +85,7 @@ class Looking:
         """Look at a picture: encode what changed in it."""
         frame = small(frame)
         change = self._keyframes.feed(frame.pixels, frame.t_ns)
+        self.patches = change.patches
         if change.count:
             patches = None if change.full else change.patches
             self.sight = (await self._lane.see(frame.pixels, patches)).sight

@@ -185,7 +185,7 @@ class Session:
         self.watcher.restore(state.watches, state.watch_calls)
 
     async def become(self, agent: Agent) -> None:
-        """Be another agent from now on, who knows all that was said and seen so far. Only while nothing is open."""
+        """Be another agent from now on, who knows all that was said and seen so far. Not while a reply is open."""
         held, words = self.context.held(), self.agent.automaton.words
         self.agent = self.answer.agent = self.watcher.agent = self.hearing.agent = agent
         if agent.automaton.words != words:
@@ -195,6 +195,8 @@ class Session:
             )
         await self.open()
         await self.context.restore(held)
+        self.user.moved()
+        self.speaking.forget_last()
 
     async def reread(self, lane: Lane) -> None:
         """The engine was started anew and `lane` is empty: read into it what this conversation held. What was open is
@@ -477,6 +479,7 @@ class Session:
         await self.speaking.finish()
         if (reply := self.answer.reply) is not None:  # a new turn is answered: nothing of the old answer sounds on
             await self.speaking.stop(StopPlayback(reply.utterance, "typed" if kind == "text" else "barge_in"), True)
+        await self.far_end.settle(now=True)
         await self.keep_late_news()
         pieces, soft = (understood.pieces, understood.soft) if understood is not None else ((), None)
         self.far_end.last = "user", words

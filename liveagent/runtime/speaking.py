@@ -158,6 +158,10 @@ class Speaking:
         elif self._last is not None and self._last.utterance == utterance:
             await self._shorten(self._last, samples)
 
+    def forget_last(self) -> None:
+        """The cache was read anew: where the reply before began is not known any more."""
+        self._last = None
+
     async def _shorten(self, reply: Reply, samples: int) -> None:
         """A reply that is over was heard less far than it stands in the cache."""
         cut = reply.playback.cut(samples)

@@ -1,0 +1,484 @@
+"""One live session behind a link: what comes in through a codec, ticks, what goes out, and what is kept while the link
+is gone.
+
+The peer's sound is the clock. Sound and what is asked come in one order and keep it: an event takes effect when the
+sound before it has been heard. Where no sound comes, a metronome ticks in its place, at once when something is to be
+done and at real time's pace else; where sound that was flowing stalls, silence stands in for it only after `STALL_NS`,
+and what comes late is heard late, never thrown away (LAW 3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+from liveagent.action import Action, CallTool, CallWatch, CancelCall, Halt
+from liveagent.agent import Agent
+from liveagent.audio import RATE_HZ, TICK_NS, TICK_SAMPLES, Samples, Tick
+from liveagent.errors import LinkError, LiveAgentError, ProtocolError
+from liveagent.event import (
+    AnswerStopped,
+    CacheChanged,
+    Event,
+    FrameSeen,
+    Inbox,
+    SamplesPlayed,
+    SessionEnded,
+    TalkPressed,
+    TalkReleased,
+    ToolFailed,
+    TurnDropped,
+    TurnsSet,
+)
+from liveagent.resample import Resampler
+from liveagent.runtime.far_end import far_tools
+from liveagent.runtime.far_speaker import FarSpeaker
+from liveagent.runtime.hands import Hands
+from liveagent.runtime.listener import Listener
+from liveagent.runtime.live import Live
+from liveagent.runtime.session import Session, SessionConfig
+from liveagent.runtime.voicer import Voicer
+from liveagent.video import Pixels, VideoFrame
+from liveagent.voice import Voice
+from liveagent.wire.codec import Asked, Codec, Frame, Memory, Patches, Picture, Problem, Sound, Spoken
+
+if TYPE_CHECKING:
+    from liveagent.nn.model import Model
+    from liveagent.runtime.engine import Lane
+
+log = logging.getLogger(__name__)
+
+See: TypeAlias = Callable[[bytes, str], Awaitable[Pixels]]
+"""Decodes a picture in bounded memory: bytes and media type to `[H, W, 3]`. Raises ProtocolError, in plain words."""
+
+QUEUE_BYTES = 16 << 20
+"""What waits to be heard: a burst of a client that takes turns by key, and then the link waits."""
+OUTBOX_BYTES = 1 << 20
+"""What waits to be sent: a peer that lets more than this wait is too slow, and is let go."""
+STALL_NS = 240_000_000
+FLOWING_NS = 400_000_000
+BACKLOG_SAMPLES = 2 * RATE_HZ
+"""More sound than this, while a reply sounds, is a recording that was sent at once: it is heard at real time's pace."""
+CLOSING_TICKS = 3
+"""Silence behind a turn that a key ended, so that ear and recogniser have closed their last block."""
+EARLY_TICKS = 5
+"""So far ahead of time something that was asked may pull a tick, when there is no sound to wait for."""
+MEMORY_TICKS = 6
+SLOW = 1013
+
+
+@dataclass(slots=True)
+class Stats:
+    """For metrics and admission. Times in ms, counts since the conversation began."""
+
+    ticks: int = 0
+    tick_ms: float = 0.0
+    """How long the last tick took."""
+    lag_ms: float = 0.0
+    """How long after its last sample had come the last tick was done."""
+    queue_bytes: int = 0
+    outbox_bytes: int = 0
+    received_samples: int = 0
+    consumed_samples: int = 0
+    gap_samples: int = 0
+    dropped_frames: int = 0
+    tokens: int = 0
+    cache: dict[str, int] = field(default_factory=dict)
+    shed_level: int = 0
+
+
+class FarHands(Hands):
+    """Calls this agent's own tools here; those that the peer brought are the peer's to run, within their deadline."""
+
+    def __init__(self, session: Session, put: Callable[[Inbox], None], now_ns: Callable[[], int]) -> None:
+        super().__init__(session.agent.tools, put, now_ns, session.agent.watches)
+        self._session = session
+        self._far: dict[str, asyncio.TimerHandle] = {}
+
+    def obey(self, action: CallTool | CallWatch | CancelCall | Halt) -> None:
+        if isinstance(action, CallTool) and action.name in far_tools(self._session.agent):
+            if action.call_id not in self._far:
+                late = asyncio.get_running_loop().call_later(
+                    action.deadline_ms / 1000, self._late, action.call_id, action.deadline_ms
+                )
+                self._far[action.call_id] = late
+            return
+        super().obey(action)
+
+    def returned(self, call_id: str) -> None:
+        """The peer has answered a call."""
+        if (timer := self._far.pop(call_id, None)) is not None:
+            timer.cancel()
+
+    def _late(self, call_id: str, deadline_ms: int) -> None:
+        self._far.pop(call_id, None)
+        self._put(ToolFailed(self._now_ns(), call_id, "deadline", f"no answer within {deadline_ms // 1000} s"))
+
+    async def close(self) -> None:
+        for timer in self._far.values():
+            timer.cancel()
+        self._far.clear()
+        await super().close()
+
+
+class Conversation:
+    """One session that a peer talks to through `codec`. `open`, then `run` as a task; `receive` and `outgoing` are the
+    link's two sides, `detach` and `attach` what happens to the link."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        model: Model,
+        lane: Lane,
+        codec: Codec,
+        *,
+        voice: Voice | None,
+        client_tools: Literal["replace", "add", "refuse"] = "replace",
+        config: SessionConfig | None = None,
+        see: See | None = None,
+    ) -> None:
+        """`voice` speaks the replies (None: they are written), and is closed with the conversation. `client_tools`:
+        what tools that the peer brings do to the agent's own. `see` decodes pictures."""
+        self.agent, self.model, self.lane, self.codec = agent, model, lane, codec
+        self.stats = Stats()
+        self._voice, self._see, self._client_tools = voice, see, client_tools
+        self._config = config or SessionConfig(voice=voice is not None, echo_gate=False)
+        self.live: Live | None = None
+        self.speaker = FarSpeaker(self._spoken, time.monotonic_ns, reports=getattr(codec, "reports_playback", False))
+        self.attached = True
+        self._queue: deque[Samples | Inbox | VideoFrame] = deque()
+        self._resamplers: dict[int, Resampler] = {}
+        self._part: list[Samples] = []
+        self._part_samples = 0
+        self._gap_samples = 0
+        self._padding = 0  # silent ticks that are still owed before the event in front
+        self._manual = False
+        self._sound_ns = 0  # when sound last came
+        self._ticks = 0
+        self._start_ns = 0
+        self._news, self._room, self._sendable = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._room.set()
+        self._outbox: deque[Frame] = deque()
+        self._steady = asyncio.Event()  # the engine is there
+        self._steady.set()
+        self._ended = False
+        self._bye: tuple[int, str] | None = None
+        self._seen = Counter[str]()
+
+    @property
+    def closing(self) -> tuple[int, str] | None:
+        """A close code and a reason, once the link cannot go on."""
+        return self._bye or self.codec.closing
+
+    async def open(self) -> None:
+        """Read the agent's prompt into the lane, and greet the peer. Raises LiveAgentError for what is missing."""
+        listener = await asyncio.to_thread(Listener.of, self.agent, self.model)
+        session = Session(self.agent, self.model, self.lane, listener, self._config)
+        session.far_end.client_tools = self._client_tools
+        await session.open()
+        voicer = None
+        if self._voice is not None:
+            voice = self._voice
+
+            def voicer(live: Live) -> Voicer:
+                return Voicer(voice, self.speaker.play, live.put, live.now_ns)
+
+        self._start_ns = time.monotonic_ns()
+        self.live = Live(session, lambda live: FarHands(session, live.put, live.now_ns), self.speaker, voicer, None,
+                         self._view)  # fmt: skip
+        self.live.on_put = self._news.set
+        self.codec.open(self._start_ns)
+        self._flush()
+
+    # --- the link's side
+
+    async def receive(self, data: Frame) -> None:
+        """One message of the peer's, in order. Waits while too much of what came before has not been heard yet."""
+        for asked in self.codec.receive(data, time.monotonic_ns()):
+            await self._take(asked)
+        self._flush()
+
+    async def outgoing(self) -> list[Frame]:
+        """What is to be sent next, as soon as there is something; empty when the conversation has ended."""
+        while not self._outbox and not self._ended and self.closing is None:
+            self._sendable.clear()
+            await self._sendable.wait()
+        frames = list(self._outbox)
+        self._outbox.clear()
+        self.stats.outbox_bytes = 0
+        return frames
+
+    def detach(self) -> None:
+        """The link is gone. What was not heard is taken back; the conversation goes on in silence."""
+        if not self.attached:
+            return
+        self.attached = False
+        self._outbox.clear()
+        self.stats.outbox_bytes = 0
+        self._bye = None
+        self._put(AnswerStopped(time.monotonic_ns(), "link_lost"))
+
+    def attach(self, codec: Codec | None = None) -> None:
+        """The link is back; `codec`: a new one, of the same or another protocol, which has been greeted by nobody."""
+        self.attached = True
+        if codec is not None:
+            self.codec = codec
+            self.speaker.reports = getattr(codec, "reports_playback", False)
+            codec.open(self._start_ns)
+        self._flush()
+
+    async def engine_back(self, lane: Lane) -> None:
+        """The engine was started anew: read into `lane` what this conversation held, and go on."""
+        assert self.live is not None
+        self.lane = lane
+        await self.live.session.reread(lane)
+        self._steady.set()
+
+    async def close(self, reason: str = "closed") -> None:
+        """End it. Never raises; may be called twice."""
+        if self._ended:
+            return
+        self._ended = True
+        self._news.set()
+        self._sendable.set()
+        self._room.set()
+        self._steady.set()
+        if self.live is not None:
+            self._view(SessionEnded(time.monotonic_ns(), reason))
+            with contextlib.suppress(LiveAgentError):
+                await self.live.close()
+
+    def problem(self, code: str, message: str, ref: str = "") -> None:
+        """Tell the peer that something could not be done."""
+        self.codec.tell(Problem(code, message, ref), time.monotonic_ns())
+        self._flush()
+
+    # --- what is asked
+
+    async def _take(self, asked: Asked) -> None:
+        if isinstance(asked, Sound):
+            self._hear(asked)
+        elif isinstance(asked, Picture):
+            await self._look(asked)
+        elif isinstance(asked, SamplesPlayed):
+            self.speaker.heard(asked)
+            self._put(asked)
+        else:
+            if isinstance(asked, TurnsSet):
+                self._manual = asked.mode == "push_to_talk"
+            call_id = getattr(asked, "call_id", None)
+            if call_id is not None and self.live is not None and isinstance(self.live.hands, FarHands):
+                self.live.hands.returned(call_id)
+            self._queue.append(asked)
+            self._news.set()
+        while self.stats.queue_bytes > QUEUE_BYTES and not self._ended:
+            self._room.clear()
+            await self._room.wait()
+
+    def _hear(self, sound: Sound) -> None:
+        samples = sound.pcm.astype(np.float32) / 32768.0
+        if sound.rate_hz != RATE_HZ:
+            resampler = self._resamplers.get(sound.rate_hz)
+            if resampler is None:
+                resampler = self._resamplers[sound.rate_hz] = Resampler(sound.rate_hz, RATE_HZ)
+            samples = resampler.feed(samples)
+        gap = min(getattr(sound, "gap_samples", 0), 60 * RATE_HZ)
+        if gap:
+            self._gap_samples += gap
+            samples = np.concatenate([np.zeros(gap, np.float32), samples])
+        if not len(samples):
+            return
+        self.stats.received_samples += len(samples) - gap
+        self.stats.queue_bytes += samples.nbytes
+        self._queue.append(samples)
+        self._sound_ns = time.monotonic_ns()
+        self._news.set()
+
+    async def _look(self, picture: Picture) -> None:
+        if self._see is None or not self.model.sees:
+            self.problem("blind", "this model has no eyes; pictures are not looked at", picture.ref)
+            return
+        try:
+            pixels = await self._see(picture.data, picture.media_type)
+        except ProtocolError as error:
+            self.problem("bad_picture", str(error), picture.ref)
+            return
+        frame = VideoFrame(pixels, time.monotonic_ns(), 0)
+        if picture.live:
+            assert self.live is not None
+            self.live.show(frame)
+        else:
+            self._queue.append(frame)
+        self._news.set()
+
+    def _put(self, event: Inbox) -> None:
+        """Straight into the next tick, past the sound that waits."""
+        if self.live is not None:
+            self.live.put(event)
+
+    # --- ticks
+
+    async def run(self) -> None:
+        """Tick until closed. An engine that is lost is waited for; any other fault ends this conversation alone."""
+        try:
+            while not self._ended:
+                tick, ready_ns = await self._next()
+                if tick is None:
+                    break
+                await self._step(tick, ready_ns)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # whatever it is, it is this conversation's: the others go on
+            log.error("a conversation ended by %s", type(error).__name__, exc_info=error)
+            self._bye = (1011, "this conversation failed; connect again")
+            self._sendable.set()
+            self._ended = True
+
+    async def _step(self, tick: Tick, ready_ns: int) -> None:
+        live = self.live
+        assert live is not None
+        begin_ns = time.monotonic_ns()
+        try:
+            out = await live.step(tick, ready_ns)
+        except LinkError:  # the engine is gone; `engine_back` reads everything anew
+            self._steady.clear()
+            self.codec.tell(Problem("engine_lost", "the model is being started again; nothing said so far is lost"),
+                            time.monotonic_ns())  # fmt: skip
+            self._flush()
+            await self._steady.wait()
+            return
+        stats, now_ns = self.stats, time.monotonic_ns()
+        stats.ticks += 1
+        stats.tick_ms, stats.lag_ms = (now_ns - begin_ns) / 1e6, live.lag_ns / 1e6
+        stats.tokens += len(out.tokens)
+        stats.shed_level = live.overrun.level
+        if tick.index % MEMORY_TICKS == 0:
+            spans = live.session.context.ledger.spans
+            self.codec.tell(Memory(spans), now_ns)
+        self._flush()
+
+    async def _next(self) -> tuple[Tick | None, int]:
+        """The next tick, and when the last of what it is made of had come; (None, 0) at the end."""
+        while not self._ended:
+            now_ns = time.monotonic_ns()
+            due_ns = self._start_ns + (self._ticks + 1) * TICK_NS
+            flowing = now_ns - self._sound_ns < FLOWING_NS
+            if not self._held(now_ns, due_ns):
+                ready = self._fill()
+                if ready is not None:
+                    return ready, time.monotonic_ns()
+                early = now_ns >= due_ns - EARLY_TICKS * TICK_NS
+                if self.live is not None and self.live.waiting and early and not flowing:
+                    return self._cut(), now_ns
+            wait_ns = due_ns + (STALL_NS if flowing and not self._manual else 0) - now_ns
+            if wait_ns <= 0:
+                if now_ns - due_ns > 50 * TICK_NS:  # the machine slept: those ticks are gone, and nothing was in them
+                    self._start_ns = now_ns - self._ticks * TICK_NS - TICK_NS
+                return self._cut(), now_ns
+            self._news.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), wait_ns / 1e9)
+        return None, 0
+
+    def _held(self, now_ns: int, due_ns: int) -> bool:
+        """Whether sound that waits is a recording that must not run ahead of a reply that sounds."""
+        waiting = self.stats.queue_bytes // 4
+        return waiting > BACKLOG_SAMPLES and self.speaker.sounding and now_ns < due_ns
+
+    def _fill(self) -> Tick | None:
+        """A tick's worth of what waits; events on the way go into it. None while there is not enough sound."""
+        if self._padding:
+            self._padding -= 1
+            return self._cut()
+        while self._queue:
+            item = self._queue[0]
+            if isinstance(item, np.ndarray):
+                take = item[: TICK_SAMPLES - self._part_samples]
+                self._part.append(take)
+                self._part_samples += len(take)
+                self.stats.queue_bytes -= take.nbytes
+                if len(take) < len(item):
+                    self._queue[0] = item[len(take) :]
+                else:
+                    self._queue.popleft()
+                if self.stats.queue_bytes <= QUEUE_BYTES // 2:
+                    self._room.set()
+                if self._part_samples == TICK_SAMPLES:
+                    return self._cut()
+                continue
+            if isinstance(item, TalkReleased | TurnDropped) and self._owes_silence(item):
+                return self._cut()
+            self._queue.popleft()
+            assert self.live is not None
+            if isinstance(item, TalkPressed | TalkReleased | TurnDropped):  # where it stands in the sound is when
+                item = replace(item, t_ns=self._start_ns + self._ticks * TICK_NS)
+            if isinstance(item, VideoFrame):
+                self.live.show(item, still=True)
+                return self._cut()
+            self.live.put(item)
+        return None
+
+    def _owes_silence(self, item: TalkReleased | TurnDropped) -> bool:
+        """Whether the sound before a key that was let go has still to be closed by silence."""
+        if isinstance(item, TalkReleased) and item.t_ns >= 0:
+            self._queue[0] = TalkReleased(-1)  # the silence is owed once
+            self._padding = CLOSING_TICKS - 1
+            return True
+        return self._part_samples > 0
+
+    def _cut(self) -> Tick:
+        """The open tick, the rest of it silent."""
+        samples = np.zeros(TICK_SAMPLES, np.float32)
+        if self._part:
+            sound = np.concatenate(self._part)
+            samples[: len(sound)] = sound
+        lost = min(self._part_samples, self._gap_samples)
+        self._gap_samples -= lost
+        gap = lost + (TICK_SAMPLES - self._part_samples)
+        self.stats.consumed_samples += self._part_samples - lost
+        self.stats.gap_samples += lost
+        self._part, self._part_samples = [], 0
+        tick = Tick(self._ticks, samples, self._start_ns + self._ticks * TICK_NS, 0 if gap == TICK_SAMPLES else gap)
+        self._ticks += 1
+        return tick
+
+    # --- what goes out
+
+    def _view(self, item: Event | Action) -> None:
+        if isinstance(item, FrameSeen):
+            self.stats.dropped_frames += item.dropped
+            mask = self.live.session.looking.patches if self.live is not None and self.live.session.looking else None
+            if item.patches and mask is not None:
+                self.codec.tell(Patches(item.t_ns, tuple(bool(each) for each in mask)), item.t_ns)
+        elif isinstance(item, CacheChanged):
+            self.stats.cache = dict(item.by_kind)
+        self.codec.tell(item, time.monotonic_ns())
+
+    def _spoken(self, spoken: Spoken) -> None:
+        if not self.attached:
+            self._put(AnswerStopped(time.monotonic_ns(), "link_lost"))
+            return
+        self.codec.tell(spoken, time.monotonic_ns())
+        self._flush()
+
+    def _flush(self) -> None:
+        frames = self.codec.take()
+        if not self.attached:
+            return
+        for frame in frames:
+            self._outbox.append(frame)
+            self.stats.outbox_bytes += len(frame)
+        if self.stats.outbox_bytes > OUTBOX_BYTES and self._bye is None:
+            self._bye = (SLOW, "too slow: what waited to be sent was thrown away; connect again to resume")
+            self._outbox.clear()
+            self.stats.outbox_bytes = 0
+        if self._outbox or self.closing is not None:
+            self._sendable.set()
