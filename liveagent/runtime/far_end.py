@@ -82,8 +82,8 @@ class FarEnd:
             await self.settle()
 
     async def settle(self, now: bool = False) -> None:
-        """Do what has waited for a moment in which nothing is open; `now`: though a turn is. Never under a reply that is
-        open: it would no longer be known where in the cache its words stand."""
+        """Do what has waited for a moment in which nothing is open; `now`: though a turn is. Never under a reply
+        that is open: it would no longer be known where in the cache its words stand."""
         session = self._session
         while self._waiting:
             speaking = session.answer.reply is not None
