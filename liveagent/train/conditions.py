@@ -27,12 +27,13 @@ from liveagent.train.scene_words import (
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A condition in spoken form, its kind, whether it holds, and the things that fulfil it, as they are now."""
+    """A condition in spoken form, its kind, whether it holds, and the things that fulfil it, as they are now; () where
+    none does, None where it is about more than that."""
 
     words: str
     kind: str
     holds: bool
-    about: tuple[Thing, ...] = ()
+    about: tuple[Thing, ...] | None = None
 
 
 class Conditions:
@@ -96,14 +97,15 @@ class Conditions:
             return None
         self.asker.fair(("moved", by), yes, 2)
         if by == "any":
-            return Condition("something moved", "watch_moved", yes, tuple(moved))
+            return Condition("something moved", "watch_moved", yes, tuple(moved) or None)
         name = {"both": f"the {thing_name(c, s)}", "shape": f"a {SHAPES[s]}", "colour": f"something {COLOURS[c]}"}[by]
-        return Condition(f"{name} moved", "watch_moved", yes, tuple(matching(moved, colour, shape)))
+        return Condition(f"{name} moved", "watch_moved", yes, tuple(matching(moved, colour, shape)) or None)
 
     def _more(self, scene: Scene) -> Condition | None:
         """Places, counts, an empty table."""
         rng = self.asker.rng
         what = rng.choice(["side", "count", "empty"])
+        about: tuple[Thing, ...] | None = None
         if what == "empty":
             words, yes = rng.choice([("the table is empty", not scene), ("something is on the table", bool(scene)),
                                      ("nothing is on the table", not scene)])  # fmt: skip
@@ -116,7 +118,8 @@ class Conditions:
             many = count > 1
             words = f"there {'are' if many else 'is'} {NUMBERS[count]} {name}{'s' if many else ''}"
             words += rng.choice(["", " on the table"])
-            yes = len(matching(scene, None, shape)) == count
+            about = tuple(matching(scene, None, shape))
+            yes = len(about) == count
         else:
             named = [(t, name) for t, name in self.asker.named(scene) if side_of(t[2]) is not None]
             if not named:
@@ -124,5 +127,5 @@ class Conditions:
             thing, name = rng.choice(named)
             side = rng.randrange(len(SIDES)) if rng.random() < 0.5 else side_of(thing[2])
             assert side is not None
-            words, yes = f"the {name} is {SIDES[side]}", side_of(thing[2]) == side
-        return Condition(words, "watch_more", yes) if self.asker.fair(("more", what), yes, 2) else None
+            words, yes, about = f"the {name} is {SIDES[side]}", side_of(thing[2]) == side, (thing,)
+        return Condition(words, "watch_more", yes, about) if self.asker.fair(("more", what), yes, 2) else None

@@ -31,11 +31,15 @@ from torch import Tensor, nn
 from liveagent.nn.decoder import Decoder, DecoderConfig
 from liveagent.nn.pieces import Pieces
 from liveagent.sight import COLOUR, COLOURS, SHAPE, SHAPES, WIDTH
+from liveagent.train import tree
 from liveagent.train.dialogues import Row
 from liveagent.train.looks import Looks
 from liveagent.train.scene_words import NUMBERS
+from liveagent.train.tree import Tree, shared_tokens
 
 BATCH_TOKENS = 3072
+POOL_ROWS = 240
+"""Rows that are drawn at once, with one shared prompt, and sorted by length."""
 PROBE_WEIGHT = 0.7
 EASY_TOKENS = 5_000_000
 LOOK_SHARE = 0.5
@@ -53,11 +57,7 @@ class Batch:
         self.ids = torch.full((lanes, trunk + leaf), pieces.id("<pad>"), dtype=torch.long)
         self.targets = torch.full((lanes, trunk + leaf), -1, dtype=torch.long)
         self.weights = torch.zeros(lanes, trunk + leaf)
-        self.times = torch.zeros(lanes, trunk + leaf, dtype=torch.float64)
         self.ids[:, trunk:] = pieces.id("<eou>")
-        positions = torch.zeros(lanes, leaf, dtype=torch.long)
-        mask = torch.zeros(lanes, leaf, trunk + leaf, dtype=torch.bool)
-        mask[:, :, trunk:] = torch.eye(leaf, dtype=torch.bool)
         self.mixes: list[tuple[int, int, int, float]] = []
         places: list[tuple[int, int, int]] = []
         sights: list[NDArray[np.float32]] = []
@@ -66,18 +66,14 @@ class Batch:
             self.ids[b, :n] = torch.tensor(row.ids)
             self.targets[b, :n] = torch.tensor(row.targets)
             self.weights[b, :n] = torch.tensor(row.weights)
-            self.times[b, :n] = torch.tensor(row.times, dtype=torch.float64)
-            for p, (after, answer) in enumerate(row.leaves):
-                positions[b, p] = after + 1
-                mask[b, p, : after + 1] = True
-                self.times[b, trunk + p] = row.times[after]
+            for p, (_, answer) in enumerate(row.leaves):
                 self.targets[b, trunk + p], self.weights[b, trunk + p] = answer, PROBE_WEIGHT
             self.mixes += [(b, i, other, share) for i, other, share in row.mixes]
             places += [(b, i, cell) for i, cell in row.cells]
             sights += row.sights
-        self.leaves = (positions, mask) if leaf else None
+        self.tree = Tree.of(rows, shared_tokens(rows), trunk, leaf)
         self.gazing = [(b, i) for b, row in enumerate(rows) for first, end, _ in row.gazes for i in range(first, end)]
-        self.gazed = torch.zeros(len(self.gazing), trunk, dtype=torch.bool)
+        self.gazed = torch.zeros(len(self.gazing), trunk + leaf, dtype=torch.bool)
         at = (places_ for row in rows for first, end, places_ in row.gazes for _ in range(first, end))
         for number, places_ in enumerate(at):
             self.gazed[number, places_] = True
@@ -88,8 +84,13 @@ class Batch:
         self.pictures = self.pictures.cumsum(0)  # of each cell
         self.sights = torch.from_numpy(np.stack(sights)) if sights else torch.zeros(0, WIDTH)
 
+    @property
+    def tokens(self) -> int:
+        """How many places are read."""
+        return len(self.tree.parents)
+
     def hidden(
-        self, net: Decoder, only: Tensor | None = None, attended: Callable[[int, Tensor, Tensor], None] | None = None
+        self, net: Decoder, only: Tensor | None = None, attended: Callable[[int, Tensor], None] | None = None
     ) -> Tensor:
         """The decoder's hidden rows `[B, T + P, D]` (or those where `only` is true, `[N, D]`), soft pieces mixed in."""
         rows = net.embed(self.ids)
@@ -102,7 +103,10 @@ class Batch:
         if self.places is not None:
             b, i, cell = self.places
             rows = rows.index_put((b, i), net.see_embed(self.sights, cell, self.pictures).to(rows.dtype))
-        return net.hidden(rows=rows, leaves=self.leaves, only=only, times=self.times, attended=attended)
+        packed = self.tree.pack(rows)
+        if only is not None:
+            return tree.hidden(net, packed, self.tree, self.tree.pack(only), attended)
+        return self.tree.unpack(tree.hidden(net, packed, self.tree, attended=attended))
 
     def grey(self) -> Batch:
         """The same, with an empty, surely seen table in place of every picture."""
@@ -119,23 +123,20 @@ def loss_of(net: Decoder, batch: Batch) -> Tensor:
     weights = batch.weights[at]
     gaze: list[Tensor] = []
 
-    def attended(number: int, queries: Tensor, keys: Tensor) -> None:
-        heads = (head for layer, head in GAZES if layer == number and batch.gazing)
-        gaze.extend(missed(queries[:, head], keys[:, head], batch) for head in heads)
+    def attended(number: int, scores: Tensor) -> None:
+        gaze.extend(missed(scores[:, head], batch) for layer, head in GAZES if layer == number and batch.gazing)
 
     loss = F.cross_entropy(net.logits(batch.hidden(net, at, attended)).float(), batch.targets[at], reduction="none")
     total = (loss * weights).sum() / weights.sum()
     return total + GAZE_WEIGHT * torch.stack(gaze).sum() if gaze else total
 
 
-def missed(queries: Tensor, keys: Tensor, batch: Batch) -> Tensor:
-    """Minus the logarithm of the share of a head's attention (`[B, T, hd]` each) that falls where it should."""
+def missed(scores: Tensor, batch: Batch) -> Tensor:
+    """Minus the logarithm of the share of a head's attention (scores `[B, S, P + S]`) that falls where it should."""
     lanes, places = (torch.tensor(each) for each in zip(*batch.gazing, strict=True))
-    scores = torch.einsum("nd,ntd->nt", queries[lanes, places], keys[lanes, : batch.trunk]).float()
-    scores = scores / queries.shape[-1] ** 0.5
-    scores = scores.masked_fill(torch.arange(batch.trunk) > places[:, None], float("-inf"))
-    there = scores.masked_fill(~batch.gazed, float("-inf"))
-    return (scores.logsumexp(-1) - there.logsumexp(-1)).mean()
+    asked = scores[lanes, places - batch.tree.stem].float()
+    there = asked.masked_fill(~batch.gazed, float("-inf"))
+    return (asked.logsumexp(-1) - there.logsumexp(-1)).mean()
 
 
 @torch.inference_mode()
@@ -251,8 +252,8 @@ class Training:
         (self.out / "last.tmp").replace(self.out / "last.pt")
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint, or from exported weights. What a checkpoint without eyes has no weights for begins as
-        `see_words` says."""
+        """Go on from a checkpoint, or from exported weights. What a checkpoint without eyes has no weights for begins
+        as `see_words` says."""
         if path.suffix == ".safetensors":
             self.net.load_state_dict(Decoder.load(path, self.pieces.hash, self.config.hear_width).state_dict())
             self.average = Average(self.net)
@@ -278,17 +279,27 @@ class Training:
         return net.eval()
 
     def batches(self) -> Any:
-        """Endless batches of about BATCH_TOKENS, of rows of like length; easy rows first, because copying is learned
-        faster where there is less to look at."""
+        """Endless batches of about BATCH_TOKENS, of rows of like length, those with the shared prompt among themselves;
+        easy rows first, because copying is learned faster where there is less to look at."""
         source = Looks(self.pieces, self.seed * 1_000_003 + self.step, share=self.look_share, pools=self.pools)
         while True:
             source.ease = max(0.0, 1.0 - (self.tokens - self.began_tokens) / EASY_TOKENS)
-            pool = sorted((source.next() for _ in range(160)), key=lambda row: len(row.ids))
-            groups: list[list[Row]] = [[]]
+            source.renew()
+            assert source.shared is not None
+            prompt = source.shared[0]
+            pool = sorted((source.next() for _ in range(POOL_ROWS)), key=lambda row: len(row.ids))
+            apart: tuple[list[Row], list[Row]] = [], []
             for row in pool:
-                if groups[-1] and len(row.ids) * (len(groups[-1]) + 1) > BATCH_TOKENS:
-                    groups.append([])
-                groups[-1].append(row)
+                apart[row.ids[: len(prompt)] == prompt].append(row)
+            groups: list[list[Row]] = []
+            for stem, rows in zip((0, len(prompt)), apart, strict=True):
+                group: list[Row] = []
+                for row in rows:
+                    if group and (len(row.ids) + len(row.leaves) - stem) * (len(group) + 1) > BATCH_TOKENS:
+                        groups.append(group)
+                        group = []
+                    group.append(row)
+                groups += [group] if group else []
             source.rng.shuffle(groups)
             for group in groups:
                 yield Batch(group, self.pieces)
@@ -320,7 +331,7 @@ class Training:
                 optimizer.zero_grad(set_to_none=True)
             self.average.update(self.net)
             self.step += 1
-            self.tokens += batch.ids.numel()
+            self.tokens += batch.tokens
             loss_sum, loss_count = loss_sum + float(loss.detach()), loss_count + 1
             if self.step % 20 == 0:
                 took = time.time() - last

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import importlib.util
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -62,7 +63,8 @@ class Row:
     index `after` and has to answer `answer`. `mixes` are (index, other id, its share). `spans` are what is evaluated:
     (group, first, last exclusive) of predicting trunk indices. `times` says when each token came, in seconds. `cells`
     are the rows of pictures: (index, cell), with what the eye said of it in `sights`. `gazes` are (first, last
-    exclusive of predicting indices, the cells' indices on which what is said there rests).
+    exclusive of predicting indices, the cells' indices on which what is said there rests). `asides` are (first, last
+    exclusive): what stands there sees the trunk before it, and nothing after it knows of it.
     """
 
     ids: list[int]
@@ -75,6 +77,7 @@ class Row:
     cells: list[tuple[int, int]] = field(default_factory=list)
     sights: list[NDArray[np.float32]] = field(default_factory=list)
     gazes: list[tuple[int, int, list[int]]] = field(default_factory=list)
+    asides: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass
@@ -92,6 +95,7 @@ class Draft:
     sights: list[NDArray[np.float32]] = field(default_factory=list)
     answers: dict[int, int] = field(default_factory=dict)  # of probes that stand in the trunk: index, answer
     gazes: list[tuple[int, int, list[int]]] = field(default_factory=list)
+    asides: list[tuple[int, int]] = field(default_factory=list)
 
     def add(self, ids: list[int], weight: float = 0.0) -> None:
         self.ids += ids
@@ -110,6 +114,14 @@ class Draft:
         self.answers[len(self.ids) - 1] = answer
         self.groups.append((group, len(self.ids), len(self.ids) + 1))
 
+    @contextmanager
+    def aside(self, wanted: bool = True) -> Iterator[None]:
+        """What is written meanwhile hangs on what stands here, and what comes later does not know of it."""
+        first = len(self.ids)
+        yield
+        if wanted and len(self.ids) > first:
+            self.asides.append((first, len(self.ids)))
+
     def ask(self, answer: int) -> None:
         self.leaves.append((len(self.ids) - 1, answer))
 
@@ -118,7 +130,7 @@ class Draft:
         targets, weights = [*self.ids[1:], 0], [*self.weights[1:], 0.0]
         for at, answer in self.answers.items():
             targets[at], weights[at] = answer, WATCH_WEIGHT
-        parts = (self.leaves, self.mixes, spans, self.times, self.cells, self.sights, self.gazes)
+        parts = (self.leaves, self.mixes, spans, self.times, self.cells, self.sights, self.gazes, self.asides)
         return Row(self.ids, targets, weights, *parts)
 
 
@@ -128,6 +140,7 @@ class Dialogues:
     def __init__(self, pieces: Pieces, seed: int, held_out: bool = False, max_tokens: int = 940) -> None:
         self.template, self.rng, self.held_out = Template(pieces), random.Random(seed), held_out
         self.pieces, self.max_tokens = pieces, max_tokens
+        self.most = max_tokens  # of the row at hand
         self.ease = 0.0  # share of rows with few tools
         self.calm = False  # nothing is damaged in the row at hand
         self.looks = 3.0  # weight of questions that need eyes
@@ -167,45 +180,60 @@ class Dialogues:
         rng = self.rng
         self.home.home.__init__()
         self.robot.arm.__init__()
-        cases, strangers = self._cast()
         draft = Draft()
-        draft.add(self.template.prompt(rng.choice(INSTRUCTIONS), [case.tool for case in cases]))
+        cases, strangers = self._begin(draft)
+        apart = not self.held_out and rng.random() < 0.5
         reply = ""
         turns = rng.randint(8, 13)
         for _ in range(turns):
-            if len(draft.ids) > self.max_tokens - 90:
+            if len(draft.ids) > self.most - 90:
                 break
             self._pause(draft)
-            kind = rng.choices(["call", "talk", "chatter", "cannot", "missing", "again", "fragment", "look"],
-                               [57, 11, 11, 11, 4, 2, 5, self.looks])[0]  # fmt: skip
-            if kind == "call" or (kind == "missing" and not any(c.missing for c in cases)):
-                reply = self._call_turn(draft, rng.choice(cases))
-            elif kind == "missing":
-                reply = self._missing_turn(draft, rng.choice([c for c in cases if c.missing]))
-            elif kind == "look":
-                reply = self._look_turn(draft, cases) or reply
-            elif kind == "talk":
-                phrase, answer = rng.choice(said.TALK)
-                words = fill(rng, expand(rng, top_choice(rng, phrase)), {})
-                self._user(draft, words, polite=0.1)
-                reply = self._say(draft, answer, "talk")
-            elif kind == "again":
-                self._user(draft, expand(rng, top_choice(rng, said.AGAIN)), polite=0.1)
-                reply = self._say(draft, reply or AGAIN, "again", whole=True)
-            elif kind == "cannot":
-                self._user(draft, self._unknown(cases, strangers), polite=0.2)
-                reply = self._say(draft, CANNOT, "reject")
-            elif kind == "fragment":
-                begun = self._sentence(rng.choice(cases if rng.random() < 0.6 else strangers))[0].split()
-                cut = begun[: rng.randint(1, max(1, len(begun) // 2))]
-                if " ".join(cut) in self._finished or any(self._complete(c, cut) for c in cases):
-                    continue
-                self._user(draft, " ".join(cut), polite=0, finished=False)
-                reply = self._say(draft, AGAIN, "reject")
-            else:
-                self._user(draft, self._chatter(), polite=0, asked=rng.random() < 0.3)
-                reply = self._say(draft, AGAIN, "reject")
+            with draft.aside(apart):
+                reply = self._turn(draft, cases, strangers, reply)
+            reply = "" if apart else reply
         return draft.row()
+
+    def _begin(self, draft: Draft) -> tuple[list[UseCase], list[UseCase]]:
+        """Write the prompt; the tools in it, and some that are not there."""
+        self.most = self.max_tokens
+        cases, strangers = self._cast()
+        draft.add(self.template.prompt(self.rng.choice(INSTRUCTIONS), [case.tool for case in cases]))
+        return cases, strangers
+
+    def _turn(self, draft: Draft, cases: list[UseCase], strangers: list[UseCase], reply: str) -> str:
+        """One turn of any kind; `reply` is what was said last, and what is said now comes back."""
+        rng = self.rng
+        kind = rng.choices(["call", "talk", "chatter", "cannot", "missing", "again", "fragment", "look"],
+                           [57, 11, 11, 11, 4, 2, 5, self.looks])[0]  # fmt: skip
+        if kind == "call" or (kind == "missing" and not any(c.missing for c in cases)):
+            reply = self._call_turn(draft, rng.choice(cases))
+        elif kind == "missing":
+            reply = self._missing_turn(draft, rng.choice([c for c in cases if c.missing]))
+        elif kind == "look":
+            reply = self._look_turn(draft, cases) or reply
+        elif kind == "talk":
+            phrase, answer = rng.choice(said.TALK)
+            words = fill(rng, expand(rng, top_choice(rng, phrase)), {})
+            self._user(draft, words, polite=0.1)
+            reply = self._say(draft, answer, "talk")
+        elif kind == "again":
+            self._user(draft, expand(rng, top_choice(rng, said.AGAIN)), polite=0.1)
+            reply = self._say(draft, reply or AGAIN, "again", whole=True)
+        elif kind == "cannot":
+            self._user(draft, self._unknown(cases, strangers), polite=0.2)
+            reply = self._say(draft, CANNOT, "reject")
+        elif kind == "fragment":
+            begun = self._sentence(rng.choice(cases if rng.random() < 0.6 else strangers))[0].split()
+            cut = begun[: rng.randint(1, max(1, len(begun) // 2))]
+            if " ".join(cut) in self._finished or any(self._complete(c, cut) for c in cases):
+                return reply
+            self._user(draft, " ".join(cut), polite=0, finished=False)
+            reply = self._say(draft, AGAIN, "reject")
+        else:
+            self._user(draft, self._chatter(), polite=0, asked=rng.random() < 0.3)
+            reply = self._say(draft, AGAIN, "reject")
+        return reply
 
     def _cast(self) -> tuple[list[UseCase], list[UseCase]]:
         """The tools of a row, and some that are not there."""
@@ -242,10 +270,14 @@ class Dialogues:
                 else:
                     cases.append(random_case(rng))
         cases = list({case.tool.name: case for case in cases}.values())
+        return cases, self._strangers(cases)
+
+    def _strangers(self, cases: list[UseCase]) -> list[UseCase]:
+        """Some tools that are not there."""
+        rng = self.rng
         seen = {case.tool.name for case in cases}
         pool = [case for case in [*self.shipped, *self.everyday] if case.tool.name not in seen]
-        strangers = rng.sample(pool, min(4, len(pool))) + [random_case(rng), random_case(rng)]
-        return cases, strangers
+        return rng.sample(pool, min(4, len(pool))) + [random_case(rng), random_case(rng)]
 
     def _altered(self, case: UseCase) -> UseCase:
         """The same tool with some of its values left out, others put in, and its arguments' values shuffled."""

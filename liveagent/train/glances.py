@@ -19,6 +19,8 @@ from liveagent.train.scene_words import MOST, Scene, Thing
 
 EDGE, APART = 0.1, 0.17
 """Nearest place of a thing to the picture's edge, and nearest two things, as shares of the picture."""
+LONGEST_S = 30.0
+"""A session keeps a picture after this long although nothing is new (`liveagent.news`)."""
 
 
 def random_thing(rng: random.Random, colour: int | None = None, shape: int | None = None) -> Thing:
@@ -79,13 +81,14 @@ def changed_scene(rng: random.Random, scene: Scene) -> list[Thing]:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A picture: when it was taken, what was there, what the eye said of it, and at which places of the row its kept
-    cells stand."""
+    """A picture: when it was taken, what was there, what the eye said of it, at which places of the row its kept cells
+    stand, and at which it begins."""
 
     t_s: float
     scene: Scene
     sight: Sight
     places: Mapping[int, int] = field(default_factory=dict)
+    at: int = 0
 
     def places_of(self, thing: Thing) -> list[int]:
         """Where the row speaks of a thing: its cell, or those around it that the eye took it for."""
@@ -241,6 +244,31 @@ def past_ages(rng: random.Random, length_s: float, most: int) -> list[float]:
     return [age for age in ages if age <= length_s] or ages[:1]
 
 
-def nearest_age(ages: Sequence[float], asked_s: float) -> float:
-    """The kept age that is nearest to the asked one, as a ratio."""
-    return min(ages, key=lambda age: max(age, asked_s) / max(0.01, min(age, asked_s)))
+def seen_from(rng: random.Random, length_s: float, changes: Sequence[float]) -> list[float]:
+    """Ages of the pictures that a session keeps in `length_s` of looking, oldest first: the first, one soon after each
+    change (its age), and one when for half a minute there was none."""
+    ages, waiting = [length_s], sorted((c for c in changes if c < length_s), reverse=True)
+    while True:
+        due = ages[-1] - LONGEST_S
+        if waiting and waiting[0] >= due:
+            due = max(0.0, min(waiting.pop(0) - rng.uniform(0.1, 1.2), ages[-1] - 0.5))
+        if due <= 0:
+            return ages
+        ages.append(due)
+
+
+def thinned(ages: Sequence[float], sizes: Sequence[int], high: int, low: int) -> list[int]:
+    """Which pictures (oldest first, with the tokens they take) stay when there is room for so many tokens: they go by
+    how close their neighbours are for their age, as `liveagent.window` has it."""
+    left = list(range(len(ages)))
+    if sum(sizes) <= high:
+        return left
+    now = ages[-1]
+    while len(left) > 1 and sum(sizes[i] for i in left) > low:
+        spacings = []
+        for at, i in enumerate(left[:-1]):
+            age = max(1e-9, ages[i] - now)
+            before = ages[left[at - 1]] if at else ages[i] + age
+            spacings.append(((before - ages[left[at + 1]]) / age, i))
+        left.remove(min(spacings)[1])
+    return left

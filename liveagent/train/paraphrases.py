@@ -6,6 +6,8 @@ A line is a phrase in the syntax of `liveagent.phrase`; a prefix `name=value:` f
 
 from __future__ import annotations
 
+from liveagent.train.more_paraphrases import MORE
+
 PARAPHRASES: dict[str, list[str]] = {
     "light": [
         "(can|could) we have the {room} (light|lights) {state}",
@@ -426,6 +428,9 @@ PARAPHRASES: dict[str, list[str]] = {
         "stop everything",
     ],
 }
+
+for _name, _more in MORE.items():
+    PARAPHRASES[_name] += _more
 
 HELD_OUT: dict[str, list[str]] = {
     "light": [

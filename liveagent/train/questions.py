@@ -21,6 +21,7 @@ from liveagent.train.scene_words import (
     Scene,
     Thing,
     difference,
+    in_order,
     listed,
     matching,
     side_of,
@@ -37,12 +38,14 @@ FORGOTTEN = "I don't remember that."
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A question in spoken form, its true answer as text, the kind that it is counted under, and the things on which
-    the answer rests, where these are few and clear."""
+    the answer rests: () where it rests on there being none, None where that is not so clear. `each`: it names them one
+    after another."""
 
     kind: str
     words: str
     answer: str
-    about: tuple[Thing, ...] = ()
+    about: tuple[Thing, ...] | None = None
+    each: bool = False
 
 
 class Asker:
@@ -82,8 +85,8 @@ class Asker:
 
     def now(self, scene: Scene) -> Asked | None:
         """A question about a scene; None when this draw would not be fair."""
-        kinds = {"colour": 16, "shape": 16, "count": 30, "where": 15, "exists": 13, "list": 10, "places": 10, "left": 5,
-                 "right": 5, "beside": 5}  # fmt: skip
+        kinds = {"colour": 20, "shape": 15, "count": 32, "where": 20, "exists": 15, "list": 10, "places": 6, "left": 4,
+                 "right": 4, "beside": 3}  # fmt: skip
         for kind in self.rng.choices(list(kinds), list(kinds.values()), k=3):
             asked = self.about(kind, scene)
             if asked is not None:
@@ -131,7 +134,7 @@ class Asker:
             return None
         name = thing_name(c, s)
         words = self.words(kind, x=name, ago=ago, c=COLOURS[c or 0], y=name, side="left")
-        return Asked("absent", words, f"There was no {name}." if ago else f"I can't see {with_article(name)}.")
+        return Asked("absent", words, f"There was no {name}." if ago else f"I can't see {with_article(name)}.", ())
 
     def _count(self, kind: str, scene: Scene, ago: str) -> Asked | None:
         what = self.rng.choice(["all", "all", "colour", "colour", "shape", "shape", "both"])
@@ -213,12 +216,12 @@ class Asker:
     def _list(self, kind: str, scene: Scene, ago: str) -> Asked | None:
         if not self.fair((kind, "length"), len(scene), MOST + 1):
             return None
-        return Asked(kind, self.words(kind, ago=ago), listed(scene))
+        return Asked(kind, self.words(kind, ago=ago), listed(scene), in_order(scene), each=True)
 
     def _places(self, kind: str, scene: Scene, ago: str) -> Asked | None:
         if any(side_of(t[2]) is None for t in scene):
             return None
-        return Asked(kind, self.words(kind, ago=ago), listed(scene, places=True))
+        return Asked(kind, self.words(kind, ago=ago), listed(scene, places=True), in_order(scene), each=True)
 
     def _left(self, kind: str, scene: Scene, ago: str) -> Asked | None:
         return self._next_to(kind, scene, -1)
@@ -243,7 +246,7 @@ class Asker:
         if not self.fair(kind, bool(beyond), 2):
             return None
         answer = with_article(thing_name(*beyond[0][1][:2])).capitalize() + "." if beyond else "Nothing."
-        return Asked(kind, self.words(kind, x=name), answer, (beyond[0][1],) if beyond else ())
+        return Asked(kind, self.words(kind, x=name), answer, (beyond[0][1],) if beyond else None)
 
     def _beside(self, kind: str, scene: Scene, ago: str) -> Asked | None:
         named = self.named(scene)
@@ -256,7 +259,7 @@ class Asker:
         yes = (one[2] < two[2]) == (side == "left")
         if not self.fair(kind, yes, 2):
             return None
-        return Asked(kind, self.words(kind, x=x, y=y, side=side), "Yes." if yes else "No.")
+        return Asked(kind, self.words(kind, x=x, y=y, side=side), "Yes." if yes else "No.", (one, two))
 
     # --- what was, and what came to pass
 
@@ -277,7 +280,7 @@ class Asker:
         return Asked("forgotten", words, FORGOTTEN)
 
     def before(self, scene: Scene) -> Asked:
-        return Asked("before", self.words("before"), listed(scene))
+        return Asked("before", self.words("before"), listed(scene), in_order(scene), each=True)
 
     def moved(self, before: Scene, after: Scene) -> Asked | None:
         """What moved at the last change; only asked when one thing at most did."""
@@ -285,7 +288,7 @@ class Asker:
         if len(found) > 1 or not self.fair("moved", bool(found), 2):
             return None
         answer = f"The {thing_name(*found[0][:2])}." if found else "Nothing."
-        return Asked("moved", self.words("moved"), answer)
+        return Asked("moved", self.words("moved"), answer, tuple(found) or None)
 
     def changed(self, before: Scene, after: Scene) -> Asked | None:
         """What the last change was; only asked when it was one thing at most."""
@@ -297,7 +300,7 @@ class Asker:
         how, thing = found[0]
         name = thing_name(*thing[:2])
         subject = with_article(name).capitalize() if how == "came" else f"The {name}"
-        return Asked("changed", self.words("changed"), f"{subject} {how}.")
+        return Asked("changed", self.words("changed"), f"{subject} {how}.", (thing,))
 
     def blind(self) -> Asked:
         """Any question, asked of an agent that sees nothing."""

@@ -32,11 +32,15 @@ def with_article(name: str) -> str:
     return ("an " if name[0] in "aeiou" else "a ") + name
 
 
+def in_order(scene: Scene) -> tuple[Thing, ...]:
+    """As the eye's cells are read."""
+    return tuple(sorted(scene, key=lambda thing: (int(thing[3] * GRID), thing[2])))
+
+
 def listed(scene: Scene, places: bool = False) -> str:
     """Every thing, in the order in which the eye's cells are read: "A red ball, a blue cube and an orange cup."; with
     `places` "A red ball on the left and ..."."""
-    in_order = sorted(scene, key=lambda thing: (int(thing[3] * GRID), thing[2]))
-    names = [with_article(thing_name(c, s)) + f" {SIDES[int(x * 3)]}" * places for c, s, x, _ in in_order]
+    names = [with_article(thing_name(c, s)) + f" {SIDES[int(x * 3)]}" * places for c, s, x, _ in in_order(scene)]
     if not names:
         return "Nothing."
     text = ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
