@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from liveagent import ConfigError
+from liveagent.runtime.constraint import CallMatcher
 from liveagent.runtime.core import Core
 from liveagent.runtime.engine import Engine, Lane
-from liveagent.runtime.work import Append, Decode, Done, Heard, Listen, Probe, Reset, Rewind, Work
+from liveagent.runtime.work import Append, Decode, Done, Heard, Listen, Probe, Reply, Reset, Rewind, Work
 from liveagent.tools import home
 from tests.nano import random_nano
 
@@ -115,6 +116,39 @@ def test_a_call_under_the_grammar_is_a_call(core: Core) -> None:
     name, args = model.parse_call(done.ids, tools)
     tool = next(tool for tool in tools if tool.name == name)
     assert set(tool.validate(args)) == {argument.name for argument in tool.arguments}
+
+
+@pytest.mark.parametrize("guess", ["none", "of the grammar", "wrong"])
+def test_a_call_is_the_same_token_by_token_and_with_what_the_grammar_guesses(
+    core: Core, monkeypatch: pytest.MonkeyPatch, guess: str
+) -> None:
+    call = Decode(60, stop=(core.model.template.end,), call=True)
+
+    def decoded(lane: int) -> tuple[Done, int]:
+        do(core, lane, Reset((home.light, home.timer)))
+        do(core, lane, Append(IDS))
+        rounds = 0
+        box: list[Reply | BaseException] = []
+        core.submit(lane, call, box.append)
+        while not box:
+            core.step()
+            rounds += 1
+        return cast(Done, box[0]), rounds
+
+    with monkeypatch.context() as without:
+        without.setattr(CallMatcher, "ahead", lambda self, most: [])
+        one, steps = decoded(0)
+    if guess == "wrong":
+        monkeypatch.setattr(CallMatcher, "ahead", lambda self, most: [1, 2, 3][:most])
+    elif guess == "none":
+        monkeypatch.setattr(CallMatcher, "ahead", lambda self, most: [])
+    other, fewer = decoded(1)
+    assert other == one and core._lane[1].length == core._lane[0].length
+    assert fewer < steps if guess == "of the grammar" else fewer == steps
+    for lane in (0, 1):  # what was guessed wrongly has left no trace
+        assert int(core._cache.length[lane]) == core._lane[lane].length
+    after = [do(core, lane, Append(IDS, want=(1, 2, 3))).logp for lane in (0, 1)]
+    assert np.allclose(after[0], after[1], atol=1e-5)
 
 
 def test_hearing_in_ticks_gives_every_frame_and_block_once(core: Core) -> None:

@@ -112,7 +112,7 @@ def costs(model: Nano, made: Sequence[Seat], spent: dict[str, float]) -> Iterato
     watch("vad", model.vad, "step")
     watch("ear", model.ear, "step")
     watch("eye", model.eye, "step")
-    watch("decoder", model.decoder, "step")
+    watch("decoder", model.decoder, "step", "steps")
     for seat in made:
         listener = seat.listener
         watch("recogniser", listener._recogniser, "feed", "partial", "end", "reset")

@@ -279,6 +279,18 @@ class Decoder(nn.Module):
             out[[b for b, _ in group]] = self.logits(last)[: len(group)]
         return out
 
+    def steps(
+        self, x: Tensor, count: Tensor | Sequence[int], state: DecoderState, times: Tensor | None = None
+    ) -> Tensor:
+        """As `step`, but the logits `[B, T, V]` after each token, T no less than `pass_rows`; those past a lane's count
+        mean nothing."""
+        counts, hidden = self._read(x, count, state, times)
+        out = x.new_zeros(*x.shape[:2], self.config.vocab_size)
+        for b, n in enumerate(counts):
+            if n:
+                out[b] = self.logits(hidden[b])
+        return out
+
     def read(
         self, x: Tensor, count: Tensor | Sequence[int], state: DecoderState, times: Tensor | None = None
     ) -> Tensor:

@@ -87,6 +87,17 @@ class CallMatcher:
         allowed[self._end] = self._closable()
         return allowed
 
+    def ahead(self, most: int) -> list[int]:
+        """Likely next ids, at most so many: the bytes that must come here, cut as text is. The decoder may cut them in
+        another way, so this is a guess; `mask` has the say."""
+        if most <= 0 or self.is_done or self._matcher.is_stopped():
+            return []
+        text = self._matcher.compute_ff_bytes().decode("ascii", "ignore")
+        ids = self._pieces.encode(text)
+        if ids and not text.startswith(" ") and self._pieces.piece(ids[0]) == "▁":
+            del ids[0]  # text begins with a space, the middle of a word does not
+        return ids[:most]
+
     def consume(self, piece: int) -> None:
         """Take one id. ConfigError when it is not allowed; the matcher is then as before."""
         if piece == self._end and not self.is_done:

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from liveagent.tool import Tool
 
 BUCKETS = (32, 8, 1)
+GUESSED = 7
+"""So many tokens at most that the grammar leaves little choice in go along with the one before them, in a pass of 8."""
 SILENT_SPEECH = 0.1
 """A frame in which the VAD is less sure of speech than this is silent."""
 SLEEP_FRAMES = 96
@@ -67,6 +69,8 @@ class _Job:
     rows: torch.Tensor | None = None  # [n, D] still to be fed
     fed: int = 0
     ids: list[int] = field(default_factory=list)
+    guess: list[int] = field(default_factory=list)  # what will follow the newest id, as it seems; fed along with it
+    after: list[torch.Tensor] = field(default_factory=list)  # the logits [V] after each of those
     steps: int = 0
     started: bool = False
 
@@ -178,9 +182,9 @@ class Core:
                 self._finish(n, error)
         sizes = {n: self._bucket(job) for n, job in feeding.items()}  # before any is fed: one bucket a round
         for size in BUCKETS:
-            group = {n: job for n, job in feeding.items() if sizes[n] == size}
-            if group:
-                self._guard(group, partial(self._feed, size=size))
+            group = {n: job for n, job in feeding.items() if sizes[n] == size and not job.guess}
+            self._guard(group, partial(self._feed, size=size))
+        self._guard({n: job for n, job in feeding.items() if job.guess}, self._feed_guesses)
 
     def _guard(self, group: dict[int, _Job], act: Callable[[dict[int, _Job]], None]) -> None:
         if not group:
@@ -338,7 +342,7 @@ class Core:
                 grammar = self._grammar(work.tools) if work.tools else lane.grammar
                 lane.matcher = grammar.matcher() if work.call and grammar is not None else None
                 self._room(lane, work.max_tokens)
-                self._choose(lane, job)
+                self._go_on(lane, job, self._choose(lane, job))
         return True
 
     def _grammar(self, tools: tuple[Tool, ...]) -> Any:
@@ -387,7 +391,8 @@ class Core:
         left = 0 if job.rows is None else len(job.rows) - job.fed
         return 32 if left > 8 else 8 if left > 1 else 1  # one pass of 32 costs less than two of 8
 
-    def _feed(self, group: dict[int, _Job], size: int) -> None:
+    def _next_rows(self, group: dict[int, _Job], size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What each job of the group feeds next: rows `[lanes, size, D]`, how many, and when they came."""
         width = self.model.decoder.width
         x = torch.zeros(self.lanes, size, width)
         times = torch.zeros(self.lanes, size, dtype=torch.float64, device="cpu")
@@ -398,6 +403,10 @@ class Core:
             rows = job.rows[job.fed : job.fed + size]
             x[n, : len(rows)] = rows
             count[n] = len(rows)
+        return x, count, times
+
+    def _feed(self, group: dict[int, _Job], size: int) -> None:
+        x, count, times = self._next_rows(group, size)
         logits = self.model.decoder.step(x, count, self._cache, times).cpu()
         for n, job in group.items():
             lane, fed = self._lane[n], int(count[n])
@@ -411,6 +420,27 @@ class Core:
                 self._fed(n, lane, job, logits[n].clone())
             except Exception as error:  # this lane's alone: the others' numbers are good
                 self._finish(n, error)
+
+    def _feed_guesses(self, group: dict[int, _Job]) -> None:
+        """Chosen tokens, each with the guess of what follows it, in one pass of 8. Of the guess stays what would have
+        been chosen token by token (speculative decoding, Leviathan et al. 2023; here the grammar drafts)."""
+        x, count, times = self._next_rows(group, 1 + GUESSED)
+        logits = self.model.decoder.steps(x, count, self._cache, times).cpu()
+        for n, job in group.items():
+            lane = self._lane[n]
+            lane.length += 1
+            job.after = list(logits[n, 1 : 1 + len(job.guess)].clone())
+            try:
+                self._fed(n, lane, job, logits[n, 0].clone())
+            except Exception as error:  # this lane's alone: the others' numbers are good
+                self._drop_guess(n, lane, job)
+                self._finish(n, error)
+
+    def _drop_guess(self, n: int, lane: _Lane, job: _Job) -> None:
+        """What is left of it was wrong."""
+        if job.after:
+            self._cache.rewind(n, lane.length)
+        job.guess, job.after = [], []
 
     def _fed(self, n: int, lane: _Lane, job: _Job, logits: torch.Tensor) -> None:
         work = job.work
@@ -428,9 +458,17 @@ class Core:
         assert isinstance(work, Decode)
         ended = job.ids[-1] in work.stop
         if ended or len(job.ids) >= work.max_tokens:
+            self._drop_guess(n, lane, job)
             self._finish(n, Done(lane.length, tuple(job.ids), ended))
             return
-        self._choose(lane, job)
+        token = self._choose(lane, job)
+        if job.after and token == job.guess[0]:  # it has been fed already
+            lane.length += 1
+            del job.guess[0]
+            self._fed(n, lane, job, job.after.pop(0))
+            return
+        self._drop_guess(n, lane, job)
+        self._go_on(lane, job, token)
 
     @staticmethod
     def _wanted(logits: torch.Tensor, want: tuple[int, ...]) -> tuple[float, ...]:
@@ -439,7 +477,7 @@ class Core:
         logp = torch.log_softmax(logits.double(), -1)
         return tuple(float(logp[i]) for i in want)
 
-    def _choose(self, lane: _Lane, job: _Job) -> None:
+    def _choose(self, lane: _Lane, job: _Job) -> int:
         """Greedy choice of the next token from the lane's last logits, under the grammar where one is asked for."""
         work = job.work
         assert isinstance(work, Decode) and lane.logits is not None
@@ -454,4 +492,11 @@ class Core:
         if lane.matcher is not None:
             lane.matcher.consume(token)
         job.ids.append(token)
-        job.rows, job.fed = self._embed([token]), 0
+        return token
+
+    def _go_on(self, lane: _Lane, job: _Job, token: int) -> None:
+        """Feed the newest token next, and what the grammar says will follow it."""
+        assert isinstance(job.work, Decode)
+        if lane.matcher is not None:
+            job.guess = lane.matcher.ahead(min(GUESSED, job.work.max_tokens - len(job.ids)))
+        job.rows, job.fed = self._embed([token, *job.guess]), 0
