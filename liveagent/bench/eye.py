@@ -27,6 +27,7 @@ from torch.nn import functional as fn
 
 from liveagent.keyframe import Keyframes
 from liveagent.nn.eye import Eye, EyeConfig
+from liveagent.nn.linear import sort_weights
 from liveagent.nn.vit import VIT_B16, Vit
 from liveagent.sight import COLOUR, COUNT, SHAPE, Sight
 from liveagent.table import Surface, Table, Thing, ToyTable, draw
@@ -243,6 +244,8 @@ def run(weights: str | Path | None = None) -> dict[str, Any]:
         eye, trained = weights_at(weights)
         torch.manual_seed(1)
         base = Vit(VIT_B16).eval()
+        for net in (eye, base):  # as a session runs them, dense and gated alike
+            sort_weights(net)
         with torch.inference_mode():
             found = measure(eye.requires_grad_(False), base.requires_grad_(False), 101, 5, 51)
         found["detail"]["trained"] = trained

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from liveagent.errors import ConfigError
 from liveagent.ledger import CachePlan
 from liveagent.nn.cache import KVCache, Spot
+from liveagent.nn.linear import Linear
 from liveagent.nn.projector import Projector
 from liveagent.nn.rotary import angles, rotate, rotations, turns
 from liveagent.nn.view import View
@@ -78,11 +79,11 @@ class Layer(nn.Module):
         super().__init__()
         self.heads, self.key_heads, self.head_width = config.heads, config.key_heads, config.head_width
         self.norm_attend = nn.RMSNorm(config.width, eps=config.norm_eps)
-        self.qkv = nn.Linear(config.width, (self.heads + 2 * self.key_heads) * self.head_width, bias=False)
-        self.out = nn.Linear(config.width, config.width, bias=False)
+        self.qkv = Linear(config.width, (self.heads + 2 * self.key_heads) * self.head_width, bias=False)
+        self.out = Linear(config.width, config.width, bias=False)
         self.norm_feed = nn.RMSNorm(config.width, eps=config.norm_eps)
-        self.gate_up = nn.Linear(config.width, 2 * config.hidden, bias=False)
-        self.down = nn.Linear(config.hidden, config.width, bias=False)
+        self.gate_up = Linear(config.width, 2 * config.hidden, bias=False)
+        self.down = Linear(config.hidden, config.width, bias=False)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys, values `[B, H, T, hd]`, not rotated; of keys and values there may be fewer heads."""
@@ -126,8 +127,8 @@ class Decoder(nn.Module):
             )
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.width)
-        self.before = nn.Linear(config.width, config.width, bias=False)
-        self.hear = nn.Linear(config.hear_width, config.width, bias=False)
+        self.before = Linear(config.width, config.width, bias=False)
+        self.hear = Linear(config.hear_width, config.width, bias=False)
         self.projector = (
             Projector(config.sight_width, config.sight_cells, config.width) if config.sight_width else None
         )
@@ -324,7 +325,7 @@ class Decoder(nn.Module):
             rows[row, 1 : at.count + 1] = x[at.lane, : at.count]
             if (before := state.last_row(at.lane)) is not None:
                 rows[row, 0] = before
-        h = rows[:, 1:] + F.linear(rows[:, :-1], self.before.weight)
+        h = rows[:, 1:] + self.before(rows[:, :-1])
         table, near_table = self._turns(group, lanes, time, times)
         table, near_table = table.to(x.device), near_table.to(x.device)
         views = [View(at, state, self.config.heads, self.config.windows) for at in group]
@@ -332,7 +333,7 @@ class Decoder(nn.Module):
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, Layer)
             window = self.config.window(number)
-            heads = F.linear(layer.norm_attend(h), layer.qkv.weight).view(lanes, time, -1, layer.head_width)
+            heads = layer.qkv(layer.norm_attend(h)).view(lanes, time, -1, layer.head_width)
             turned = rotate(heads[:, :, :-kv], near_table if window else table)
             seen = x.new_zeros(lanes, time, width)
             for row, (at, view) in enumerate(zip(group, views, strict=True)):
@@ -345,9 +346,9 @@ class Decoder(nn.Module):
                 found = view.attend(turned[row, :n, :-kv], window, near if window else deep)
                 seen[row, :n] = found.flatten(1)
             near, deep = near + bool(window), deep + (not window)
-            h = h + F.linear(seen, layer.out.weight)
-            gate, up = F.linear(layer.norm_feed(h), layer.gate_up.weight).chunk(2, dim=-1)
-            h = h + F.linear(F.silu(gate) * up, layer.down.weight)
+            h = h + layer.out(seen)
+            gate, up = layer.gate_up(layer.norm_feed(h)).chunk(2, dim=-1)
+            h = h + layer.down(F.silu(gate) * up)
         for row, (at, view) in enumerate(zip(group, views, strict=True)):
             view.put_rows(rows[row, 1 : at.count + 1])
             out[at.lane, : at.count] = h[row, : at.count]

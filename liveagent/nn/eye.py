@@ -21,6 +21,7 @@ from torch.nn import functional as fn
 
 from liveagent.errors import ConfigError
 from liveagent.nn import lanes, weights
+from liveagent.nn.linear import Linear
 from liveagent.nn.vit import Vit, VitConfig, VitState
 from liveagent.sight import CELLS, COLOUR, COUNT, GRID, OTHER, PLACE, SHAPE, WIDTH
 from liveagent.tiles import cut
@@ -57,9 +58,9 @@ class Head(nn.Module):
         if self.side % GRID:
             raise ValueError(f"{self.side} patches in a row do not make {GRID} cells")
         self.merge = (self.side // GRID) ** 2
-        self.up = nn.Linear(self.merge * width, config.hidden)
-        self.out = nn.Linear(config.hidden, OTHER)
-        self.other = nn.Linear(width, 1)
+        self.up = Linear(self.merge * width, config.hidden)
+        self.out = Linear(config.hidden, OTHER)
+        self.other = Linear(width, 1)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`tokens [B, N, D]` to logits `[B, cells, 20]`; the last is the picture's, the same in every cell."""
@@ -145,7 +146,6 @@ class Eye(nn.Module):
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ConfigError(f"{path} is damaged ({why}): fetch it again or export it anew") from None
-        eye.vit.lay_out()
         return eye.eval()
 
 

@@ -12,6 +12,7 @@ from liveagent.errors import ConfigError, DeviceError
 from liveagent.nn.decoder import Decoder
 from liveagent.nn.ear import Ear
 from liveagent.nn.eye import Eye
+from liveagent.nn.linear import sort_weights
 from liveagent.nn.model import EYE_FILE, Model, checked, fingerprint
 from liveagent.nn.pieces import Pieces
 from liveagent.nn.vad import Vad
@@ -67,6 +68,9 @@ class Nano(Model):
             for net in self._nets():
                 net.to(device)
             self.device = torch.empty(0, device=device).device
+            if self.device.type == "cpu":
+                for net in self._nets():
+                    sort_weights(net)
         # torch says so in three ways: a build without CUDA asserts, one without a driver or card fails as it runs, and
         # a backend that is not there is not implemented.
         except (RuntimeError, AssertionError, NotImplementedError) as error:
