@@ -174,6 +174,10 @@ class Echo:
     def _block(self, mic: Samples, reference: Samples, s: EchoState) -> tuple[Reals, float]:
         _push(s.mic, mic)
         _push(s.reference, reference)
+        if not s.reference.any() and not s.powers.any():  # nothing is played and nothing is left: most of the time
+            s.history[:] = 0  # what is too quiet to have a power
+            _push(s.error, s.mic[BLOCK_SAMPLES:])
+            return self._pass(s), 0.0
         spectrum = np.fft.rfft(s.reference)
         s.history[1:] = s.history[:-1]
         s.history[0] = spectrum

@@ -39,8 +39,10 @@ _MIN_SWING_DB = 6.0
 
 @cache
 def _whisper() -> Floats:
-    """A second of fixed noise to add: digital silence has log energy -inf and spoils the running mean of cepstra."""
-    return np.random.default_rng(16_000).standard_normal(RATE_HZ).astype(np.float32) * np.float32(1e-4)
+    """A second of fixed noise to add, twice over, so that a second from any place is one piece: digital silence has log
+    energy -inf and spoils the running mean of cepstra."""
+    second = np.random.default_rng(16_000).standard_normal(RATE_HZ).astype(np.float32) * np.float32(1e-4)
+    return np.tile(second, 2)
 
 
 def reject_nats(words: int) -> float:
@@ -195,8 +197,11 @@ def make_decoder(**options: Any) -> pocketsphinx.Decoder:
 
 def pcm(samples: Floats, at: int) -> bytes:
     """16 bit, over the fixed whisper of noise at this place of the utterance; what is no number counts as silence."""
-    clean = np.nan_to_num(np.asarray(samples, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    floor = np.resize(np.roll(_whisper(), -(at % RATE_HZ)), len(clean))
+    clean = np.asarray(samples, np.float32)
+    if not np.isfinite(clean).all():
+        clean = np.nan_to_num(clean, nan=0.0, posinf=0.0, neginf=0.0)
+    first = at % RATE_HZ
+    floor = np.resize(_whisper()[first : first + RATE_HZ], len(clean))
     sound: bytes = (np.clip(clean + floor, -1, 1) * 32767).astype("<i2").tobytes()
     return sound
 

@@ -78,7 +78,7 @@ class Hearing:
 
     def stops(self, sound: Sound, t_ns: int, own_voice: Callable[[], bool]) -> Iterator[StopHeard]:
         """Who heard the stop word in it. `own_voice`: whether the loudspeaker itself is just saying it."""
-        for name, score in self.listener.stop_scores(sound.samples, sound.heard):
+        for name, score in self.listener.stop_scores(sound.samples, sound.heard, sound.near_end):
             stopped = self.stop.feed(t_ns, name, score, own_voice=own_voice())
             if stopped is not None:
                 yield stopped

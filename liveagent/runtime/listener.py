@@ -135,11 +135,11 @@ class Listener:
         if self._recogniser is not None:
             self._recogniser.feed(samples)
 
-    def stop_scores(self, samples: Samples, heard: Heard) -> list[tuple[str, float]]:
-        """Who heard the stop word in this tick, by source, 0 … 1."""
+    def stop_scores(self, samples: Samples, heard: Heard, near: bool = True) -> list[tuple[str, float]]:
+        """Who heard the stop word in this tick, by source, 0 … 1. `near`: somebody may sound in it."""
         scores = []
         if self._stop is not None:
-            scores.append(("recogniser", float(self._stop.feed(samples))))
+            scores.append(("recogniser", float(self._stop.feed(samples, near))))
         if heard.logp is not None:
             scores.append(("ear", float(self._spot.feed(heard.logp))))
         return scores
