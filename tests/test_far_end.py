@@ -28,6 +28,7 @@ from liveagent.event import (
     TurnsSet,
     VoiceSet,
 )
+from liveagent.jsonform import Json
 from liveagent.runtime.session import Session, SessionConfig
 from liveagent.runtime.talk import open_session
 from liveagent.tools import home
@@ -35,7 +36,7 @@ from tests.nano import random_nano
 from tests.world import WORD_SAMPLES, World
 
 AGENT = Agent("nano", instructions="be brief", tools=[home.light, home.timer])
-WEATHER = {
+WEATHER: dict[str, Json] = {
     "name": "get_weather",
     "description": "Get the weather of a city",
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},

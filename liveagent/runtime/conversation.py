@@ -14,9 +14,9 @@ import contextlib
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -73,6 +73,13 @@ EARLY_TICKS = 5
 """So far ahead of time something that was asked may pull a tick, when there is no sound to wait for."""
 MEMORY_TICKS = 6
 SLOW = 1013
+
+
+@runtime_checkable
+class Parking(Protocol):
+    """A codec that outlives its connection."""
+
+    def park(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -152,7 +159,7 @@ class Conversation:
         self._voice, self._see, self._client_tools = voice, see, client_tools
         self._config = config or SessionConfig(voice=voice is not None, echo_gate=False)
         self.live: Live | None = None
-        self.speaker = FarSpeaker(self._spoken, time.monotonic_ns, reports=getattr(codec, "reports_playback", False))
+        self.speaker = FarSpeaker(self._spoken, time.monotonic_ns, reports=codec.reports_playback)
         self.attached = True
         self._queue: deque[Samples | Inbox | VideoFrame] = deque()
         self._resamplers: dict[int, Resampler] = {}
@@ -169,6 +176,7 @@ class Conversation:
         self._outbox: deque[Frame] = deque()
         self._steady = asyncio.Event()  # the engine is there
         self._steady.set()
+        self._ticking = asyncio.Lock()
         self._ended = False
         self._bye: tuple[int, str] | None = None
         self._seen = Counter[str]()
@@ -224,15 +232,20 @@ class Conversation:
         self._outbox.clear()
         self.stats.outbox_bytes = 0
         self._bye = None
+        if isinstance(self.codec, Parking):
+            self.codec.park()
         self._put(AnswerStopped(time.monotonic_ns(), "link_lost"))
 
-    def attach(self, codec: Codec | None = None) -> None:
-        """The link is back; `codec`: a new one, of the same or another protocol, which has been greeted by nobody."""
+    async def attach(self, codec: Codec | None = None, asked: Sequence[Asked] = ()) -> None:
+        """The link is back. `codec`: a new one, of the same or another protocol; None: the one that was parked has been
+        resumed by the host, which hands on what the peer `asked` with it."""
         self.attached = True
         if codec is not None:
             self.codec = codec
-            self.speaker.reports = getattr(codec, "reports_playback", False)
             codec.open(self._start_ns)
+        self.speaker.reports = self.codec.reports_playback
+        for each in asked:
+            await self._take(each)
         self._flush()
 
     async def engine_back(self, lane: Lane) -> None:
@@ -251,10 +264,11 @@ class Conversation:
         self._sendable.set()
         self._room.set()
         self._steady.set()
-        if self.live is not None:
-            self._view(SessionEnded(time.monotonic_ns(), reason))
-            with contextlib.suppress(LiveAgentError):
-                await self.live.close()
+        async with self._ticking:  # the tick that is open is the last
+            if self.live is not None:
+                self._view(SessionEnded(time.monotonic_ns(), reason))
+                with contextlib.suppress(LiveAgentError):
+                    await self.live.close()
 
     def problem(self, code: str, message: str, ref: str = "") -> None:
         """Tell the peer that something could not be done."""
@@ -290,7 +304,7 @@ class Conversation:
             if resampler is None:
                 resampler = self._resamplers[sound.rate_hz] = Resampler(sound.rate_hz, RATE_HZ)
             samples = resampler.feed(samples)
-        gap = min(getattr(sound, "gap_samples", 0), 60 * RATE_HZ)
+        gap = min(sound.gap_samples, 60 * RATE_HZ)
         if gap:
             self._gap_samples += gap
             samples = np.concatenate([np.zeros(gap, np.float32), samples])
@@ -333,7 +347,8 @@ class Conversation:
                 tick, ready_ns = await self._next()
                 if tick is None:
                     break
-                await self._step(tick, ready_ns)
+                async with self._ticking:
+                    await self._step(tick, ready_ns)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # whatever it is, it is this conversation's: the others go on

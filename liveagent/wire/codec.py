@@ -147,6 +147,9 @@ class Codec(Protocol):
     """A websocket close code and a reason under 120 bytes, once the connection cannot go on; what `take` still gives
     is sent before it."""
 
+    reports_playback: bool
+    """Whether the peer says, sample by sample, what it has played. Else that is counted for it."""
+
     def open(self, t_ns: int) -> None:
         """The connection stands; `t_ns` is the session's zero for whatever the protocol counts in ms."""
         ...

@@ -75,6 +75,8 @@ FATAL = {
 class GeminiCodec:
     """One connection. A `Codec`. A client that comes back has a new one, whose `Welcome` says so."""
 
+    reports_playback = False
+
     def __init__(self, welcome: Welcome, ids: Ids) -> None:
         self.welcome = welcome
         self.closing: tuple[int, str] | None = None

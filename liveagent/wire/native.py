@@ -119,6 +119,8 @@ class NativeCodec:
 
     `hello`: what the peer said first; None until then."""
 
+    reports_playback = True
+
     def __init__(self, welcome: Welcome, ids: Ids | None = None) -> None:
         """`ids` is for protocols that name things; this one counts."""
         self.welcome = welcome
