@@ -43,7 +43,9 @@ class Agent:
     path, None for silence. `device` is torch's name of where the model runs. `say`: how words that no dictionary has
     are said, in words that it has ("zigbee": "zig bee"). `camera`: what it looks at when nothing else is given:
     "table" (the toy table), "camera", "screen", a device, a file or an address. `watches`: what it waits for in
-    what it sees. Raises ConfigError for anything that could not work, before anything is opened.
+    what it sees. `answers`: False listens and looks, and speaks only when it is asked to. `remark`: a question that it
+    asks itself whenever what it sees has changed, and answers aloud. Raises ConfigError for anything that could not
+    work, before anything is opened.
     """
 
     model: str = "nano"
@@ -57,6 +59,8 @@ class Agent:
     say: Mapping[str, str] = field(default_factory=dict)
     watches: Sequence[Watch] = ()
     camera: str | None = None
+    answers: bool = True
+    remark: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model:
@@ -78,6 +82,10 @@ class Agent:
             raise ConfigError(f"voice={self.voice!r}: give a name, a path, or None for silence")
         if self.camera is not None and not (isinstance(self.camera, str) and self.camera):
             raise ConfigError(f"camera={self.camera!r}: give table, camera, screen, a device, a file or an address")
+        if self.remark is not None:
+            object.__setattr__(self, "remark", spoken(self.remark))
+            if not self.remark:
+                raise ConfigError("remark= has no word in it: give a question that it is to answer, or None")
         if not re.fullmatch(r"(cpu|cuda|mps)(:\d+)?", self.device):
             raise ConfigError(f"device={self.device!r}: give cpu, cuda, cuda:0, ... or mps")
         object.__setattr__(self, "say", {spoken(word): spoken(how) for word, how in self.say.items()})

@@ -9,6 +9,7 @@ import pytest
 
 from liveagent.action import CallTool, StopPlayback
 from liveagent.agent import Agent
+from liveagent.audio import TICK_NS
 from liveagent.event import (
     AgentChanged,
     AnswerAsked,
@@ -19,6 +20,7 @@ from liveagent.event import (
     Interrupted,
     MessageAdded,
     Noted,
+    PictureKept,
     PlaybackCut,
     ReplyEnded,
     ReplyStarted,
@@ -31,7 +33,9 @@ from liveagent.event import (
 from liveagent.jsonform import Json
 from liveagent.runtime.session import Session, SessionConfig
 from liveagent.runtime.talk import open_session
+from liveagent.table import Table, Thing, draw
 from liveagent.tools import home
+from liveagent.video import VideoFrame
 from tests.nano import random_nano
 from tests.world import WORD_SAMPLES, World
 
@@ -213,3 +217,23 @@ async def test_a_change_that_cannot_be_is_noted_and_changes_nothing(
     await world.run(1)
     assert [note.code for note in world.of(Noted)] == ["agent_refused"]
     assert [tool.name for tool in session.agent.tools] == ["light", "timer"]
+
+
+async def test_an_agent_that_only_listens_answers_when_it_is_asked() -> None:
+    agent = AGENT.replace(answers=False)
+    async with open_session(agent, SessionConfig(), random_nano(), use_recogniser=False) as session:
+        assert not session.far_end.answers
+
+
+async def test_a_remark_is_made_when_what_is_seen_has_changed_and_not_again() -> None:
+    agent = Agent("nano", remark="What is on the table?")
+    assert agent.remark == "what is on the table"
+    scenes = [draw(Table(tuple(things))) for things in ([], [Thing(0, 0, 0.3, 0.3), Thing(2, 1, 0.7, 0.7)])]
+    async with open_session(agent, SessionConfig(voice=False), random_nano(), use_recogniser=False) as session:
+        sights = iter([0] * 60 + [1] * 200)
+        world = World(session, camera=lambda tick: VideoFrame(scenes[next(sights)], tick * TICK_NS, 0))
+        await world.run(200)
+        remarks = [event for event in world.of(AnswerStarted) if event.why == "watch"]
+        kept = {picture.sees for picture in world.of(PictureKept)}
+        assert 1 <= len(remarks) <= max(1, len(world.of(PictureKept))) and kept
+        assert held(session).count("what is on the table") == len(remarks)

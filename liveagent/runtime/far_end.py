@@ -54,7 +54,7 @@ class FarEnd:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self.answers = True
+        self.answers = session.agent.answers
         self.client_tools: ClientTools = "replace"
         self._waiting: deque[AgentChanged | ForgetAsked] = deque(maxlen=WAITING)
         self._own, self._manners = session.agent, session.manners

@@ -55,6 +55,8 @@ def agent_hash(agent: Agent) -> str:
     ]
     said = dict(agent.pronounced)
     parts: list[Any] = [agent.instructions, tools, list(agent.questions), agent.wake, said]
+    if not agent.answers or agent.remark:
+        parts.append([agent.answers, agent.remark])
     if agent.watches:
         watches = agent.watches
         parts.append([[w.name, w.condition, w.change, w.hold_s, w.again, w.says, w.action is None] for w in watches])

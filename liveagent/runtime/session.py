@@ -71,6 +71,7 @@ from liveagent.runtime.looking import Looking
 from liveagent.runtime.speaking import Speaking
 from liveagent.runtime.user_turn import UserTurn
 from liveagent.runtime.watcher import Watcher
+from liveagent.sight import named
 from liveagent.spoken import spoken
 from liveagent.turns import Decision, Turns
 from liveagent.video import VideoFrame
@@ -141,6 +142,8 @@ class Session:
         self.watcher = Watcher(agent, model, self.context, self.user, self.answer)
         self.forgetting = Forgetting()
         self._behind: Understood | None = None  # a turn whose answer waits for the end of a reply
+        self._remarkable = False  # something was seen that there is a remark to make on
+        self._remarked: tuple[str, ...] | None = None
         self._blind = False  # it was said that it cannot see
         self._sparing = False
         self._out = Out()
@@ -383,6 +386,7 @@ class Session:
     async def _keep(self, looking: Looking, why: Why) -> None:
         begun = await self.user.step_aside()
         kept = await looking.keep(why)
+        self._remarkable = self.agent.remark is not None and kept.sees != self._remarked
         self.note(kept)
         self.watcher.seen(kept.t_ns, kept.sees)
         await self.user.step_back(begun, self._now_ns)
@@ -516,9 +520,13 @@ class Session:
     # --- the reply
 
     async def _speak_up(self) -> None:
-        """Say unprompted what a watch found: once nobody speaks and nothing is open."""
+        """Say unprompted what a watch found, or what there is to remark: once nobody speaks and nothing is open."""
         nobody = self.turns.phase == "idle" and not self.user.open and not self.answer.pending
-        if not self.watcher.waits or not nobody or self.answer.reply is not None:
+        if not nobody or self.answer.reply is not None:
+            return
+        if not self.watcher.waits:
+            if self._remarkable:
+                await self._remark()
             return
         words = self.watcher.next_words(self._now_ns)
         if words is not None:
@@ -527,6 +535,16 @@ class Session:
             self.note(AnswerStarted(self._now_ns, "watch"))
             await self.context.add("mark", [self.model.template.agent], self._now_ns)
             await self.answer.say(words, self._now_ns)
+
+    async def _remark(self) -> None:
+        """Ask itself about what has changed, and answer aloud."""
+        self._remarkable = False
+        assert self.agent.remark is not None and self.looking is not None and self.looking.kept is not None
+        self._remarked = named(self.looking.kept)
+        self.speaking.latency = None
+        self.note(AnswerStarted(self._now_ns, "watch"))
+        done = await self.user.close(self.agent.remark, "text", self._now_ns, (), None)
+        await self.answer.decide(self.agent.remark, done.steps, done.logp, self._now_ns, choice="none")
 
     # --- the stop word
 
