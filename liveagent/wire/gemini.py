@@ -209,6 +209,9 @@ class GeminiCodec:
             self._turn.cache_tokens = item.used_tokens
         elif isinstance(item, Problem):
             self._problem(item)
+        elif isinstance(item, SessionEnded):
+            self._turn.cut()
+            self._close(1000, f"the session has ended: {item.reason}")
         elif self.setup is not None and self.closing is None:
             self._tell(item)
 
@@ -243,9 +246,6 @@ class GeminiCodec:
                 self._user_speaks = False
             case GoingAway():
                 self._send({"goAway": {"timeLeft": f"{max(0, item.left_ms) / 1000:g}s"}})
-            case SessionEnded():
-                turn.cut()
-                self._close(1000, f"the session has ended: {item.reason}")
             case _:
                 self._tell_of_call(item)
 
