@@ -24,13 +24,13 @@ class Scaler:
     """Scales pictures down, in FFmpeg, straight from the decoder's own form: a 4K picture never becomes 25 MB of RGB.
 
     size_px: square pictures, `[size_px, size_px, 3]`, the proportions kept and the rest mid-grey, as in `video.resize`.
-    None: no more than the picture, at most 1280 px long.
+    None: no more than the picture, at most `most_px` long.
     """
 
-    def __init__(self, size_px: int | None) -> None:
+    def __init__(self, size_px: int | None, most_px: int = MOST_SIDE_PX) -> None:
         if size_px is not None and not 8 <= size_px <= MOST_SIDE_PX:
             raise ConfigError(f"pictures of {size_px} px: choose between 8 and {MOST_SIDE_PX}")
-        self._size_px = size_px
+        self._size_px, self._most_px = size_px, most_px
         self._reformatter: VideoReformatter | None = None
 
     def scale(self, frame: Any) -> Pixels:
@@ -39,7 +39,7 @@ class Scaler:
             from av.video.reformatter import VideoReformatter
 
             self._reformatter = VideoReformatter()
-        most = self._size_px or min(MOST_SIDE_PX, max(frame.width, frame.height))
+        most = self._size_px or min(self._most_px, max(frame.width, frame.height))
         scale = most / max(frame.width, frame.height)
         width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
         small = self._reformatter.reformat(frame, width, height, "rgb24", interpolation="AREA")
@@ -58,14 +58,14 @@ def _quarter_turns(frame: Any) -> int:
     return round(getattr(frame, "rotation", 0) / 90) % 4
 
 
-def decode_picture(data: bytes, size_px: int | None = None) -> Pixels:
+def decode_picture(data: bytes, size_px: int | None = None, most_px: int = MOST_SIDE_PX) -> Pixels:
     """One JPEG, PNG, GIF (its first picture) or WebP. Raises ProtocolError that says what is wrong with it."""
     if len(data) > MAX_BYTES:
         raise ProtocolError(f"a picture of {len(data) >> 20} MB is too large; send at most {MAX_BYTES >> 20} MB")
     check_header(data)
     import av
 
-    scaler = Scaler(size_px)
+    scaler = Scaler(size_px, most_px)
     limits = {"max_pixels": str(MAX_PX)}  # the header is not all that may lie
     try:
         with av.open(BytesIO(data), "r", options=limits) as container:

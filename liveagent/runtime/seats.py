@@ -1,0 +1,354 @@
+"""`Seats`: the conversations of a server, each on a lane, and what becomes of them when a link or the engine goes.
+
+A conversation whose link is lost is parked: it keeps its lane, ticks on in silence, and whoever shows its secret, with
+the same key, takes it up again. The secret is 256 bits, good once, and never kept as itself. A parked conversation ends
+after `PARK_S`, and not before: somebody new waits, or is refused, rather than that somebody's conversation is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import json
+import logging
+import secrets
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from liveagent.agent import Agent
+from liveagent.errors import DeviceError, EngineLost, LiveAgentError
+from liveagent.jsonform import Json
+from liveagent.phrase import Alt, Arg, Node, Phrase, Word
+from liveagent.runtime.admission import Admission
+from liveagent.runtime.conversation import Conversation, Stats
+from liveagent.runtime.devices import find_camera, open_voice
+from liveagent.runtime.engine import Lane
+from liveagent.runtime.engine_process import EngineProcess
+from liveagent.runtime.link import Ending, Link, pump
+from liveagent.runtime.request import ClientTools, Options, Protocol, Refused
+from liveagent.runtime.session import SessionConfig
+from liveagent.tool import Tool
+from liveagent.wire.codec import Codec, GoingAway, Welcome
+from liveagent.wire.gemini import GeminiCodec
+from liveagent.wire.native import Hello, NativeCodec
+
+if TYPE_CHECKING:
+    from liveagent.nn.model import Model
+    from liveagent.ports.metrics import Metrics
+    from liveagent.ports.pictures import Pictures
+
+PARK_S = 120.0
+MOST_PHRASES = 12
+GOING_MS = 2000
+GOODBYE = 1000
+
+_log = logging.getLogger("liveagent.server")
+
+
+@dataclass(eq=False)
+class Seat:
+    """One conversation's. `owner`: whose key opened it. `link` is None while it is parked."""
+
+    id: str
+    protocol: Protocol
+    owner: str = field(repr=False)
+    conversation: Conversation
+    welcome: Welcome
+    secret: bytes = b""
+    run: asyncio.Task[None] | None = None
+    link: Link | None = None
+    pumping: asyncio.Task[Ending] | None = None
+    parked_s: float | None = None
+    seen: Stats = field(default_factory=Stats)
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the peer may come back: of OpenAI's protocol none can, of Gemini's those that asked for a handle, of
+        ours whoever did not say goodbye."""
+        codec = self.conversation.codec
+        if isinstance(codec, GeminiCodec):
+            return codec.setup is not None and codec.setup.resumes
+        return isinstance(codec, NativeCodec) and (self.link is None or self.link.code != GOODBYE)
+
+
+class Seats:
+    """All of one server's."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        model: Model,
+        engine: EngineProcess,
+        metrics: Metrics,
+        pictures: Pictures,
+        *,
+        client_tools: ClientTools = "replace",
+        config: SessionConfig | None = None,
+        park_s: float = PARK_S,
+    ) -> None:
+        self._agent, self._model, self._engine = agent, model, engine
+        self._metrics, self._pictures, self._client_tools, self._config = metrics, pictures, client_tools, config
+        self._park_s = park_s
+        self._seats: dict[str, Seat] = {}
+
+    def __len__(self) -> int:
+        return len(self._seats)
+
+    @property
+    def parked(self) -> int:
+        return sum(seat.parked_s is not None for seat in self._seats.values())
+
+    # --- opening
+
+    async def open(
+        self, protocol: Protocol, owner: str, options: Options, session: Mapping[str, Json] | None = None
+    ) -> Seat:
+        """A conversation, greeted, on a lane of its own. `session`: a client's settings that its key carries. Refused
+        where there is no lane; LiveAgentError for an agent that cannot be made."""
+        agent = options.applied(self._agent)
+        number = secrets.token_hex(8)
+        welcome, digest = self._welcome(agent, number, protocol)
+        try:
+            lane = Lane(self._engine, self._engine.open())
+        except EngineLost as error:
+            raise Refused(str(error), status=503, retry_s=5, reason="engine") from None
+        except LiveAgentError as error:
+            raise Refused(str(error), status=503, retry_s=5, reason="lanes") from None
+        conversation: Conversation | None = None
+        try:
+            voice = None
+            try:
+                voice = await open_voice(agent)
+            except DeviceError as error:
+                _log.warning("replies are only written: %s", error)
+                welcome = replace(welcome, voice=None)
+            conversation = Conversation(
+                agent, self._model, lane, codec_of(protocol, welcome), voice=voice,
+                client_tools=options.client_tools or self._client_tools,
+                config=self._config, see=self._pictures.decode,
+            )  # fmt: skip
+            await conversation.open()
+            if agent.camera is not None and options.camera and conversation.live is not None:
+                conversation.live.camera = await asyncio.to_thread(
+                    find_camera, options.camera, agent, None, lambda code, message: None, lambda event: None
+                )
+            if session:
+                await conversation.receive(json.dumps({"type": "session.update", "session": dict(session)}))
+        except BaseException:
+            if conversation is not None:
+                await conversation.close("failed")
+            lane.close()
+            raise
+        seat = Seat(number, protocol, owner, conversation, welcome, digest)
+        seat.run = asyncio.create_task(conversation.run(), name=f"conversation {number}")
+        self._seats[number] = seat
+        self._metrics.opened(protocol)
+        _log.info("session opened", extra={"session": number, "protocol": protocol})
+        return seat
+
+    def _welcome(self, agent: Agent, number: str, protocol: Protocol) -> tuple[Welcome, bytes]:
+        secret, digest = _fresh_secret()
+        now = int(time.time())
+        handle = {"native": secret, "gemini": f"{number}.{secret}", "openai": ""}[protocol]
+        return Welcome(
+            session_id=number,
+            model=agent.model,
+            instructions=agent.instructions,
+            tools=[{"name": t.name, "description": t.description, "parameters": dict(t.schema)} for t in agent.tools],
+            phrases=example_phrases(agent),
+            voice=agent.voice,
+            sees=self._model.sees,
+            device=str(self._model.device),
+            opened_unix_s=now,
+            expires_unix_s=now + 24 * 3600,
+            handle=handle,
+        ), digest
+
+    # --- one link's time
+
+    async def serve(self, seat: Seat, link: Link) -> None:
+        """Pump until the link or the conversation ends; then park or end it."""
+        seat.link = link
+        pumping = seat.pumping = asyncio.create_task(pump(link, seat.conversation))
+        try:
+            ending = await pumping
+        except asyncio.CancelledError:
+            if seat.pumping is not pumping:  # taken up on another link
+                await link.close(1000, "taken up on another connection")
+                return
+            pumping.cancel()
+            await self.end(seat, "stopped")
+            raise
+        if ending == "slow":
+            await link.close(1013, "too slow; connect again to resume")
+        if seat.resumable and ending != "closed" and seat.id in self._seats:
+            self._park(seat)
+        else:
+            await self.end(seat, ending)
+
+    def _park(self, seat: Seat) -> None:
+        seat.link, seat.pumping, seat.parked_s = None, None, time.monotonic()
+        seat.conversation.detach()
+        _log.info("session parked", extra={"session": seat.id})
+
+    async def end(self, seat: Seat, reason: str) -> None:
+        """Close it and give its lane back. Twice is once."""
+        if self._seats.pop(seat.id, None) is None:
+            return
+        self._count(seat)
+        await seat.conversation.close(reason)
+        if seat.run is not None:
+            seat.run.cancel()
+            await asyncio.gather(seat.run, return_exceptions=True)
+        self._metrics.ended(reason)
+        _log.info("session ended", extra={"session": seat.id, "reason": reason})
+
+    # --- taking up again
+
+    async def resume(
+        self, number: str, secret: str, owner: str, protocol: Protocol, hello: Hello | None
+    ) -> Seat | None:
+        """The conversation that this secret opens again, for the same key and protocol; None if there is none. What the
+        peer has missed is on its way to it. `hello` is the native protocol's."""
+        seat = self._seats.get(number)
+        shown = hashlib.sha256(secret.encode()).digest()
+        same = hmac.compare_digest(shown, seat.secret if seat is not None else b"\0" * 32)
+        if seat is None or not same or seat.protocol != protocol:
+            return None
+        if not hmac.compare_digest(owner.encode(), seat.owner.encode()):
+            return None
+        away_ms = 0 if seat.parked_s is None else int((time.monotonic() - seat.parked_s) * 1000)
+        fresh, seat.secret = _fresh_secret()  # the old one is used up, whatever happens now
+        if (old := seat.pumping) is not None:  # the peer knew earlier than we that its link was gone
+            seat.pumping = None
+            old.cancel()
+            self._park(seat)
+        seat.parked_s = None
+        handle = fresh if protocol == "native" else f"{number}.{fresh}"
+        seat.welcome = replace(seat.welcome, handle=handle, resumed_ago_ms=away_ms)
+        conversation = seat.conversation
+        codec = conversation.codec
+        if isinstance(codec, NativeCodec) and hello is not None:
+            asked = codec.resume(seat.welcome, hello, time.monotonic_ns())
+            await conversation.attach(asked=asked)
+        else:
+            await conversation.attach(codec_of(protocol, seat.welcome))
+        self._metrics.resumed()
+        _log.info("session resumed", extra={"session": number, "away_ms": away_ms})
+        return seat
+
+    # --- housekeeping
+
+    async def sweep(self) -> None:
+        """End what was parked for too long, and what has failed while nobody listened."""
+        now = time.monotonic()
+        for seat in list(self._seats.values()):
+            if seat.parked_s is not None and now - seat.parked_s > self._park_s:
+                await self.end(seat, "left")
+            elif seat.parked_s is not None and seat.run is not None and seat.run.done():
+                await self.end(seat, "failed")
+
+    def measure(self, admission: Admission) -> None:
+        """Every tick that was done since, into metrics and admission."""
+        now = time.monotonic()
+        cache: Counter[str] = Counter()
+        queue = outbox = 0
+        for seat in self._seats.values():
+            stats = seat.conversation.stats
+            if stats.ticks != seat.seen.ticks:
+                self._metrics.tick(stats.tick_ms / 1000, max(0.0, stats.lag_ms) / 1000)
+                admission.tick(now, max(0.0, stats.lag_ms) / 1000)
+            self._count(seat)
+            cache.update(stats.cache)
+            queue += stats.queue_bytes
+            outbox += stats.outbox_bytes
+        self._metrics.cache(cache)
+        self._metrics.set("queue_bytes", queue)
+        self._metrics.set("outbox_bytes", outbox)
+        self._metrics.sessions(len(self._seats) - self.parked, self.parked)
+
+    def _count(self, seat: Seat) -> None:
+        stats, seen = seat.conversation.stats, seat.seen
+        for name, now, before in (
+            ("tokens", stats.tokens, seen.tokens),
+            ("frames_dropped", stats.dropped_frames, seen.dropped_frames),
+            ("received_samples", stats.received_samples, seen.received_samples),
+            ("consumed_samples", stats.consumed_samples, seen.consumed_samples),
+            ("gap_samples", stats.gap_samples, seen.gap_samples),
+        ):
+            self._metrics.count(name, now - before)
+        seat.seen = replace(stats)
+
+    # --- the engine's fate
+
+    async def engine_back(self) -> None:
+        """The engine was started again: every conversation reads what it held into a new lane."""
+        for seat in list(self._seats.values()):
+            try:
+                await seat.conversation.engine_back(Lane(self._engine, self._engine.open()))
+            except EngineLost:
+                return  # once more; there will be another call
+            except LiveAgentError as error:
+                _log.error("a session could not be read again: %s", type(error).__name__, extra={"session": seat.id})
+                await self.end(seat, "failed")
+
+    async def end_all(self, reason: str, code: int, said: str) -> None:
+        """Say goodbye to everybody and end everything."""
+        for seat in list(self._seats.values()):
+            with contextlib.suppress(LiveAgentError):
+                seat.conversation.codec.tell(GoingAway(GOING_MS), time.monotonic_ns())
+            if (link := seat.link) is not None:
+                for frame in seat.conversation.codec.take():
+                    await link.write(frame)
+                await link.close(code, said)
+            await self.end(seat, reason)
+
+
+def codec_of(protocol: Protocol, welcome: Welcome) -> Codec:
+    """The codec that speaks a protocol."""
+    if protocol == "native":
+        return NativeCodec(welcome, fresh_id)
+    if protocol == "gemini":
+        return GeminiCodec(welcome, fresh_id)
+    from liveagent.wire.openai import OpenAiCodec
+
+    return OpenAiCodec(welcome, fresh_id)
+
+
+def fresh_id(kind: str) -> str:
+    """`item_7f3a…`: at most 32 characters, and nobody can guess the next."""
+    return f"{kind}_{secrets.token_hex(10)}"[:32]
+
+
+def _fresh_secret() -> tuple[str, bytes]:
+    secret = secrets.token_urlsafe(32)
+    return secret, hashlib.sha256(secret.encode()).digest()
+
+
+def example_phrases(agent: Agent) -> tuple[str, ...]:
+    """What one may say to this agent, a sentence a tool, for somebody who sees it for the first time."""
+    said = []
+    for tool in agent.tools:
+        for phrase in tool.phrases[:1]:
+            words = _first_way(phrase.root, tool)
+            if words:
+                said.append(words)
+    said += [words for each in agent.questions if (words := _first_way(Phrase.of(each).root, None))]
+    return tuple(dict.fromkeys(said))[:MOST_PHRASES]
+
+
+def _first_way(node: Node, tool: Tool | None) -> str | None:
+    """The first of all sentences of a phrase; None where it holds free text."""
+    if isinstance(node, Word):
+        return node.text
+    if isinstance(node, Arg):
+        return next(iter(tool.slots.get(node.name, {})), None) if tool is not None else None
+    if isinstance(node, Alt):
+        return _first_way(node.options[0], tool)
+    parts = [_first_way(each, tool) for each in node.items]
+    return None if None in parts else " ".join(part for part in parts if part)

@@ -1,0 +1,208 @@
+"""`Server`: one agent for many, as an ASGI app of its own or inside somebody else's.
+
+    server = Server(agent)
+    app = FastAPI(lifespan=server.lifespan)
+    app.mount("/live", server)
+
+    /                              the page, and its files
+    /live                          liveagent's own protocol; a websocket at / is the same
+    /v1/realtime                   OpenAI Realtime, any model name; POST /v1/realtime/client_secrets, GET /v1/models
+    …/ws/google.ai.generativelanguage.<version>.GenerativeService.BidiGenerateContent   Gemini Live
+    /metrics /healthz              for Prometheus, and for whoever restarts servers
+
+Written against ASGI itself: there are a dozen routes and no framework would spare a line. The weights live in a process
+of their own; this one imports no torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from liveagent.agent import Agent
+from liveagent.errors import EngineLost, LiveAgentError
+from liveagent.nn.model import Model, checked
+from liveagent.ports.metrics import Metrics
+from liveagent.ports.pictures import Pictures
+from liveagent.runtime.admission import Admission
+from liveagent.runtime.boundary import Loaded
+from liveagent.runtime.desk import Desk
+from liveagent.runtime.door import Door
+from liveagent.runtime.engine_process import EngineProcess
+from liveagent.runtime.link import Link
+from liveagent.runtime.logline import SCRUBBED, Scrub
+from liveagent.runtime.reception import Reception
+from liveagent.runtime.request import Admit, ClientTools
+from liveagent.runtime.scope import Receive, Scope, Send
+from liveagent.runtime.seats import PARK_S, Seats
+from liveagent.runtime.session import SessionConfig
+
+MEASURE_S = 0.08
+WEIGH_EVERY = 3  # a quarter of a second
+SWEEP_EVERY = 25
+
+_log = logging.getLogger("liveagent.server")
+
+
+class Server:
+    """An ASGI app. Its `lifespan` loads the weights and ends everything; as the outermost app it runs by itself."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        *,
+        lanes: int = 4,
+        keys: Sequence[str] = (),
+        admit: Admit | None = None,
+        origins: Sequence[str] = (),
+        client_tools: ClientTools = "replace",
+        camera: str | None = None,
+        config: SessionConfig | None = None,
+        park_s: float = PARK_S,
+        page: bool = True,
+    ) -> None:
+        """lanes: how many may talk at once, at least 4. keys: with any, everybody needs one of them; with none, only
+        this machine is served, unless `admit` decides: it is called with each `Request`, and returns `Options` or
+        raises `Refused`. origins: other pages that may connect. camera: what every session looks at, here. page:
+        whether the web page is served. Raises ConfigError.
+        """
+        self.agent, self.lanes = agent, lanes
+        self.admit = admit
+        self._weights = None if agent.model == "nano" else agent.model
+        self.model = Model.read(self._weights, agent.device)
+        self.door = Door(keys, origins, time.monotonic, admitted=admit is not None)
+        self.metrics, self.admission, self.pictures = Metrics(), Admission(), Pictures()
+        self._desk, self._reception = Desk(self, page), Reception(self, camera)
+        slots = (config or SessionConfig()).slots
+        self.engine = EngineProcess(
+            self._weights, lanes, slots, device=agent.device, on_lost=self._lost, on_back=self._back
+        )
+        self.seats = Seats(
+            agent, self.model, self.engine, self.metrics, self.pictures,
+            client_tools=client_tools, config=config, park_s=park_s,
+        )  # fmt: skip
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._again: set[asyncio.Task[None]] = set()
+        self._scrub = Scrub()
+
+    # --- its life
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """Around the time in which requests come: the weights are loaded before, everything is ended after. Hand it to
+        the outermost app, since a mounted one has none of its own. Raises what is wrong with the weights."""
+        self.start()
+        try:
+            await self.loaded()
+            yield
+        finally:
+            await self.close()
+
+    def start(self) -> None:
+        """Begin to load, and return at once; those who connect meanwhile are told so."""
+        self._loop = asyncio.get_running_loop()
+        for name in SCRUBBED:
+            logging.getLogger(name).addFilter(self._scrub)
+        self.engine.start()
+        self._keeping = asyncio.create_task(self._keep(), name="liveagent-keep")
+
+    async def loaded(self) -> Loaded:
+        """Wait until the weights are loaded. Raises what is wrong with them."""
+        found = await asyncio.to_thread(self.engine.wait)
+        _log.info("weights loaded", extra={"bytes": found.weights_bytes, "seconds": round(found.load_s, 1)})
+        return found
+
+    async def close(self) -> None:
+        """End every session and the engine. May be called twice."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, *self._again, return_exceptions=True)
+            self._keeping = None
+        await self.seats.end_all("stopped", 1001, "the server is stopping")
+        await asyncio.to_thread(self.engine.close)
+        await self.pictures.close()
+        for name in SCRUBBED:
+            logging.getLogger(name).removeFilter(self._scrub)
+
+    @property
+    def weights_bytes(self) -> int:
+        return sum(each.stat().st_size for each in checked(self._weights).iterdir() if each.is_file())
+
+    async def _keep(self) -> None:
+        """Measure, weigh, sweep, for as long as it lives."""
+        loop = asyncio.get_running_loop()
+        turn, due = 0, loop.time()
+        while True:
+            due += MEASURE_S
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            self.metrics.set("loop_lag_seconds", max(0.0, loop.time() - due))
+            due = max(due, loop.time() - 1.0)
+            turn += 1
+            try:
+                self.seats.measure(self.admission)
+                if turn % WEIGH_EVERY == 0:
+                    load = self.engine.load()
+                    self.admission.feed(time.monotonic(), load.busy)
+                    self.metrics.set("load", self.admission.load)
+                    self.metrics.set("engine_busy", load.busy)
+                    self.metrics.set("engine_rss_bytes", load.rss_bytes)
+                    self.metrics.set("engine_up", float(self.engine.state == "up"))
+                    self.metrics.set("lanes_free", self.engine.free_lanes)
+                if turn % SWEEP_EVERY == 0:
+                    await self.seats.sweep()
+            except LiveAgentError as error:
+                _log.error("%s", error)
+
+    # --- the engine's fate, told in its own thread
+
+    def _lost(self, error: EngineLost, again: bool) -> None:
+        self._call(self._on_lost, again)
+
+    def _back(self, loaded: Loaded) -> None:
+        self._call(self._on_back)
+
+    def _call(self, what: Any, *given: Any) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+                self._loop.call_soon_threadsafe(what, *given)
+
+    def _on_lost(self, again: bool) -> None:
+        if again:
+            self.metrics.count("engine_restarts", 1)
+        elif self._keeping is not None:
+            self._soon(self.seats.end_all("engine", 1011, "the model has stopped and stays down"))
+
+    def _on_back(self) -> None:
+        if self._keeping is not None:
+            self._soon(self.seats.engine_back())
+
+    def _soon(self, what: Any) -> None:
+        task = asyncio.ensure_future(what)
+        self._again.add(task)
+        task.add_done_callback(self._again.discard)
+
+    # --- ASGI
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._reception.serve(scope, Link(scope, receive, send))
+        elif scope["type"] == "http":
+            await self._desk.serve(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            async with self.lifespan():
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+        except LiveAgentError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
