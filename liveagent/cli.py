@@ -227,6 +227,50 @@ def talk(
 
 
 @app.command()
+def serve(
+    agent: AgentName = "voice_video",
+    host: Annotated[str, typer.Option(help="The address to listen at; others than this machine's need TLS and a key.")]
+    = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="A certificate, as PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key, as PEM.")] = None,
+    tls_self_signed: Annotated[
+        bool, typer.Option("--tls-self-signed", help="Make a certificate of one's own.")
+    ] = False,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(envvar="LIVEAGENT_KEY", help="Whoever connects must show it. Others can read a command line."),
+    ] = None,
+    origin: Annotated[list[str] | None, typer.Option(metavar="URL", help="Another page that may connect.")] = None,
+    lanes: Annotated[int, typer.Option(min=4, help="How many may talk at once.")] = 4,
+    camera: Annotated[
+        str | None,
+        typer.Option(metavar="table|camera|screen|/dev/...|FILE|URL", help="What it sees here, not at the far end."),
+    ] = None,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open the page.")] = False,
+    log_json: Annotated[bool, typer.Option("--log-json", help="The log as JSON, a line each.")] = False,
+    device: Device = None,
+) -> None:
+    """Serve an agent: its page, and clients of OpenAI Realtime and Gemini Live."""
+    with _typed_errors():
+        import asyncio
+
+        from liveagent.load import load_agent
+        from liveagent.ports.webserver import event_loop
+        from liveagent.runtime.serve import Place, write_log
+        from liveagent.runtime.serve import serve as run
+
+        made = load_agent(agent)
+        if device is not None:
+            made = made.replace(device=device)
+        place = Place(host, port, tls_cert, tls_key, tls_self_signed, tuple(key or ()), tuple(origin or ()))
+        place.check()
+        write_log(log_json)
+        with asyncio.Runner(loop_factory=event_loop()) as runner:
+            runner.run(run(made, place, lanes=lanes, camera=camera, tell=typer.echo, open_page=not no_open))
+
+
+@app.command()
 def replay(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `talk --record FILE` wrote.")],
     check: Annotated[bool, typer.Option("--check", help="Fail unless everything comes out as it did.")] = False,

@@ -92,7 +92,7 @@ class Knowing(Lane):
 async def watching(agent: Agent = AGENT, config: SessionConfig | None = None) -> AsyncIterator[Session]:
     config = config or SessionConfig(echo_gate=False)
     async with open_session(agent, config, random_nano(), use_recogniser=False) as session:
-        session.lane = session.context.lane = Knowing(session.lane, session.model)
+        session.lane = session.context.lane = Knowing(session.lane, random_nano())
         session.looking = Looking(session.model, session.lane, session.context)
         yield session
 

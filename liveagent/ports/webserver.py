@@ -9,10 +9,11 @@ logged. asyncio and uvloop set TCP_NODELAY themselves.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +102,15 @@ class _Socket(WebSocketsSansIOProtocol):
         self.loop.call_later(LINGER_S, self.transport.abort)
 
 
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are whoever's that runs this: uvicorn would raise them again, in the middle of tidying up."""
+        yield
+
+
 class WebServer:
-    """One listening address. `bind`, then `run` until `stop` (or Ctrl-C)."""
+    """One listening address. `bind`, then `run` until `stop`."""
 
     def __init__(
         self, app: App, host: str = "127.0.0.1", port: int = 0, *, certificate: tuple[Path, Path] | None = None
@@ -131,7 +139,7 @@ class WebServer:
         except OSError as error:
             found.close()
             where = f"port {self._port} of {self._host}"
-            raise DeviceError(f"{where} is not free ({error.strerror}); choose another: --port N") from None
+            raise DeviceError(f"{where} is not to be had ({error.strerror}); choose another: --port, --host") from None
         self._socket = found
         config = _Config(
             self._app,
@@ -158,10 +166,10 @@ class WebServer:
         except OSError as error:
             self._socket.close()
             raise ConfigError(f"the certificate cannot be used ({error.strerror or error}); see --tls-cert") from None
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
 
     async def run(self) -> None:
-        """Serve until `stop`, or Ctrl-C, which is passed on afterwards."""
+        """Serve until `stop`."""
         if self._server is None:
             self.bind()
         assert self._server is not None and self._socket is not None
@@ -171,9 +179,11 @@ class WebServer:
     def started(self) -> bool:
         return self._server is not None and self._server.started
 
-    def stop(self) -> None:
+    def stop(self, at_once: bool = False) -> None:
+        """No more connections; those that stand have a few seconds, or none."""
         if self._server is not None:
             self._server.should_exit = True
+            self._server.force_exit = at_once
 
 
 def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

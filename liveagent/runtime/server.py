@@ -118,13 +118,17 @@ class Server:
         _log.info("weights loaded", extra={"bytes": found.weights_bytes, "seconds": round(found.load_s, 1)})
         return found
 
+    async def stop(self) -> None:
+        """Say goodbye to everybody who is connected."""
+        await self.seats.end_all("stopped", 1001, "the server is stopping")
+
     async def close(self) -> None:
         """End every session and the engine. May be called twice."""
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, *self._again, return_exceptions=True)
             self._keeping = None
-        await self.seats.end_all("stopped", 1001, "the server is stopping")
+        await self.stop()
         await asyncio.to_thread(self.engine.close)
         await self.pictures.close()
         for name in SCRUBBED:
