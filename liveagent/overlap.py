@@ -19,6 +19,9 @@ from liveagent.tool import Tool
 
 ENOUGH = 2.0
 """Points that a tool needs: a word of its name, or two of its description or values."""
+MEANT = 3.0
+"""Points at which a request that lacks an argument is surely meant for a tool, so that one may ask for it. So is one
+that has all the words of its name."""
 NEAR = 0.75
 """Tools with at least this share of the best one's points are offered beside it."""
 SPANS = 48
@@ -54,7 +57,8 @@ def offer(request: str, tools: Sequence[Tool]) -> Offer:
         narrowed, lacks = _narrow(words, tool)
         if narrowed is not None:
             found.append(narrowed)
-        missing = missing or lacks
+        elif points[tool.name] >= MEANT or _terms([tool.name]) <= {stem(word) for word in words}:
+            missing = missing or lacks
     return Offer(tuple(found), "" if found else missing)
 
 
@@ -100,14 +104,15 @@ def _narrow(words: Sequence[str], tool: Tool) -> tuple[Tool | None, str]:
     narrowed: dict[str, Argument] = {}
     for argument in tool.arguments:
         values = _values(words, argument, taken) if argument.kind != "text" else []
-        if values:
-            narrowed[argument.name] = _listed(argument, values)
+        if values:  # it was said, so it is meant
+            narrowed[argument.name] = replace(_listed(argument, values), required=True)
         elif argument.kind == "bool":
             narrowed[argument.name] = argument
     texts = [argument for argument in tool.arguments if argument.kind == "text"]
-    spans = _texts(words, taken, tool, whole=len(texts) == 1)
+    surely = _texts(words, taken, tool, whole=len(texts) == 1)
+    spans = surely or _texts(words, taken, tool, whole=len(texts) == 1, anything=True)
     for argument in texts:
-        if spans:
+        if spans if argument.required else surely:
             narrowed[argument.name] = _listed(argument, spans)
     for argument in tool.arguments:
         if argument.required and argument.name not in narrowed:
@@ -116,11 +121,14 @@ def _narrow(words: Sequence[str], tool: Tool) -> tuple[Tool | None, str]:
     return replace(tool, function=elsewhere, arguments=arguments, phrases=()), ""
 
 
-def _texts(words: Sequence[str], taken: Sequence[bool], tool: Tool, whole: bool) -> list[str]:
-    """Stretches of the request that may be free text: words that neither the tool nor the language has a use for; where
-    nothing is left, words that the tool only describes itself by, and then any. `whole`: only the longest ones."""
+def _texts(
+    words: Sequence[str], taken: Sequence[bool], tool: Tool, whole: bool, anything: bool = False
+) -> list[str]:
+    """Stretches of the request that may be free text: words that neither the tool nor the language has a use for. With
+    `anything`, where nothing is left, words that the tool only describes itself by. `whole`: only the longest ones."""
     name, names = _terms([tool.name]), _terms(argument.name for argument in tool.arguments)
-    for terms in (name | names | _terms([tool.description]), name | names, name):
+    levels = (name | names | _terms([tool.description]), name | names, name)
+    for terms in levels if anything else levels[:1]:
         used = [gone or word in STOP_WORDS or stem(word) in terms for word, gone in zip(words, taken, strict=True)]
         spans = _spans(words, used)
         if spans:
