@@ -20,12 +20,14 @@ from liveagent.event import (
     CacheChanged,
     Interrupted,
     MessageAdded,
+    Noted,
     ReplyEnded,
     ReplyStarted,
     Resumed,
     SessionEnded,
     SpeechEnded,
     SpeechStarted,
+    StopHeard,
     TalkPressed,
     TalkReleased,
     TextTyped,
@@ -625,6 +627,32 @@ def test_an_answer_that_will_not_come_ends_all_the_same() -> None:
     assert kinds(wire.said()) == DONE
     wire.tell(Problem("cannot_answer", "no", asked.ref))
     assert wire.said() == [] and wire.codec.closing is None
+
+
+@pytest.mark.parametrize("item", [Noted(0, "empty"), StopHeard(0, "typed")])
+def test_a_text_with_nothing_to_answer_is_a_turn_all_the_same(item: Any) -> None:
+    wire = set_up()
+    wire.client({"realtimeInput": {"text": "!"}})
+    wire.tell(item)
+    assert kinds(wire.said()) == DONE
+    wire.tell(AnswerStarted(0), item)
+    assert wire.said() == []
+
+
+def test_what_was_being_made_when_the_engine_was_lost() -> None:
+    wire = set_up()
+    wire.tell(Problem("engine_lost", "wait"))
+    assert wire.said() == []
+    wire.tell(AnswerStarted(0), ReplyStarted(0, 1), Problem("engine_lost", "wait"), ReplyEnded(0, 1, False))
+    assert kinds(wire.said()) == CUT
+    wire.tell(AnswerStarted(0), ReplyStarted(0, 2), ReplyEnded(0, 2))
+    assert kinds(wire.said()) == DONE and wire.codec.closing is None
+
+
+def test_tools_that_cannot_be_used_close() -> None:
+    wire = set_up(tools=tools("lamp"))
+    wire.tell(Noted(0, "agent_refused", "lamp: no"))
+    assert wire.codec.closing == (1007, "lamp: no")
 
 
 @pytest.mark.parametrize("code", FATAL)

@@ -30,11 +30,13 @@ from liveagent.event import (
     CacheChanged,
     Interrupted,
     MessageAdded,
+    Noted,
     ReplyEnded,
     ReplyStarted,
     Resumed,
     SessionEnded,
     SpeechStarted,
+    StopHeard,
     TalkPressed,
     TalkReleased,
     TextTyped,
@@ -67,7 +69,7 @@ FATAL = {
     "invalid_request": BAD_INPUT, "invalid_setup": BAD_INPUT, "invalid_tool": BAD_INPUT,
     "unauthorized": POLICY, "refused": POLICY, "rate_limited": POLICY, "session_expired": POLICY,
     "session_not_found": POLICY,
-    "server_error": SERVER, "internal": SERVER, "overloaded": SERVER, "engine_lost": SERVER,
+    "server_error": SERVER, "internal": SERVER, "overloaded": SERVER,
 }  # fmt: skip
 """The problems that close the connection, and with which code."""
 
@@ -238,6 +240,10 @@ class GeminiCodec:
                     turn.cut(item.utterance)
             case VoiceFailed():
                 turn.mute(item.utterance)
+            case Noted(code="empty") | StopHeard(source="typed"):
+                self._say_nothing()
+            case Noted(code="agent_refused"):
+                self._close(BAD_INPUT, item.message)
             case WordsHeard():
                 self._transcribe(item)
             case SpeechStarted():
@@ -292,11 +298,17 @@ class GeminiCodec:
     def _problem(self, problem: Problem) -> None:
         if problem.code in FATAL:
             self._close(FATAL[problem.code], f"{problem.code}: {problem.message}")
-        elif problem.ref in self._asked:  # an answer that will not come: whoever asked waits for the end of a turn
+        elif problem.code == "engine_lost":  # what was being made is lost; the conversation is not
+            self._turn.cut()
+        elif problem.ref in self._asked:
             self._asked.remove(problem.ref)
-            if self.closing is None and not self._turn.open:
-                self._turn.begin()
-                self._turn.complete()
+            self._say_nothing()
+
+    def _say_nothing(self) -> None:
+        """An answer will not come. Whoever wanted it waits for the end of a turn."""
+        if self.setup is not None and not self._turn.open:
+            self._turn.begin()
+            self._turn.complete()
 
     def _tell_handle(self) -> None:
         if self.setup is None or not self.setup.resumes:
