@@ -11,18 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from liveagent.automaton import Automaton
-from liveagent.errors import ConfigError, DeviceError
-from liveagent.pronounce import PHONES, phones_of_letters
+from liveagent.errors import ConfigError
+from liveagent.ports.dictionary import decoder_of
+from liveagent.pronounce import phones_of_letters
 from liveagent.words import Recognised
-
-if TYPE_CHECKING:
-    import pocketsphinx
 
 Floats = npt.NDArray[np.float32]
 RATE_HZ = 16_000
@@ -74,8 +71,7 @@ class Recogniser:
             raise ConfigError("there is nothing to recognise: no tool has a closed phrase, and there are no questions")
         self.automaton = automaton
         self.reject_nats = reject_nats(len(automaton.words)) if cut_nats is None else cut_nats
-        self._decoder = make_decoder()
-        self.guessed = teach(self._decoder, automaton.words, say or {}, pronounce)
+        self._decoder, self.guessed = decoder_of(automaton.words, say, pronounce)
         transitions = [(start, end, 1.0, word) for start, end, word in automaton.arcs]
         self._decoder.add_fsg("said", self._decoder.create_fsg("said", 0, automaton.final, transitions))
         self._decoder.activate_search("said")
@@ -160,8 +156,7 @@ class KeyPhrase:
         pronounce: Callable[[str], Sequence[str]] = phones_of_letters,
     ) -> None:
         self.phrase = phrase
-        self._decoder = make_decoder(kws_threshold=threshold)
-        teach(self._decoder, phrase.split(), say or {}, pronounce)
+        self._decoder, _ = decoder_of(phrase.split(), say, pronounce, kws_threshold=threshold)
         self._decoder.add_keyphrase("key", phrase)
         self._decoder.activate_search("key")
         self._decoder.start_utt()
@@ -185,16 +180,6 @@ class KeyPhrase:
         self._samples = 0
 
 
-def make_decoder(**options: Any) -> pocketsphinx.Decoder:
-    try:
-        import pocketsphinx
-    except ImportError as error:
-        raise DeviceError(
-            "pocketsphinx is not installed, so only the ear hears: pip install 'pocketsphinx==5.1.1'"
-        ) from error
-    return pocketsphinx.Decoder(lm=None, loglevel="FATAL", **options)
-
-
 def pcm(samples: Floats, at: int) -> bytes:
     """16 bit, over the fixed whisper of noise at this place of the utterance; what is no number counts as silence."""
     clean = np.asarray(samples, np.float32)
@@ -204,33 +189,3 @@ def pcm(samples: Floats, at: int) -> bytes:
     floor = np.resize(_whisper()[first : first + RATE_HZ], len(clean))
     sound: bytes = (np.clip(clean + floor, -1, 1) * 32767).astype("<i2").tobytes()
     return sound
-
-
-def teach(
-    decoder: pocketsphinx.Decoder,
-    words: Sequence[str],
-    say: Mapping[str, str],
-    pronounce: Callable[[str], Sequence[str]],
-) -> tuple[str, ...]:
-    """Give the decoder every word it lacks; returns those whose sound was guessed."""
-    guessed: list[str] = []
-    for word in words:
-        if word not in say and decoder.lookup_word(word) is not None:
-            continue
-        phones: list[str] = []
-        for part in say.get(word, word).split():
-            known = decoder.lookup_word(part)
-            if known is None:
-                guess = [phone for phone in pronounce(part) if phone in PHONES]
-                if not guess:
-                    raise ConfigError(
-                        f"nobody can guess how the word {part!r} in a phrase is said: add "
-                        f'say={{"{word}": "words that sound like it"}} to its tool or to the agent'
-                    )
-                guessed.append(word)
-                phones.extend(guess)
-            else:
-                phones.extend(known.split())
-        spelling = word if decoder.lookup_word(word) is None else f"{word}(said)"
-        decoder.add_word(spelling, " ".join(phones), True)
-    return tuple(guessed)

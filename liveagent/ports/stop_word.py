@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from liveagent.ports.recogniser import RATE_HZ, Floats, make_decoder, pcm, teach
+from liveagent.ports.dictionary import decoder_of
+from liveagent.ports.recogniser import RATE_HZ, Floats, pcm
 from liveagent.pronounce import phones_of_letters
 
 _FRAME = 160  # 10 ms
@@ -48,8 +49,8 @@ class StopWord:
     ) -> None:
         self.words = frozenset(words)
         rivals = sorted({*_OTHERS.split(), *others} - self.words)
-        self._decoder = make_decoder(maxhmmpf=_HMMS, topn=_GAUSSIANS)
-        teach(self._decoder, [*sorted(self.words), *rivals], say or {}, pronounce)
+        said = [*sorted(self.words), *rivals]
+        self._decoder, _ = decoder_of(said, say, pronounce, maxhmmpf=_HMMS, topn=_GAUSSIANS)
         arcs = [(0, 1, 1.0, word) for word in (*sorted(self.words), *rivals)]
         arcs += [(1, 1, 1.0, word) for word in rivals]
         self._decoder.add_fsg("stop", self._decoder.create_fsg("stop", 0, 1, arcs))
