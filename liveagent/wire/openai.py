@@ -60,6 +60,8 @@ class OpenAiCodec:
     """As `Codec`. Sound of a client that takes turns by hand is heard between its first append and its commit, as if a
     key had been held for it."""
 
+    reports_playback = False  # a client says what was heard only when it has stopped (`truncate`)
+
     def __init__(self, welcome: Welcome, ids: Ids) -> None:
         self.closing: tuple[int, str] | None = None
         self._welcome = welcome
