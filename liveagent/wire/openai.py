@@ -71,7 +71,7 @@ class OpenAiCodec:
         self._ear = Ear("audio/pcm")
         self._sound_end_ns = 0  # up to there sound has come, on the session's clock
         self._item_end_ns = 0  # … and sound inside items
-        self._stamp_ns = 0
+        self._stamp_ns = -1
         self._begun = False
         self._old_calls: dict[str, str] = {}  # calls of an older session, in words
         self._returned: dict[str, str] = {}

@@ -13,7 +13,7 @@ Tool = dict[str, Json]
 
 MOST_TOOLS = 128
 _MOST_BYTES = 256 * 1024
-_MOST_DEPTH = 24
+_MOST_DEPTH = 28
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
