@@ -24,20 +24,11 @@ from liveagent.runtime.engine import Engine, Lane, Lanes
 from liveagent.runtime.engine_process import EngineProcess
 from liveagent.runtime.work import Append, Decode, Listen, Probe, Reset, Rewind
 from liveagent.tools import home
-from tests.nano import PIECES, random_nano
+from tests.nano import random_nano
+from tests.site import write_weights
 
+pytestmark = pytest.mark.slow  # processes that import torch
 IDS = tuple(range(5, 50))
-
-
-def write_weights(folder: Path) -> Path:
-    """A folder of small random weights, as a release would hold them."""
-    nano = random_nano()
-    assert nano.eye is not None
-    nano.ear.save(folder / "ear.safetensors")
-    nano.decoder.save(folder / "decoder.safetensors", nano.pieces.hash)
-    nano.eye.save(folder / EYE_FILE)
-    (folder / "pieces.json").write_bytes(PIECES.read_bytes())
-    return folder
 
 
 @pytest.fixture(scope="module")

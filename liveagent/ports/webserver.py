@@ -29,6 +29,7 @@ PING_S = 5.0
 LINGER_S = 2.0
 MOST_MESSAGE_BYTES = 16 << 20
 GRACE_S = 3
+BACKLOG = 512
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -136,6 +137,7 @@ class WebServer:
         try:
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             found.bind(address)
+            found.listen(BACKLOG)  # whoever connects before `run` waits, and is not refused
         except OSError as error:
             found.close()
             where = f"port {self._port} of {self._host}"
@@ -174,10 +176,6 @@ class WebServer:
             self.bind()
         assert self._server is not None and self._socket is not None
         await self._server.serve(sockets=[self._socket])
-
-    @property
-    def started(self) -> bool:
-        return self._server is not None and self._server.started
 
     def stop(self, at_once: bool = False) -> None:
         """No more connections; those that stand have a few seconds, or none."""

@@ -56,6 +56,13 @@ class Link:
         await self._put({"type": "websocket.http.response.start", "status": why.status, "headers": headers})
         await self._put({"type": "websocket.http.response.body", "body": f"{why}\n".encode()})
 
+    async def fail(self) -> None:
+        """Something of ours went wrong."""
+        if self._open:
+            await self.close(1011, "a fault of the server's own")
+        else:
+            await self._put({"type": "websocket.close", "code": 1011, "reason": ""})
+
     async def read(self) -> Frame | None:
         """The next message; None once the peer is gone."""
         if self.gone:

@@ -20,8 +20,8 @@ from liveagent.runtime.door import Secret, key_of
 from liveagent.runtime.link import Link
 from liveagent.runtime.request import Options, Protocol, Refused, Request
 from liveagent.runtime.scope import Scope, client_of, headers_of, path_of
-from liveagent.runtime.seats import Seat
-from liveagent.wire.codec import Frame
+from liveagent.runtime.seats import Seat, codec_of
+from liveagent.wire.codec import Frame, Welcome
 from liveagent.wire.gemini import wanted_handle
 from liveagent.wire.native import Hello, loading, read_hello
 
@@ -53,6 +53,10 @@ class Reception:
         except Refused as why:
             self._server.metrics.refused(why.reason)
             await link.refuse(why)
+            return
+        except Exception as error:  # whatever it is, it is this connection's: the others go on
+            _log.error("a connection failed: %s", type(error).__name__, exc_info=error)
+            await link.fail()
             return
         if seat is not None:
             await self._server.seats.serve(seat, link)
@@ -87,8 +91,10 @@ class Reception:
                 return None
             await link.accept(_subprotocol(protocol, offered))
             hello: Frame | None = None
-            if protocol != "openai" and (hello := await self._hello(link)) is None:
-                return None
+            if protocol != "openai":
+                hello = await self._hello(link)
+                if hello is None or not await _greets(protocol, hello, link):
+                    return None
             if is_loading and not await self._wait(link):
                 return None
             return await self._seat(protocol, f"{held.owner}/{options.user}", options, held, hello, link)
@@ -161,9 +167,20 @@ class Reception:
         return seat
 
 
+async def _greets(protocol: Protocol, hello: Frame, link: Link) -> bool:
+    """Whether a first message is one; if not, what is wrong with it is said, and no lane was taken for it."""
+    probe = codec_of(protocol, Welcome("", ""))
+    probe.receive(hello, 0)
+    if probe.closing is None:
+        return True
+    for frame in probe.take():
+        await link.write(frame)
+    await link.close(*probe.closing)
+    return False
+
+
 def _wanted(protocol: Protocol, hello: Frame | None) -> tuple[Hello | None, str, str]:
-    """The native protocol's greeting, and whose conversation a first message wants, with which secret. What is wrong
-    with the message the codec will say."""
+    """The native protocol's greeting, and whose conversation a first message wants, with which secret."""
     with contextlib.suppress(ProtocolError):
         if protocol == "native" and hello is not None:
             greeting = read_hello(hello)
