@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from liveagent.errors import ConfigError
 from liveagent.ledger import CachePlan
 from liveagent.nn.cache import KVCache, Spot
-from liveagent.nn.linear import Linear
+from liveagent.nn.linear import Embedding, Linear
 from liveagent.nn.projector import Projector
-from liveagent.nn.rotary import angles, rotate, rotations, turns
+from liveagent.nn.rotary import angles, parts, rotate, rotations, turn, turns
 from liveagent.nn.view import View
 
 T = TypeVar("T")
@@ -126,7 +126,7 @@ class Decoder(nn.Module):
                 f"are not one for each of {config.layers} layers"
             )
         self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.width)
+        self.embedding = Embedding(config.vocab_size, config.width)
         self.before = Linear(config.width, config.width, bias=False)
         self.hear = Linear(config.hear_width, config.width, bias=False)
         self.projector = (
@@ -240,7 +240,7 @@ class Decoder(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden rows `[..., D]` to logits `[..., V]`."""
-        return F.linear(self.norm(hidden), self.embedding.weight)
+        return self.embedding.product(self.norm(hidden))
 
     def _table(self, positions: int) -> Tensor:
         size = 1024
@@ -326,15 +326,14 @@ class Decoder(nn.Module):
             if (before := state.last_row(at.lane)) is not None:
                 rows[row, 0] = before
         h = rows[:, 1:] + self.before(rows[:, :-1])
-        table, near_table = self._turns(group, lanes, time, times)
-        table, near_table = table.to(x.device), near_table.to(x.device)
+        table, near_table = (parts(each.to(x.device)) for each in self._turns(group, lanes, time, times))
         views = [View(at, state, self.config.heads, self.config.windows) for at in group]
         deep = near = 0
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, Layer)
             window = self.config.window(number)
             heads = layer.qkv(layer.norm_attend(h)).view(lanes, time, -1, layer.head_width)
-            turned = rotate(heads[:, :, :-kv], near_table if window else table)
+            turned = turn(heads[:, :, :-kv], *(near_table if window else table))
             seen = x.new_zeros(lanes, time, width)
             for row, (at, view) in enumerate(zip(group, views, strict=True)):
                 n = at.count

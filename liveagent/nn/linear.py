@@ -1,4 +1,4 @@
-"""`Linear`: as torch's, and fast for the few rows of a live step.
+"""`Linear` and `Embedding`: as torch's, and fast for the few rows of a live step.
 
 A product of a few rows is bound by how the weights are read. MKL, which torch calls for float32, sorts them anew in
 every call. oneDNN, which comes with torch too, takes weights that were sorted once: from 4 to 64 rows that takes half
@@ -8,7 +8,7 @@ on that row alone.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -28,31 +28,33 @@ class _Sorted:
         return _Sorted, ()
 
 
-class Linear(nn.Linear):
-    """`nn.Linear`, whose weights may have been sorted for running (`sort_weights`). Where gradients are wanted, on
-    another device and in another precision it is torch's own; training, moving and loading forget the sorted ones."""
+class _Sortable(nn.Module):
+    """A layer whose `weight` may have been sorted for running. Where gradients are wanted, on another device and in
+    another precision it is torch's own; training, moving and loading forget the sorted weights."""
+
+    weight: Tensor
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._sorted = _Sorted()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def product(self, x: Tensor) -> Tensor:
         """`x [..., in]` to `[..., out]`."""
-        ready = self._sorted.weight
+        ready, bias = self._sorted.weight, getattr(self, "bias", None)
         if ready is None or x.dtype != torch.float32 or torch.is_grad_enabled():
-            return fn.linear(x, self.weight, self.bias)
-        return torch.ops.mkldnn._linear_pointwise.default(x, ready, self.bias, "none", [], "")
+            return fn.linear(x, self.weight, bias)
+        return torch.ops.mkldnn._linear_pointwise.default(x, ready, bias, "none", [], "")
 
     def sort_weights(self) -> None:
         """Get ready for running on this CPU; weights that are changed from here on must be sorted again."""
         self._sorted.weight = torch.ops.mkldnn._reorder_linear_weight.default(self.weight.detach(), LIKELY_ROWS)
 
-    def train(self, mode: bool = True) -> Linear:
+    def train(self, mode: bool = True) -> Self:
         if mode:
             self._sorted.weight = None
         return super().train(mode)
 
-    def _apply(self, *args: Any, **kwargs: Any) -> Linear:
+    def _apply(self, *args: Any, **kwargs: Any) -> Self:
         self._sorted.weight = None
         return super()._apply(*args, **kwargs)
 
@@ -61,10 +63,21 @@ class Linear(nn.Linear):
         super()._load_from_state_dict(*args, **kwargs)
 
 
+class Linear(_Sortable, nn.Linear):
+    """`nn.Linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.product(x)
+
+
+class Embedding(_Sortable, nn.Embedding):
+    """`nn.Embedding`; `product` is the way back, from rows to a score for each id, with the same weights."""
+
+
 def sort_weights(net: nn.Module) -> None:
-    """Sort the weights of every `Linear` in a network that will run and not learn, where this CPU gains by it."""
+    """Sort the weights of a network that will run and not learn, where this CPU gains by it."""
     if not torch.backends.mkldnn.is_available() or not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         return
-    for linear in net.modules():
-        if isinstance(linear, Linear):
-            linear.sort_weights()
+    for each in net.modules():
+        if isinstance(each, _Sortable):
+            each.sort_weights()

@@ -59,6 +59,18 @@ def rotations(table: Tensor, times: Tensor, pairs: int) -> Tensor:
     return torch.cat([low, turned, high, turned], dim=-2)
 
 
+def parts(table: Tensor) -> tuple[Tensor, Tensor]:
+    """What `turn` takes of rotations `[..., hd, 2]`: cosines, and sines with the lower half's sign, each `[..., hd]`."""
+    cos, sin = table.unbind(-1)
+    half = sin.shape[-1] // 2
+    return cos.contiguous(), torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)
+
+
+def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """`rotate`, to the bit, in four operations instead of nine, for the few rows of a live pass."""
+    return (x * cos).add_(x.roll(x.shape[-1] // 2, -1).mul_(sin))
+
+
 def rotate(x: Tensor, table: Tensor) -> Tensor:
     """Rotate `x [..., T, hd]` by `table [..., T, hd, 2]`."""
     low, high = x.chunk(2, dim=-1)

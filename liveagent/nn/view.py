@@ -18,6 +18,11 @@ class View:
         self.at, self.state, self.device = at, state, state.keys.device
         self.share = heads // state.keys.shape[2]
         self.slots, self.cells = at.slots.to(self.device), at.cells.to(self.device)
+        self.only = int(at.slots[0]) if at.count == 1 else None
+        # Views made once: a slice of a slab costs as much as a small product.
+        lane = at.lane
+        self.deep = [slab[lane].unbind() for slab in (state.keys, state.raw, state.values)]  # [H, S, hd] of each layer
+        self.near = [slab[lane].unbind() for slab in (state.near_keys, state.near_values)]
         self.masks = {window: self._mask(state.near_mask(at, window)) for window in sorted(set(windows) - {0})}
         mask = state.mask(at)
         self.mask = None if mask is None else self._mask(mask)
@@ -28,25 +33,27 @@ class View:
 
     def put(self, layer: int, keys: Tensor, raw: Tensor, values: Tensor) -> None:
         """Rows `[n, H, hd]` of a layer that sees everything."""
-        b, state = self.at.lane, self.state
-        for slab, part in ((state.keys, keys), (state.raw, raw), (state.values, values)):
-            slab[b, layer].index_copy_(1, self.slots, part.transpose(0, 1))
+        for slab, part in zip(self.deep, (keys, raw, values), strict=True):
+            if self.only is None:
+                slab[layer].index_copy_(1, self.slots, part.transpose(0, 1))
+            else:
+                slab[layer].select(1, self.only).copy_(part[0])
 
     def put_near(self, layer: int, keys: Tensor, values: Tensor) -> None:
-        for slab, part in ((self.state.near_keys, keys), (self.state.near_values, values)):
-            slab[self.at.lane, layer].index_copy_(1, self.cells, part.transpose(0, 1))
+        for slab, part in zip(self.near, (keys, values), strict=True):
+            slab[layer].index_copy_(1, self.cells, part.transpose(0, 1))
 
     def put_rows(self, rows: Tensor) -> None:
         self.state.rows[self.at.lane].index_copy_(0, self.slots, rows)
 
     def attend(self, queries: Tensor, window: int, layer: int) -> Tensor:
         """Queries `[n, H, hd]` to what they find, `[n, H, hd]`, in one fused call."""
-        b, state, n = self.at.lane, self.state, self.at.count
+        n = self.at.count
         if window:
-            keys, values = (slab[b, layer, :, : self.at.reach] for slab in (state.near_keys, state.near_values))
+            keys, values = (slab[layer][:, : self.at.reach] for slab in self.near)
             mask: Tensor | None = self.masks[window]
         else:
-            keys, values = (slab[b, layer, :, : self.at.extent] for slab in (state.keys, state.values))
+            keys, values = (slab[layer][:, : self.at.extent] for slab in (self.deep[0], self.deep[2]))
             mask = self.mask
         asked = queries.view(n, -1, self.share, queries.shape[-1]).permute(1, 0, 2, 3).flatten(1, 2)
         found = F.scaled_dot_product_attention(asked[None], keys[None], values[None], attn_mask=mask)[0]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 PREROLL_TICKS = 5
 PREROLL_BLOCKS = 3
+CATCH_UP_TICKS = 2  # of sound that the recogniser takes in one tick: the pre-roll at once would be a burst of 25 ms
 MAX_SPIKES = 200
 PARTIAL_NATS = -0.3  # margin from which the ear's words so far go before the recogniser's: four in five right ones
 STOP_NATS = -0.5
@@ -79,6 +80,7 @@ class Listener:
         self._spot = Spot([pieces.encode("stop")], pieces.blank, STOP_NATS)
         self._recogniser, self._stop, self._wake = recogniser, stop, wake
         self._sound: deque[Samples] = deque(maxlen=PREROLL_TICKS)
+        self._behind: deque[Samples] = deque()  # sound of the utterance that the recogniser has not taken yet
         self._blocks: deque[Heard] = deque(maxlen=PREROLL_BLOCKS)
 
     @classmethod
@@ -119,9 +121,8 @@ class Listener:
         self._thoughts.clear()
         for block in self._blocks:
             self._read(block)
-        if self._recogniser is not None:
-            for sound in self._sound:
-                self._recogniser.feed(sound)
+        self._behind = deque(self._sound)
+        self._recognise(1)
 
     def feed(self, samples: Samples, heard: Heard) -> None:
         """One tick. Outside an utterance it only fills the pre-roll."""
@@ -132,8 +133,15 @@ class Listener:
             return
         if heard.logp is not None:
             self._read(heard)
-        if self._recogniser is not None:
-            self._recogniser.feed(samples)
+        self._behind.append(samples)
+        self._recognise(CATCH_UP_TICKS)
+
+    def _recognise(self, ticks: int) -> None:
+        """Let the recogniser take so much of what it has not heard yet."""
+        for _ in range(min(ticks, len(self._behind))):
+            sound = self._behind.popleft()
+            if self._recogniser is not None:
+                self._recogniser.feed(sound)
 
     def stop_scores(self, samples: Samples, heard: Heard, near: bool = True) -> list[tuple[str, float]]:
         """Who heard the stop word in this tick, by source, 0 … 1. `near`: somebody may sound in it."""
@@ -170,6 +178,7 @@ class Listener:
         if not self.open:
             return None
         self.open = False
+        self._recognise(len(self._behind))
         recognised = self._recogniser.end() if self._recogniser is not None else None
         text, confidence = self._free()
         sentence = self._search.best(whole=True)

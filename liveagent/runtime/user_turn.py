@@ -28,6 +28,8 @@ class UserTurn:
         self._model, self._context = model, context
         self.ids: list[int] = []
         self.start = 0
+        self._asked: tuple[list[int], int] = [], -1  # what was asked last, and behind how many tokens
+        self._finished = 0.0  # and what was answered
 
     @property
     def open(self) -> bool:
@@ -44,13 +46,18 @@ class UserTurn:
         await self._hold(whole, t_ns)
 
     async def finished(self, words: Sequence[str], t_ns: int) -> float:
-        """What the decoder answers on the scratch branch: is that all they want to say? 0 … 1."""
+        """What the decoder answers on the scratch branch: is that all they want to say? 0 … 1. While nothing comes in
+        it stands by its answer."""
         template, whole = self._model.template, self.ids_of(words)
         if whole[: len(self.ids)] != self.ids:  # the words changed under what is in the cache: put that right first
             await self._hold(whole, t_ns)
         rest = whole[len(self.ids) :]
+        if self._asked == (whole, self._context.end):
+            return self._finished
         yes, no = await self._context.probe([*rest, template.eou], (template.yes, template.no))
-        return 1.0 / (1.0 + math.exp(min(30.0, max(-30.0, no - yes))))
+        self._asked = whole, self._context.end
+        self._finished = 1.0 / (1.0 + math.exp(min(30.0, max(-30.0, no - yes))))
+        return self._finished
 
     async def close(
         self, words: str, kind: Kind, t_ns: int, pieces: Sequence[int], soft: Soft | None, answer: bool = True
@@ -99,6 +106,7 @@ class UserTurn:
     def _begin(self) -> None:
         self._context.ledger.begin_turn()
         self.start = self._context.end
+        self._asked = [], -1
 
     async def _keep(self, whole: Sequence[int]) -> int:
         """Take back what does not agree with `whole`; how many of its tokens stay."""
