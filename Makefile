@@ -1,4 +1,5 @@
-# Two commands: `make run` sets everything up and starts a live session; `make test` sets everything up and tests it.
+# Two commands: `make run` sets everything up and starts the server and its page; `make test` sets everything up and
+# tests it.
 # Set-up happens once, in .venv, and again when pyproject.toml changes. The rest are verbs: `make help`.
 
 PYTHON ?= python3
@@ -16,12 +17,12 @@ TYPED := liveagent setup tests $(LINKS)/tools $(LINKS)/pipelines $(LINKS)/client
 .PHONY: run test help setup lint type unit rest bench tree clean
 
 run: $(VENV)/.ready-run
-	$(BIN)/liveagent talk $(ARGS)
+	$(BIN)/liveagent $(if $(filter talk,$(ARGS)),,serve) $(ARGS)
 
 test: lint type unit rest
 
 help:
-	@echo 'make run     set up, then talk in this terminal; ARGS="--source FILE" and the like are passed on'
+	@echo 'make run     set up, then serve the page; ARGS="--port 9000" and the like are passed on, ARGS=talk is a terminal'
 	@echo 'make test    set up, then lint, type, unit and rest'
 	@echo 'make setup   set up only'
 	@echo 'make lint    ruff'
