@@ -10,19 +10,22 @@ import torch
 
 from liveagent.errors import ConfigError
 from liveagent.nn.decoder import Decoder, DecoderConfig
-from liveagent.nn.projector import FEATURES, NUMBERS, Projector, features
+from liveagent.nn.projector import FEATURES, NUMBERS, PLACES, Projector, features
 from liveagent.sight import CELLS, GRID, WIDTH, of_things
 from liveagent.train.glances import random_scene
 
 
 def by_hand(scene: list[tuple[int, int, float, float]], at: int) -> list[float]:
-    """Of the thing `at`: how many there are, of its colour, of its shape, of both; its third; its place."""
+    """Of the thing `at`: how many there are, of its colour, of its shape, of both; its third; its place; how many are
+    read before it and after it."""
     colour, shape, x, y = scene[at]
     counts = [len(scene), sum(t[0] == colour for t in scene), sum(t[1] == shape for t in scene),
               sum(t[:2] == (colour, shape) for t in scene)]  # fmt: skip
     tents = [float(number == count) for count in counts for number in range(NUMBERS)]
     third = int(x * 3)
-    return [*tents, *(float(i == third) for i in range(3)), 2 * x - 1, 2 * y - 1]
+    before = sum(cell_of(*t[2:]) < cell_of(x, y) for t in scene)
+    order = [float(number == count) for count in (before, len(scene) - 1 - before) for number in range(PLACES)]
+    return [*tents, *(float(i == third) for i in range(3)), 2 * x - 1, 2 * y - 1, *order]
 
 
 def cell_of(x: float, y: float) -> int:
@@ -57,6 +60,14 @@ def test_cells_left_out_and_other_pictures_change_nothing() -> None:
         lanes = net(torch.stack(sights), torch.arange(CELLS).expand(2, -1))
     torch.testing.assert_close(both, torch.cat(alone), atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(lanes[1][kept[1]], alone[1], atol=1e-6, rtol=1e-5)
+
+
+def test_weights_that_know_fewer_features_still_load() -> None:
+    old, new = Projector(WIDTH, CELLS, 8).state_dict(), Projector(WIDTH, CELLS, 8)
+    fewer = FEATURES - 2 * PLACES
+    new.load_state_dict({name: w[:, :fewer] if name == "more.weight" else w for name, w in old.items()})
+    assert new.more is not None and not new.more.weight[:, fewer:].any()
+    torch.testing.assert_close(new.more.weight[:, :fewer], old["more.weight"][:, :fewer])
 
 
 def test_no_cells_at_all() -> None:

@@ -120,6 +120,19 @@ def test_a_shared_prompt_is_read_as_each_row_would(net: Decoder, no_gradients: N
         same(out[lane, probes], by_itself[n:])
 
 
+def test_what_is_wanted_alone_is_what_it_is_among_all(net: Decoder, no_gradients: None) -> None:
+    batch = Batch(rows_behind_one_prompt(4), PIECES)
+    only = batch.weights > 0
+    told: list[tuple[int, int]] = []
+
+    def attended(number: int, scores: Tensor, rows_of: Tensor) -> None:
+        told.append((number, scores.shape[2]))
+        assert rows_of.max() == scores.shape[2] - 1
+
+    same(batch.hidden(net, only, attended), batch.hidden(net)[only])
+    assert told == [(0, batch.tree.mask.shape[1]), (1, int(only.sum(1).max()))]
+
+
 def test_the_gradient_flows_into_what_is_shared(net: Decoder) -> None:
     rows = [replace(row, gazes=[]) for row in rows_behind_one_prompt(3)]
 
@@ -135,6 +148,18 @@ def test_the_gradient_flows_into_what_is_shared(net: Decoder) -> None:
 
     torch.testing.assert_close(gradient([rows]), gradient([[row] for row in rows]), atol=1e-4, rtol=1e-3)
     net.zero_grad()
+
+
+def test_heads_are_only_taught_where_something_is_predicted(net: Decoder, no_gradients: None) -> None:
+    """Not where a reply was cut off."""
+    cut = PIECES.id("<cut>")
+    rows = [row for row in rows_behind_one_prompt(30) if row.gazes]
+    short = [row for row in rows if any(row.targets[end - 1] == cut for _, end, _ in row.gazes)]
+    assert short
+    for group in (short, rows[:4]):
+        batch = Batch(group, PIECES)
+        assert batch.gazing and all(batch.weights[b, i] > 0 for b, i in batch.gazing)
+        assert batch.gazed.any(1).all() and torch.isfinite(loss_of(net, batch))
 
 
 def test_asides_know_nothing_of_each_other(net: Decoder, no_gradients: None) -> None:

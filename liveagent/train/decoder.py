@@ -42,7 +42,7 @@ POOL_ROWS = 240
 """Rows that are drawn at once, with one shared prompt, and sorted by length."""
 PROBE_WEIGHT = 0.7
 EASY_TOKENS = 5_000_000
-LOOK_SHARE = 0.5
+LOOK_SHARE = 0.64
 TIME_PAIRS = 8
 GAZES, GAZE_WEIGHT = ((2, 3), (3, 3)), 0.15
 """Layers and heads that are taught to look at what an answer rests on."""
@@ -72,11 +72,17 @@ class Batch:
             places += [(b, i, cell) for i, cell in row.cells]
             sights += row.sights
         self.tree = Tree.of(rows, shared_tokens(rows), trunk, leaf)
-        self.gazing = [(b, i) for b, row in enumerate(rows) for first, end, _ in row.gazes for i in range(first, end)]
-        self.gazed = torch.zeros(len(self.gazing), trunk + leaf, dtype=torch.bool)
-        at = (places_ for row in rows for first, end, places_ in row.gazes for _ in range(first, end))
-        for number, places_ in enumerate(at):
-            self.gazed[number, places_] = True
+        gazes = [
+            (b, i, cells)
+            for b, row in enumerate(rows)
+            for first, end, cells in row.gazes
+            for i in range(first, end)
+            if row.weights[i]
+        ]
+        self.gazing = [(b, i) for b, i, _ in gazes]
+        self.gazed = torch.zeros(len(gazes), trunk + leaf, dtype=torch.bool)
+        for number, (_, _, cells) in enumerate(gazes):
+            self.gazed[number, cells] = True
         self.places = torch.tensor(places).T if places else None
         fresh = [at for at, (b, i, _) in enumerate(places) if at and places[at - 1][:2] != (b, i - 1)]
         self.pictures = torch.zeros(len(places), dtype=torch.long)
@@ -90,7 +96,7 @@ class Batch:
         return len(self.tree.parents)
 
     def hidden(
-        self, net: Decoder, only: Tensor | None = None, attended: Callable[[int, Tensor], None] | None = None
+        self, net: Decoder, only: Tensor | None = None, attended: Callable[[int, Tensor, Tensor], None] | None = None
     ) -> Tensor:
         """The decoder's hidden rows `[B, T + P, D]` (or those where `only` is true, `[N, D]`), soft pieces mixed in."""
         rows = net.embed(self.ids)
@@ -123,18 +129,20 @@ def loss_of(net: Decoder, batch: Batch) -> Tensor:
     weights = batch.weights[at]
     gaze: list[Tensor] = []
 
-    def attended(number: int, scores: Tensor) -> None:
-        gaze.extend(missed(scores[:, head], batch) for layer, head in GAZES if layer == number and batch.gazing)
+    def attended(number: int, scores: Tensor, rows_of: Tensor) -> None:
+        heads = (head for layer, head in GAZES if layer == number and batch.gazing)
+        gaze.extend(missed(scores[:, head], rows_of, batch) for head in heads)
 
     loss = F.cross_entropy(net.logits(batch.hidden(net, at, attended)).float(), batch.targets[at], reduction="none")
     total = (loss * weights).sum() / weights.sum()
     return total + GAZE_WEIGHT * torch.stack(gaze).sum() if gaze else total
 
 
-def missed(scores: Tensor, batch: Batch) -> Tensor:
-    """Minus the logarithm of the share of a head's attention (scores `[B, S, P + S]`) that falls where it should."""
+def missed(scores: Tensor, rows_of: Tensor, batch: Batch) -> Tensor:
+    """Minus the logarithm of the share of a head's attention that falls where it should; scores `[B, M, P + S]`, of
+    which `rows_of [B, S]` says which row is whose."""
     lanes, places = (torch.tensor(each) for each in zip(*batch.gazing, strict=True))
-    asked = scores[lanes, places - batch.tree.stem].float()
+    asked = scores[lanes, rows_of[lanes, places - batch.tree.stem]].float()
     there = asked.masked_fill(~batch.gazed, float("-inf"))
     return (asked.logsumexp(-1) - there.logsumexp(-1)).mean()
 

@@ -144,7 +144,7 @@ class Dialogues:
         self.ease = 0.0  # share of rows with few tools
         self.calm = False  # nothing is damaged in the row at hand
         self.looks = 3.0  # weight of questions that need eyes
-        self.asker = Asker(self.rng, held_out)
+        self.asker = Asker(self.rng, held_out, part=0.0 if held_out else 0.7)
         self.home, self.robot = _module("home"), _module("robot")
         self.shipped = [self._shipped(tool, module) for module in (self.home, self.robot) for tool in _tools(module)]
         self.everyday = parse(EVERYDAY_HELD_OUT if held_out else EVERYDAY)

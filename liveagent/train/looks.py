@@ -31,7 +31,7 @@ JUST_S = 45.0
 MOST_PICTURES = 16
 PICTURE_TOKENS = 208, 176
 """As a session's: above the first, pictures are thinned down to the second."""
-SHARED_LOOK, SHARED_TEXT = 0.6, 0.5
+SHARED_LOOK, SHARED_TEXT = 0.4, 0.5
 """Shares of the rows about pictures, and of the others, that have the shared prompt while there is one."""
 SHARED_TURNS = 300
 """Tokens behind a shared prompt."""

@@ -51,9 +51,17 @@ class Asked:
 class Asker:
     """Questions with true answers from a seed; a question whose answer came too often already is not asked."""
 
-    def __init__(self, rng: random.Random, held_out: bool = False, phrases: Mapping[str, str] | None = None) -> None:
-        """`phrases`: other wordings than those of training."""
-        self.rng, self.phrases = rng, phrases or (HELD_OUT if held_out else PHRASES)
+    def __init__(
+        self,
+        rng: random.Random,
+        held_out: bool = False,
+        phrases: Mapping[str, str] | None = None,
+        part: float = 0.0,
+    ) -> None:
+        """`phrases`: other wordings than those of training. `part`: of the questions how many things of a colour or a
+        shape there are, this share is not asked where all are of it, for else the number of all things would mostly
+        do."""
+        self.rng, self.phrases, self.part = rng, phrases or (HELD_OUT if held_out else PHRASES), part
         self.given: dict[Hashable, Counter[Hashable]] = {}
 
     # --- wording
@@ -85,8 +93,8 @@ class Asker:
 
     def now(self, scene: Scene) -> Asked | None:
         """A question about a scene; None when this draw would not be fair."""
-        kinds = {"colour": 20, "shape": 15, "count": 32, "where": 20, "exists": 15, "list": 10, "places": 6, "left": 4,
-                 "right": 4, "beside": 3}  # fmt: skip
+        kinds = {"colour": 24, "shape": 18, "count": 36, "where": 15, "exists": 10, "list": 20, "places": 5, "left": 4,
+                 "right": 4, "beside": 4}  # fmt: skip
         for kind in self.rng.choices(list(kinds), list(kinds.values()), k=3):
             asked = self.about(kind, scene)
             if asked is not None:
@@ -150,6 +158,8 @@ class Asker:
             by_count.setdefault(len(matching(scene, c, s)), []).append((c, s))
         count = self.rarest((kind, what), list(by_count))
         assert isinstance(count, int)
+        if what != "all" and 0 < count == len(scene) < MOST and self.part and self.rng.random() < self.part:
+            return None
         if not self.fair((kind, what), count, 4 if what == "both" else MOST + 1):
             return None
         c, s = self.rng.choice(by_count[count])

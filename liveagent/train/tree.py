@@ -112,10 +112,11 @@ def hidden(
     rows: Tensor,
     tree: Tree,
     only: Tensor | None = None,
-    attended: Callable[[int, Tensor], None] | None = None,
+    attended: Callable[[int, Tensor, Tensor], None] | None = None,
 ) -> Tensor:
-    """The decoder's hidden rows `[N, D]` of input rows `[N, D]`, or those where `only [N]` is true. `attended` is told
-    every layer's number and how the branches score what they may see, `[B, H, S, P + S]`: attention is its softmax."""
+    """The decoder's hidden rows `[N, D]` of input rows `[N, D]`, or those where `only [N]` is true, none of them in the
+    stem. `attended` is told every layer's number, how the branches score what they may see, `[B, H, M, P + S]`
+    (attention is its softmax), and which of these M rows a branch's place has, `[B, S]`."""
     config, stem, lanes = net.config, tree.stem, tree.lanes
     assert not any(config.windows) and config.key_heads == config.heads
     x = rows + net.before(rows[tree.parents.clamp_min(0)] * (tree.parents >= 0)[:, None])
@@ -123,25 +124,34 @@ def hidden(
     table = rotations(turned, tree.times, config.time_pairs)[None, None]
     bias = torch.zeros(tree.mask.shape).masked_fill_(~tree.mask, float("-inf"))[:, None]
     x = x[None]
+    rows_of = torch.arange(tree.mask.shape[1]).expand(lanes, -1)
     for number, layer in enumerate(net.layers):
         assert isinstance(layer, Layer)
         q, k, v = layer.project(x)
         q, k = rotate(q, table).to(v.dtype), rotate(k, table).to(v.dtype)
         queries = q[0, :, stem:].unflatten(1, (lanes, -1)).transpose(0, 1)
         keys, values = (_beside(each, stem, lanes) for each in (k, v))
+        wanted = None
+        if only is not None and layer is net.layers[-1]:  # what nobody wants need not look any more
+            wanted = only[stem:].view(lanes, -1)
+            first = (~wanted).long().argsort(dim=1, stable=True)[:, : int(wanted.sum(1).max())]
+            queries = queries.gather(2, first[:, None, :, None].expand(-1, queries.shape[1], -1, queries.shape[3]))
+            bias = bias.gather(2, first[:, None, :, None].expand(-1, -1, -1, bias.shape[3]))
+            rows_of = torch.zeros_like(rows_of).scatter(1, first, torch.arange(first.shape[1]).expand_as(first))
+            wanted = wanted.gather(1, first)
         scores = (queries * layer.head_width**-0.5) @ keys.transpose(-1, -2)
         scores = scores + bias.to(scores.dtype)
         if attended is not None:
-            attended(number, scores)
-        shares = scores.softmax(-1)
-        seen = (shares.to(values.dtype) @ values).transpose(0, 1).flatten(1, 2)[None]
+            attended(number, scores, rows_of)
+        found = scores.softmax(-1).to(values.dtype) @ values
+        if wanted is not None:
+            return layer.finish(x[0, only][:, None], found.transpose(1, 2)[wanted][:, :, None])[:, 0]
+        seen = found.transpose(0, 1).flatten(1, 2)[None]
         if stem:
             root = F.scaled_dot_product_attention(q[:, :, :stem], k[:, :, :stem], v[:, :, :stem], is_causal=True)
             seen = torch.cat([root, seen], dim=2)
-        if only is not None and layer is net.layers[-1]:
-            return layer.finish(x[0, only][:, None], seen.transpose(1, 2)[0, only][:, :, None])[:, 0]
         x = layer.finish(x, seen)
-    return x[0] if only is None else x[0, only]
+    return x[0]
 
 
 def _beside(each: Tensor, stem: int, lanes: int) -> Tensor:
