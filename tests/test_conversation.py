@@ -22,6 +22,7 @@ from liveagent.event import (
     Interrupted,
     MessageAdded,
     ReplyEnded,
+    ReplyStarted,
     SamplesPlayed,
     SessionEnded,
     TalkPressed,
@@ -32,6 +33,7 @@ from liveagent.event import (
     ToolReturned,
     TurnEnded,
     TurnsSet,
+    VoiceSet,
 )
 from liveagent.jsonform import Json
 from liveagent.runtime.conversation import OUTBOX_BYTES, Conversation
@@ -123,6 +125,13 @@ async def test_typed_words_are_answered_without_any_sound_and_spoken(peer: Peer)
     assert spoken[-1].final and [each.first for each in spoken] == sorted({each.first for each in spoken})
     assert sum(len(each.samples) for each in spoken) == peer.of(SamplesPlayed)[-1].samples
     assert peer.of(Memory)
+
+
+async def test_the_words_of_a_written_reply_are_told_before_its_end(peer: Peer) -> None:
+    await peer.ask(VoiceSet(0, False), TextTyped(0, "open the door"))
+    await peer.until(lambda: peer.of(ReplyEnded))
+    told = [item for item in peer.codec.told if isinstance(item, ReplyStarted | Say | ReplyEnded)]
+    assert [type(item) for item in told] == [ReplyStarted, Say, ReplyEnded] and not peer.of(Spoken)
 
 
 async def test_what_is_asked_keeps_its_order_with_the_sound_before_it(peer: Peer) -> None:

@@ -27,7 +27,18 @@ from liveagent.action import (
 )
 from liveagent.audio import TICK_NS, TICK_SAMPLES, AudioChunk, Chunker, Samples, Tick
 from liveagent.errors import LiveAgentError
-from liveagent.event import AudioHeard, Event, GapMarked, Inbox, LagNoted, Noted, SamplesPlayed, TextTyped, Voiced
+from liveagent.event import (
+    AudioHeard,
+    Event,
+    GapMarked,
+    Inbox,
+    LagNoted,
+    Noted,
+    ReplyEnded,
+    SamplesPlayed,
+    TextTyped,
+    Voiced,
+)
 from liveagent.journal import to_float, to_int16
 from liveagent.overrun import LATE_NS, Overrun
 from liveagent.runtime.answer import Out
@@ -177,12 +188,18 @@ class Live:
                     self.recorder.forget(forgotten, state)
             except LiveAgentError as error:  # once: a broken recorder keeps quiet
                 self.view(Noted(self._tick_ns, "recording_stopped", str(error)))
+        said = [action for action in out.actions if isinstance(action, Say)]
         for event in (*inbox, *out.events):
+            if isinstance(event, ReplyEnded):  # a written reply has its last words and its end in one tick
+                for each in [each for each in said if each.utterance == event.utterance]:
+                    said.remove(each)
+                    self.view(each)
             if not isinstance(event, AudioHeard) and self.overrun.shows(event, tick.index):
                 self.view(event)
         for action in out.actions:
             self._obey(action)
-            self.view(action)
+            if not isinstance(action, Say) or action in said:
+                self.view(action)
         compared = self.sync.tick(tick, out.events, getattr(self.camera, "clock", None))
         if compared is not None:
             self.view(compared)
