@@ -93,10 +93,11 @@ class Site:
         if self._error is not None:
             raise self._error
 
-    def run(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    async def run(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Something done inside the server's loop."""
         assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(work(), self._loop).result(WAIT_S)
+        done = asyncio.run_coroutine_threadsafe(work(), self._loop)
+        return await asyncio.wait_for(asyncio.wrap_future(done), WAIT_S)
 
     # --- clients
 
@@ -118,6 +119,7 @@ class Site:
 
     def connect(self, path: str = "/live", scheme: str = "ws", **more: Any) -> Any:
         more.setdefault("subprotocols", ["liveagent.v1"] if path.endswith("live") else None)
+        more.setdefault("max_queue", None)  # a client that reads, so that it answers pings
         return websockets.connect(f"{scheme}://127.0.0.1:{self.port}{path}", max_size=1 << 24, **more)
 
     @asynccontextmanager

@@ -33,7 +33,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 async def alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test begins with every seat free, and however slow this machine is just now."""
     monkeypatch.setattr(admission, "FULL", 1e9)
-    site.run(lambda: site.server.seats.end_all("test", 1001, "the test is over"))
+    await site.run(lambda: site.server.seats.end_all("test", 1001, "the test is over"))
     await eventually(lambda: site.server.engine.free_lanes == 4)
 
 
