@@ -43,7 +43,7 @@ from liveagent.runtime.far_end import far_tools
 from liveagent.runtime.far_speaker import FarSpeaker
 from liveagent.runtime.hands import Hands
 from liveagent.runtime.listener import Listener
-from liveagent.runtime.live import Live
+from liveagent.runtime.live import Live, Loudspeaker
 from liveagent.runtime.session import Session, SessionConfig
 from liveagent.runtime.voicer import Voicer
 from liveagent.video import Pixels, VideoFrame
@@ -160,6 +160,7 @@ class Conversation:
         self._config = config or SessionConfig(voice=voice is not None, echo_gate=False)
         self.live: Live | None = None
         self.speaker = FarSpeaker(self._spoken, time.monotonic_ns, reports=codec.reports_playback)
+        self.loudspeaker: Loudspeaker = self.speaker  # what plays: at the far end, unless somebody says otherwise
         self.attached = True
         self._queue: deque[Samples | Inbox | VideoFrame] = deque()
         self._resamplers: dict[int, Resampler] = {}
@@ -197,10 +198,10 @@ class Conversation:
             voice = self._voice
 
             def voicer(live: Live) -> Voicer:
-                return Voicer(voice, self.speaker.play, live.put, live.now_ns)
+                return Voicer(voice, self.loudspeaker.play, live.put, live.now_ns)
 
         self._start_ns = time.monotonic_ns()
-        self.live = Live(session, lambda live: FarHands(session, live.put, live.now_ns), self.speaker, voicer, None,
+        self.live = Live(session, lambda live: FarHands(session, live.put, live.now_ns), self.loudspeaker, voicer, None,
                          self._view)  # fmt: skip
         self.live.on_put = self._news.set
         self.codec.open(self._start_ns)
@@ -229,12 +230,15 @@ class Conversation:
         if not self.attached:
             return
         self.attached = False
+        self._drop_outbox()
+        self.put(AnswerStopped(time.monotonic_ns(), "link_lost"))
+
+    def _drop_outbox(self) -> None:
         self._outbox.clear()
         self.stats.outbox_bytes = 0
         self._bye = None
         if isinstance(self.codec, Parking):
             self.codec.park()
-        self._put(AnswerStopped(time.monotonic_ns(), "link_lost"))
 
     async def attach(self, codec: Codec | None = None, asked: Sequence[Asked] = ()) -> None:
         """The link is back. `codec`: a new one, of the same or another protocol; None: the one that was parked has been
@@ -284,7 +288,7 @@ class Conversation:
             await self._look(asked)
         elif isinstance(asked, SamplesPlayed):
             self.speaker.heard(asked)
-            self._put(asked)
+            self.put(asked)
         else:
             if isinstance(asked, TurnsSet):
                 self._manual = asked.mode == "push_to_talk"
@@ -333,7 +337,7 @@ class Conversation:
             self._queue.append(frame)
         self._news.set()
 
-    def _put(self, event: Inbox) -> None:
+    def put(self, event: Inbox) -> None:
         """Straight into the next tick, past the sound that waits."""
         if self.live is not None:
             self.live.put(event)
@@ -343,12 +347,7 @@ class Conversation:
     async def run(self) -> None:
         """Tick until closed. An engine that is lost is waited for; any other fault ends this conversation alone."""
         try:
-            while not self._ended:
-                tick, ready_ns = await self._next()
-                if tick is None:
-                    break
-                async with self._ticking:
-                    await self._step(tick, ready_ns)
+            await self._run()
         except asyncio.CancelledError:
             raise
         except Exception as error:  # whatever it is, it is this conversation's: the others go on
@@ -357,7 +356,15 @@ class Conversation:
             self._sendable.set()
             self._ended = True
 
-    async def _step(self, tick: Tick, ready_ns: int) -> None:
+    async def _run(self) -> None:
+        while not self._ended:
+            tick, ready_ns = await self._next()
+            if tick is None:
+                break
+            async with self._ticking:
+                await self._step(tick, ready_ns)
+
+    async def _step(self, tick: Tick, ready_ns: int | None) -> None:
         live = self.live
         assert live is not None
         begin_ns = time.monotonic_ns()
@@ -479,7 +486,7 @@ class Conversation:
 
     def _spoken(self, spoken: Spoken) -> None:
         if not self.attached:
-            self._put(AnswerStopped(time.monotonic_ns(), "link_lost"))
+            self.put(AnswerStopped(time.monotonic_ns(), "link_lost"))
             return
         self.codec.tell(spoken, time.monotonic_ns())
         self._flush()
