@@ -29,7 +29,7 @@ from liveagent.wire.openai import OpenAiCodec
 MS = 1_000_000
 S = 1_000 * MS
 WELCOME = Welcome("sess_1", "nano", "Be brief.", [{"name": "lamp", "description": "A lamp.", "parameters": {}}])
-TOOL = {
+TOOL: dict[str, Any] = {
     "type": "function",
     "name": "weather",
     "description": "What the weather is.",
@@ -39,7 +39,7 @@ MODELS: dict[str, type[BaseModel]] = {}
 for _model in get_args(get_args(RealtimeServerEvent)[0]):
     for _name in get_args(_model.model_fields["type"].annotation):
         MODELS[_name] = _model
-ITEMS = {
+ITEMS: dict[str, type[BaseModel]] = {
     "user": realtime.RealtimeConversationItemUserMessage,
     "assistant": realtime.RealtimeConversationItemAssistantMessage,
     "system": realtime.RealtimeConversationItemSystemMessage,

@@ -107,6 +107,15 @@ def test_words_that_are_typed_are_not_transcribed() -> None:
     assert peer.kinds() == []
 
 
+def test_what_is_typed_meanwhile_is_not_what_was_said() -> None:
+    peer = Peer()
+    peer.settle(audio={"input": {"transcription": {"model": "whisper-1"}}})
+    peer.tell(SpeechStarted(S), TurnEnded(3 * S, 2 * S), WordsHeard(3 * S, ("typed",), "typed", True))
+    assert peer.kinds() == HEARD
+    peer.tell(WordsHeard(3 * S, ("said",), "ear", True))
+    assert peer.new()[-1]["transcript"] == "said"
+
+
 def test_words_that_may_still_change_are_not_told() -> None:
     peer = Peer()
     peer.settle(audio={"input": {"transcription": {"model": "whisper-1"}}})
@@ -284,6 +293,15 @@ def test_an_interruption_that_is_told_before_the_stop_is_told_once() -> None:
     peer.new()
     peer.tell(SpeechStarted(S), Interrupted(S, 1, (), ("It",)), ReplyEnded(S, 1, False), StopPlayback(1))
     assert peer.kinds() == ["input_audio_buffer.speech_started"]
+
+
+def test_a_turn_that_ended_inside_a_reply_is_not_told_twice() -> None:
+    peer = Peer()
+    answer(peer, 1)
+    peer.tell(say(1, "It is a ball."), spoken(1, 500))
+    peer.new()
+    peer.tell(SpeechStarted(S), TurnEnded(3 * S, 2 * S), StopPlayback(1), Interrupted(3 * S, 1, (), ("It",)))
+    assert peer.kinds() == HEARD
 
 
 def test_speech_that_outlasts_the_reply_is_simply_the_next_turn() -> None:
@@ -776,6 +794,14 @@ def test_a_reply_before_an_own_tool_has_returned_does_not_end_the_response() -> 
     peer.tell(AnswerStarted(S, "result"), ReplyStarted(S, 2), say(2, "It is on."), spoken(2, 200))
     done = peer.new()[-1]
     assert done["type"] == "response.done" and len(done["response"]["output"]) == 2
+
+
+def test_a_response_waits_for_the_reply_that_a_result_promised() -> None:
+    peer = Peer()
+    answer(peer, 1)
+    peer.tell(call(peer, name="lamp"), say(1, "One moment."), spoken(1, 200), AnswerStarted(S, "result"))
+    peer.tell(say(1, "late"), spoken(1, 100, 200))
+    assert "response.done" not in peer.kinds()
 
 
 def test_a_new_turn_ends_a_response_that_waits_for_an_own_tool() -> None:

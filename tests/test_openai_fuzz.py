@@ -39,7 +39,7 @@ from liveagent.event import (
 from liveagent.wire.codec import GoingAway, Problem, Spoken
 from tests.openai_peer import MS, TOOL, Peer, answer, marks, say, sound, spoken, turn
 
-MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 TIMES = st.integers(0, 60_000).map(lambda ms: ms * MS)
 ITEM_IDS = st.sampled_from(["a", "b", "item_1", "item_2", "item_3", "item_9", "root", ""])
 RESPONSES = st.sampled_from(["resp_1", "resp_2", "resp_3", ""])
@@ -231,14 +231,14 @@ def test_whatever_happens_every_event_is_valid_and_every_response_ends_once(step
     assert peer.order.created == peer.order.done  # the end of the session ends what is open
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(STEPS)
 def test_the_same_again_gives_the_same(steps: list[tuple[str, Any]]) -> None:
     first, second = run(steps), run(steps)
     assert first[0] == second[0] and first[1] == second[1]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=40) | st.binary(max_size=40) | JSON.map(json.dumps))
 def test_any_bytes_and_any_json_are_answered_by_an_error(data: str | bytes) -> None:
     peer = Peer()
@@ -248,7 +248,7 @@ def test_any_bytes_and_any_json_are_answered_by_an_error(data: str | bytes) -> N
     assert peer.codec.closing is None
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(STEPS)
 def test_after_anything_a_turn_is_still_answered(steps: list[tuple[str, Any]]) -> None:
     *_, peer = run(steps)

@@ -44,9 +44,8 @@ def test_updates_are_partial() -> None:
     peer = Peer()
     asks = peer.settle(instructions="Be kind.")
     assert AgentChanged(0, "Be kind.") in asks
-    assert peer.settle(tools=[TOOL]) == [
-        AgentChanged(0, None, ({key: TOOL[key] for key in ("name", "description", "parameters")},))
-    ]
+    brought = {"name": "weather", "description": TOOL["description"], "parameters": TOOL["parameters"]}
+    assert peer.settle(tools=[TOOL]) == [AgentChanged(0, None, (brought,))]
     assert peer.settle(tracing={"workflow_name": "w"}) == []
     asks = peer.settle(audio={"input": {"turn_detection": {"type": "semantic_vad", "eagerness": "low"}}})
     assert asks == [TurnsSet(0, "open", True, True, 500, 3000, None)]

@@ -22,7 +22,6 @@ from collections.abc import Callable
 from liveagent.errors import ProtocolError
 from liveagent.event import (
     AgentChanged,
-    AnswerAsked,
     AnswerStopped,
     ForgetAsked,
     MessageAdded,
@@ -38,13 +37,12 @@ from liveagent.wire.codec import Asked, Frame, Ids, Sound, Told, Welcome
 from liveagent.wire.openai_create import MOST_ID, Created, read_item
 from liveagent.wire.openai_fields import Fields, Refused
 from liveagent.wire.openai_items import Item
-from liveagent.wire.openai_passed import read_metadata, read_most_tokens
 from liveagent.wire.openai_reply import SAMPLES_PER_MS
-from liveagent.wire.openai_response import Wanted
-from liveagent.wire.openai_session import MOST_INSTRUCTIONS, changes, read_modalities, updated
+from liveagent.wire.openai_respond import read_response
+from liveagent.wire.openai_session import changes, updated
 from liveagent.wire.openai_sound import Ear
 from liveagent.wire.openai_tell import Teller
-from liveagent.wire.openai_tools import asked, chosen, read_choice, read_tools
+from liveagent.wire.openai_tools import asked
 from liveagent.wire.strict_json import read_object
 
 MOST_APPEND = 15 * 1024 * 1024
@@ -313,39 +311,10 @@ class OpenAiCodec:
                 "finished before creating a new one.",
                 "conversation_already_has_active_response",
             )
-        settings = self._teller.settings
-        wish = message.fields("response") if message.given("response") else Fields({}, "response")
-        for name in ("input", "prompt"):
-            if wish.given(name):
-                raise Refused(
-                    f"'response.{name}' is not possible here: an answer rests on the whole conversation.",
-                    "invalid_value",
-                    wish.path(name),
-                )
-        if wish.given("conversation") and wish.text("conversation", 200) == "none":
-            raise Refused(
-                "Every answer enters the one conversation; to take one out, delete its item.",
-                "invalid_value",
-                wish.path("conversation"),
-            )
-        tools = read_tools(wish) if wish.given("tools") else settings.tools
-        choice = read_choice(wish, tools) if wish.given("tool_choice") else settings.tool_choice
-        spoken = read_modalities(wish, self._welcome, settings.spoken)
-        instructions = wish.text("instructions", MOST_INSTRUCTIONS, "")
-        metadata = read_metadata(wish) if wish.given("metadata") else None
-        most = read_most_tokens(wish) if wish.given("max_output_tokens") else settings.max_output_tokens
-        lent: set[str] = set()
-        asks: list[Asked] = []
-        if tools != settings.tools:
-            lent.add("tools")
-            asks.append(AgentChanged(t_ns, tools=asked(tools)))
-        if spoken != settings.spoken:
-            lent.add("voice")
-            asks.append(VoiceSet(t_ns, spoken))
-        wanted = Wanted(self._teller.new_id("resp"), metadata, spoken, most, t_ns, frozenset(lent))
-        self._answers.wanted = wanted
-        self._teller.bring(tools)
-        return [*asks, AnswerAsked(t_ns, wanted.id, chosen(choice), instructions)]
+        asked_for = read_response(message, self._teller.settings, self._welcome, self._teller.new_id("resp"), t_ns)
+        self._answers.wanted = asked_for.wanted
+        self._teller.bring(asked_for.tools)
+        return list(asked_for.asks)
 
     def _cancel(self, message: Fields, t_ns: int) -> list[Asked]:
         response_id = message.text("response_id", 1_000) if message.given("response_id") else None
