@@ -102,12 +102,13 @@ class Site:
     # --- clients
 
     async def http(
-        self, path: str, method: str = "GET", body: bytes = b"", *, ssl: Any = None, **headers: str
+        self, path: str, method: str = "GET", body: bytes = b"", *, ssl: Any = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """One request, written by hand: nothing is tidied up on the way."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=ssl)
         given = {"Host": f"127.0.0.1:{self.port}", "Connection": "close", "Content-Length": str(len(body))}
-        given |= {name.replace("_", "-"): value for name, value in headers.items()}
+        given |= headers or {}
         head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in given.items())
         writer.write(head.encode() + b"\r\n" + body)
         raw = await asyncio.wait_for(reader.read(), WAIT_S)

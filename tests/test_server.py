@@ -67,7 +67,7 @@ async def test_no_path_leads_out_of_the_page(site: Site, path: str) -> None:
 
 
 async def test_a_host_that_is_none_is_not_written_into_the_policy(site: Site) -> None:
-    got = await site.http("/", Host="x; script-src *")
+    got = await site.http("/", headers={"Host": "x; script-src *"})
     assert got.headers["content-security-policy"].count("script-src") == 0
 
 
@@ -306,7 +306,7 @@ async def test_pages_of_others_are_refused(site: Site) -> None:
         with pytest.raises(websockets.InvalidStatus) as why:
             await site.connect("/live", origin=origin)
         assert why.value.response.status_code == 403
-        assert (await site.http("/v1/realtime/client_secrets", "POST", b"{}", Origin=origin)).status == 403
+        assert (await site.http("/v1/realtime/client_secrets", "POST", b"{}", headers={"Origin": origin})).status == 403
     async with site.talk(origin=f"http://127.0.0.1:{site.port}") as talk:
         await talk.greeted()
 
@@ -319,7 +319,7 @@ async def test_a_name_that_was_made_to_point_here_is_no_name_of_ours(site: Site)
         ):
             pass
     assert why.value.response.status_code == 401
-    assert (await site.http("/metrics", Host=host)).status == 401
+    assert (await site.http("/metrics", headers={"Host": host})).status == 401
 
 
 async def test_whoever_says_nothing_is_let_go(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

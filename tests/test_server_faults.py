@@ -83,6 +83,27 @@ async def test_whoever_comes_while_the_engine_is_started_again_waits_or_is_told(
         await talk.greeted()
 
 
+async def test_an_engine_that_stays_down_is_said_to_everybody(tmp_path_factory: pytest.TempPathFactory) -> None:
+    server = Server(small_agent(write_weights(tmp_path_factory.mktemp("weights"))))
+    with serving(server) as site, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_process, "RESTARTS_S", 1e9)
+        async with site.talk() as talk:
+            await talk.greeted()
+            for death in range(4):
+                await eventually(lambda death=death: server.engine.restarts == death and server.engine.state == "up")  # type: ignore[misc]
+                pid = server.engine.pid
+                assert pid is not None
+                os.kill(pid, signal.SIGKILL)
+            with pytest.raises(websockets.ConnectionClosed) as why:
+                while True:
+                    await talk.next()
+            assert why.value.rcvd is not None and why.value.rcvd.code == 1011
+        assert (await site.http("/healthz")).json["status"] == "down"
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            await site.connect("/live")
+        assert refused.value.response.status_code == 503
+
+
 # --- peers
 
 

@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import websockets
@@ -74,7 +75,7 @@ async def test_nobody_comes_in_without_a_key(site: Site, context: ssl.SSLContext
     assert await status(site, context, f"/v1/realtime?key={ANNA}") == 401, "no key in an address, but where it must be"
     for path in ("/metrics", "/v1/models"):
         assert (await site.http(path, ssl=context)).status == 401
-        assert (await site.http(path, ssl=context, **bearer(ANNA))).status == 200
+        assert (await site.http(path, ssl=context, headers=bearer(ANNA))).status == 200
     assert (await site.http(SECRETS, "POST", b"{}", ssl=context)).status == 401
     assert (await site.http("/healthz", ssl=context)).status == 200
     assert (await site.http("/", ssl=context)).status == 200, "the page itself is no secret, and asks for the key"
@@ -120,13 +121,14 @@ async def test_a_key_for_one_session_opens_one_session_and_brings_its_settings(
 ) -> None:
     wanted = {"expires_after": {"anchor": "created_at", "seconds": 30},
               "session": {"type": "realtime", "instructions": "Only whisper."}}  # fmt: skip
-    made = await site.http(SECRETS, "POST", json.dumps(wanted).encode(), ssl=context, **bearer(ANNA))
+    made = await site.http(SECRETS, "POST", json.dumps(wanted).encode(), ssl=context, headers=bearer(ANNA))
     assert made.status == 200
     key = made.json["value"]
     assert key.startswith("ek_") and 0 < made.json["expires_at"] - time.time() <= 30
     assert made.json["session"]["instructions"] == "Only whisper."
-    assert (await site.http(SECRETS, "POST", b"{}", ssl=context, **bearer(key))).status == 401, "it makes no others"
-    assert (await site.http("/metrics", ssl=context, **bearer(key))).status == 401
+    another = await site.http(SECRETS, "POST", b"{}", ssl=context, headers=bearer(key))
+    assert another.status == 401, "it makes no others"
+    assert (await site.http("/metrics", ssl=context, headers=bearer(key))).status == 401
     offered = ["realtime", f"openai-insecure-api-key.{key}"]
     async with site.connect("/v1/realtime", "wss", ssl=context, subprotocols=offered) as socket:
         while (said := json.loads(await socket.recv()))["type"] != "session.updated":
@@ -135,8 +137,21 @@ async def test_a_key_for_one_session_opens_one_session_and_brings_its_settings(
     assert await status(site, context, "/v1/realtime", subprotocols=offered) == 401
 
 
+async def test_geminis_keys_for_one_session_are_made_and_used_up_too(site: Site, context: ssl.SSLContext) -> None:
+    assert (await site.http("/v1alpha/auth_tokens", "POST", b"{}", ssl=context)).status == 401
+    asked = {"ssl": context, "headers": {"x-goog-api-key": ANNA}}
+    made = await site.http("/v1alpha/auth_tokens", "POST", b'{"uses":5}', **asked)
+    token = made.json["name"]
+    assert token.startswith("auth_tokens/")
+    path, shown = f"{GEMINI}Constrained", {"Authorization": f"Token {token}"}
+    async with site.connect(path, "wss", ssl=context, additional_headers=shown) as socket:
+        await socket.send('{"setup":{}}')
+        assert "setupComplete" in json.loads(await socket.recv())
+    assert await status(site, context, path, additional_headers=shown) == 401
+
+
 async def test_an_expired_key_for_one_session_opens_none(site: Site, context: ssl.SSLContext) -> None:
-    made = await site.http(SECRETS, "POST", b"{}", ssl=context, **bearer(ANNA))
+    made = await site.http(SECRETS, "POST", b"{}", ssl=context, headers=bearer(ANNA))
     key = made.json["value"]
     door = site.server.door
     now = door._now_s
@@ -148,7 +163,7 @@ async def test_an_expired_key_for_one_session_opens_none(site: Site, context: ss
 
 
 async def test_a_conversation_is_its_owners_alone(site: Site, context: ssl.SSLContext) -> None:
-    def as_who(key: str, **more: str) -> dict[str, object]:
+    def as_who(key: str, **more: str) -> dict[str, Any]:
         return {"scheme": "wss", "ssl": context, "additional_headers": bearer(key, **more)}
 
     async with site.talk(**as_who(ANNA, **{"x-user": "a1"})) as talk:
@@ -159,7 +174,7 @@ async def test_a_conversation_is_its_owners_alone(site: Site, context: ssl.SSLCo
     for thief in (as_who(BERT), as_who(ANNA, **{"x-user": "a2"}), as_who(ANNA)):
         async with site.talk(resume=ticket, **thief) as talk:
             assert (await talk.until("problem"))["code"] == "gone"
-    made = await site.http(SECRETS, "POST", b"{}", ssl=context, **bearer(ANNA))
+    made = await site.http(SECRETS, "POST", b"{}", ssl=context, headers=bearer(ANNA))
     again = as_who(made.json["value"], **{"x-user": "a1"})  # a key for one session is its maker's
     async with site.talk(resume=ticket, **again) as talk:
         assert (await talk.greeted())["resumed"]

@@ -47,6 +47,7 @@ class Metrics:
                 "queue_bytes": "Sound that waits to be heard",
                 "outbox_bytes": "What waits to be sent",
                 "engine_busy": "The share of the time that the engine computes",
+                "engine_hear_seconds": "How long hearing a tick took, there and back, 95th percentile",
                 "engine_rss_bytes": "Memory of the engine's process",
                 "engine_up": "Whether the engine stands",
                 "loop_lag_seconds": "How late the event loop woke up last",

@@ -19,7 +19,7 @@ from liveagent.runtime.engine import Lane
 from liveagent.runtime.listener import Listener
 
 if TYPE_CHECKING:
-    from liveagent.nn.nano import Nano
+    from liveagent.nn.model import Model
 
 WAIT_TICKS = 125  # 10 s for each phrase
 QUIET_FRAMES = 20  # 640 ms end a phrase
@@ -62,7 +62,7 @@ def phrases_of(agent: Agent, wanted: tuple[str, ...]) -> list[str]:
 
 async def check_hearing(
     agent: Agent,
-    model: Nano,
+    model: Model,
     lane: Lane,
     sounds: AsyncIterator[AudioChunk],
     wanted: tuple[str, ...],

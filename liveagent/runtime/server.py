@@ -7,6 +7,7 @@
     /                              the page, and its files
     /live                          liveagent's own protocol; a websocket at / is the same
     /v1/realtime                   OpenAI Realtime, any model name; POST /v1/realtime/client_secrets, GET /v1/models
+    /v1alpha/auth_tokens           POST: Gemini's keys for one session
     …/ws/google.ai.generativelanguage.<version>.GenerativeService.BidiGenerateContent   Gemini Live
     /metrics /healthz              for Prometheus, and for whoever restarts servers
 
@@ -156,6 +157,7 @@ class Server:
                     self.metrics.set("load", self.admission.load)
                     self.metrics.set("engine_busy", load.busy)
                     self.metrics.set("engine_rss_bytes", load.rss_bytes)
+                    self.metrics.set("engine_hear_seconds", load.hear_p95_s)
                     self.metrics.set("engine_up", float(self.engine.state == "up"))
                     self.metrics.set("lanes_free", self.engine.free_lanes)
                 if turn % SWEEP_EVERY == 0:
