@@ -11,6 +11,7 @@ import pytest
 from liveagent import tool
 from liveagent.action import CallTool, Halt, Say, StopPlayback
 from liveagent.agent import Agent
+from liveagent.audio import TICK_NS, TICK_SAMPLES, Tick
 from liveagent.event import (
     Interrupted,
     ReplyEnded,
@@ -54,6 +55,15 @@ async def test_a_typed_phrase_is_a_call_read_off_the_parse(session: Session) -> 
     assert (call.name, call.args, call.by) == ("light", {"room": "living room", "state": "on"}, "grammar")
     await world.run(3)
     assert len(world.of(ReplyStarted)) == 1
+
+
+async def test_time_that_nobody_heard_is_not_counted_on_from(session: Session) -> None:
+    frames, silent = [], np.zeros(TICK_SAMPLES, np.float32)
+    for index, t_ns in enumerate((0, TICK_NS, 5_000_000_000, 5_000_000_000 + TICK_NS)):
+        sound = await session.hearing.hear(Tick(index, silent, t_ns, 0), silent)
+        frames.append([frame.t_ns for frame in session.hearing.frames(sound)])
+    assert all(abs(t_ns - index * TICK_NS) <= TICK_NS for index in (0, 1) for t_ns in frames[index])
+    assert frames[3] and all(abs(t_ns - 5_000_000_000) <= 2 * TICK_NS for t_ns in frames[2] + frames[3])
 
 
 async def test_numbers_are_the_same_typed_and_spelt(session: Session) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from liveagent.agent import Agent
-from liveagent.audio import SAMPLE_NS, Samples, Tick
+from liveagent.audio import SAMPLE_NS, TICK_NS, Samples, Tick
 from liveagent.echo import DELAY_SAMPLES, Echo
 from liveagent.event import StopHeard, WordsHeard
 from liveagent.level import dbfs
@@ -25,6 +25,8 @@ from liveagent.stop import Stop
 from liveagent.turns import Frame, Sense
 
 FREE_FINISHED = 0.35  # words of no phrase: nobody knows how they may go on, so wait longer than the shortest silence
+MISSING_NS = 1_000_000_000
+"""Ticks whose times jump so far are not counted on from: the machine slept, and nobody heard what was in between."""
 LONE_FINISHED = 0.57  # words of the recogniser alone, which hears a sentence in anything: 640 ms of silence
 
 
@@ -57,7 +59,8 @@ class Hearing:
         """Whether the newest frame was silence."""
         self._echo_state = self.echo.init_state()
         self._frames = 0  # VAD frames so far
-        self._origin_ns: int | None = None
+        self._ticks = 0
+        self._origin_ns: int | None = None  # when the first of them would have been, had no time been missing since
         self._told: tuple[tuple[str, ...], int | None] = (), None  # what was told last, and what sounded then
         self._sense: Sense | None = None
         self._lone = False
@@ -66,6 +69,10 @@ class Hearing:
         """Take the loudspeaker out of a tick, and ask the VAD and the ear about the rest."""
         if self._origin_ns is None:
             self._origin_ns = tick.t_ns
+        missing_ns = tick.t_ns - self._origin_ns - self._ticks * TICK_NS
+        if missing_ns > MISSING_NS:
+            self._origin_ns += missing_ns
+        self._ticks += 1
         samples, near_end, late_samples = tick.samples, True, 0
         if self.echo_gate:
             played = reference if len(reference) else np.zeros_like(samples)
