@@ -14,6 +14,7 @@ from liveagent.event import (
     AnswerStopped,
     CacheChanged,
     Ducked,
+    ForgetAsked,
     Interrupted,
     Noted,
     PlaybackCut,
@@ -25,6 +26,7 @@ from liveagent.event import (
     SpeechStarted,
     TalkPressed,
     TalkReleased,
+    TickHeard,
     ToolCalled,
     ToolReturned,
     TurnDropped,
@@ -146,9 +148,12 @@ def test_a_cough_in_silence_ends_without_a_turn() -> None:
     peer = Peer()
     peer.new()
     peer.tell(SpeechStarted(S), SpeechEnded(2 * S))
-    peer.t_ns = 5 * S
+    peer.t_ns = 9 * S  # it has come so far, and is heard later
     peer.send("input_audio_buffer.append", audio=sound())
-    assert peer.kinds() == ["input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped"]
+    peer.tell(TickHeard(3 * S, 37, -60.0))
+    assert peer.kinds() == ["input_audio_buffer.speech_started"]
+    peer.tell(TickHeard(5 * S, 62, -60.0))
+    assert peer.kinds() == ["input_audio_buffer.speech_stopped"]
     turn(peer, "hello", 6_000, 7_000)
     assert peer.kinds() == HEARD
 
@@ -594,14 +599,40 @@ def test_a_clear_makes_what_was_appended_nothing() -> None:
     assert isinstance(peer.send("input_audio_buffer.append", audio=sound())[0], TalkPressed)
 
 
-def test_a_turn_by_hand_that_got_too_long_is_committed_for_the_client() -> None:
-    peer = Peer()
-    peer.by_hand()
+def too_long(peer: Peer) -> None:
+    """By hand: the conversation has ended a turn, while the client still talks."""
+    peer.settle(audio={"input": {"turn_detection": None, "transcription": {"model": "whisper-1"}}})
     peer.send("input_audio_buffer.append", audio=sound(500))
     peer.new()
-    peer.tell(TurnEnded(30 * S, 30 * S, "too_long"))
-    assert peer.kinds() == HEARD[2:]
+    peer.tell(TurnEnded(30 * S, 30 * S, "too_long"), WordsHeard(30 * S, ("once", "upon"), "ear", True))
+    assert peer.kinds() == []
+    peer.t_ns = 31 * S
+
+
+def test_a_turn_by_hand_that_is_too_long_is_still_one_turn_for_the_client() -> None:
+    peer = Peer()
+    too_long(peer)
     assert isinstance(peer.send("input_audio_buffer.append", audio=sound(100))[0], TalkPressed)
+    peer.send("input_audio_buffer.commit")
+    assert peer.kinds() == HEARD[2:]
+    peer.tell(TurnEnded(31 * S, 31 * S, "released"), WordsHeard(31 * S, ("a", "time"), "ear", True))
+    assert peer.new()[-1]["transcript"] == "once upon a time"
+
+
+def test_a_turn_by_hand_that_is_too_long_may_end_right_then() -> None:
+    peer = Peer()
+    too_long(peer)
+    peer.send("input_audio_buffer.commit")
+    events = peer.new()
+    assert [event["type"] for event in events] == [*HEARD[2:], *WRITTEN_DOWN]
+    assert events[-1]["transcript"] == "once upon" and events[-1]["usage"]["seconds"] == 30
+
+
+def test_what_is_known_of_a_turn_that_is_cleared_is_forgotten() -> None:
+    peer = Peer()
+    too_long(peer)
+    assert peer.send("input_audio_buffer.clear") == [TurnDropped(31 * S), ForgetAsked(31 * S, 0, 30 * S)]
+    assert peer.send("input_audio_buffer.clear") == [TurnDropped(31 * S)]
 
 
 def test_words_go_to_the_turn_that_was_released_with_them() -> None:

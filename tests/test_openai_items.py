@@ -267,7 +267,7 @@ def test_deleting_forgets_what_the_item_brought_and_nothing_else() -> None:
 
     assert delete("second") == [ForgetAsked(peer.t_ns, S + 1, S + 1, "agent")]
     assert delete("first") == [ForgetAsked(peer.t_ns, S, S, "user")]
-    assert delete("third") == [ForgetAsked(peer.t_ns, S + 2, S + 2, "picture")]
+    assert delete("third") == [ForgetAsked(peer.t_ns, S, S + 2, "picture")]
     assert delete(heard) == [ForgetAsked(peer.t_ns, 2 * S, 3_500 * MS, "user")]
     assert delete(said) == [ForgetAsked(peer.t_ns, 3_500 * MS, 3_500 * MS, "agent")]
     assert delete(called) == [ForgetAsked(peer.t_ns, 9 * S, 9 * S, "agent")]

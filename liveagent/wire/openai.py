@@ -185,16 +185,22 @@ class OpenAiCodec:
                 f"audio, but buffer only has {appended_ms:.2f}ms of audio.",
                 "input_audio_buffer_commit_empty",
             )
-        pressed_ns = self._teller.pressed_ns
-        self._listening.commit(t_ns if pressed_ns is None else pressed_ns, t_ns)
+        pressed_ns, settings = self._teller.pressed_ns, self._teller.settings
+        self._listening.commit(
+            t_ns if pressed_ns is None else pressed_ns,
+            t_ns,
+            settings.transcription is not None,
+            talking=settings.by_voice or pressed_ns is not None,
+        )
         self._fresh_buffer()
         return [TalkReleased(t_ns)]
 
     def _clear(self, message: Fields, t_ns: int) -> list[Asked]:
         self._fresh_buffer()
-        self._listening.drop()
+        known = self._listening.drop()
         self._out("input_audio_buffer.cleared")
-        return [TurnDropped(t_ns)]
+        forgets = [] if known is None else [ForgetAsked(t_ns, known.since_ns, known.until_ns, "user")]
+        return [TurnDropped(t_ns), *forgets]
 
     def _fresh_buffer(self) -> None:
         self._teller.pressed_ns, self._teller.appended = None, 0
@@ -227,6 +233,8 @@ class OpenAiCodec:
         self._settle_output(made)
         self._out.item("added", made.item, self._talk)
         self._out.item("done", made.item, self._talk)
+        if made.item.sides == ("picture",):
+            made.item.since_ns = t_ns  # a host stamps a picture with the time at which it came
         if not made.heard:
             return made.asks
         self._item_end_ns, made.item.until_ns = item_end_ns, None

@@ -70,7 +70,6 @@ class Teller:
 
     def mind(self, t_ns: int) -> None:
         """What must not be waited for for ever."""
-        self.listening.mind(t_ns, self.settings.longest_silence_ms)
         self.answers.mind(t_ns)
 
     # ---- what happened
@@ -112,7 +111,9 @@ class Teller:
 
     def _heard(self, item: Told, t_ns: int) -> None:
         listening = self.listening
-        if isinstance(item, ev.SpeechStarted):
+        if isinstance(item, ev.TickHeard):  # how far the session has heard, which may be late
+            listening.mind(item.t_ns, self.settings.longest_silence_ms)
+        elif isinstance(item, ev.SpeechStarted):
             self._idle_ns = None
             if self.settings.by_voice:
                 listening.started(item.t_ns, hold=self.settings.interrupts and self.answers.sounding)
@@ -121,16 +122,23 @@ class Teller:
         elif isinstance(item, ev.Resumed):
             listening.nothing(item.t_ns)
         elif isinstance(item, ev.TurnEnded):
-            if item.reason != "typed":
-                since_ns = None if self.settings.by_voice else self.pressed_ns
-                if listening.ended(item, since_ns):
-                    self.pressed_ns, self.appended = None, 0
+            self._turn_ended(item)
         elif isinstance(item, ev.WordsHeard):
             if item.final and item.source != "typed":
                 self._settle(listening.words(item, self.settings.transcription is not None), t_ns)
                 self._ask_with_choice(t_ns)
         elif isinstance(item, ev.Noted) and item.code == "no_words":
             self._settle(listening.no_words(self.settings.transcription is not None), t_ns)
+
+    def _turn_ended(self, ended: ev.TurnEnded) -> None:
+        if ended.reason == "typed":
+            return
+        since_ns = None if self.settings.by_voice else self.pressed_ns
+        if ended.reason == "too_long" and since_ns is not None:  # the next sound is pressed for anew
+            self.listening.went_on(since_ns, ended)
+            self.pressed_ns = None
+        elif self.listening.ended(ended, since_ns):
+            self.pressed_ns, self.appended = None, 0
 
     def _brings(self, name: str) -> bool:
         return any(tool["name"] == name for tool in self.settings.tools)

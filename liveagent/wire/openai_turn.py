@@ -17,6 +17,7 @@ from liveagent.wire.openai_items import Conversation, Item
 from liveagent.wire.openai_out import Out
 
 NS_PER_MS = 1_000_000
+MOST_HANDED = 64
 _SLACK_MS = 1_500
 
 
@@ -30,6 +31,15 @@ class Turn:
     quiet_ns: int | None = None
 
 
+@dataclass(slots=True)
+class Long:
+    """A turn by hand that was too long for the conversation, which has heard its first part on its own."""
+
+    since_ns: int
+    until_ns: int
+    words: tuple[str, ...] = ()
+
+
 class Listening:
     """All turns of a session. `starts` counts the `speech_started` so far."""
 
@@ -38,9 +48,11 @@ class Listening:
         self.zero_ns = 0
         self.turn: Turn | None = None
         self.starts = 0
-        self._handed: deque[tuple[Item, int]] = deque(maxlen=64)
+        self._handed: deque[tuple[Item, int]] = deque(maxlen=MOST_HANDED)
         self._spoken: Item | None = None  # the turn has ended, and its words are to come
         self._start_ns: int | None = None  # of speech that was taken for nothing
+        self._long: Long | None = None
+        self._before: dict[str, tuple[str, ...]] = {}  # by item: words that were heard before its turn was released
 
     def started(self, t_ns: int, hold: bool) -> None:
         """Somebody speaks. `hold`: perhaps only into a reply."""
@@ -72,9 +84,18 @@ class Listening:
             if turn.shown:
                 self._stop(turn, t_ns)
 
-    def drop(self) -> None:
-        """The client wants none of it."""
+    def drop(self) -> Long | None:
+        """The client wants none of it. What the conversation knows of it already, if that is anything."""
+        long, self._long = self._long, None
         self.turn, self._start_ns = None, None
+        return long if long is not None and long.words else None
+
+    def went_on(self, since_ns: int, ended: TurnEnded) -> None:
+        """A turn by hand was too long for the conversation; the client still talks, and has committed nothing."""
+        self.no_words()
+        if self._long is None:
+            self._long = Long(since_ns, ended.t_ns)
+        self._long.until_ns = ended.t_ns
 
     def mind(self, t_ns: int, longest_silence_ms: int) -> None:
         """A turn that has not ended after the longest silence was forgotten: no more than a cough."""
@@ -105,17 +126,29 @@ class Listening:
             self._spoken = self._commit(self._new_item_id(), since_ns)
         self._spoken.until_ns = ended.t_ns
         self._handed.clear()  # they came to nothing
+        self._before.clear()
         return True
 
-    def commit(self, since_ns: int, t_ns: int) -> None:
-        """The client says that the turn is over; what was said comes when the conversation has heard it."""
+    def commit(self, since_ns: int, t_ns: int, transcribe: bool, talking: bool = True) -> None:
+        """The client says that the turn is over; what was said comes when the conversation has heard it. `talking`:
+        something has come since the conversation last heard a turn out."""
         self.show()
         turn, self.turn = self.turn, None
-        if turn is None:
-            item = self._commit(self._new_item_id(), since_ns)
-        else:
+        long, self._long = self._long, None
+        if turn is not None:
             self._stop(turn, t_ns)
             item = self._commit(turn.item_id, turn.start_ns)
+        else:
+            item = self._commit(self._new_item_id(), since_ns if long is None else long.since_ns)
+        if long is not None and not talking:
+            item.until_ns = long.until_ns
+            if transcribe:
+                self._transcribe(item, long.words)
+            return
+        if long is not None:
+            self._before[item.id] = long.words
+            while len(self._before) > MOST_HANDED:
+                del self._before[next(iter(self._before))]
         self._handed.append((item, t_ns))
 
     def hand(self, item: Item, t_ns: int) -> None:
@@ -137,22 +170,26 @@ class Listening:
         """What was said in the turn that ended last; the item, if there is one."""
         item, self._spoken = self._spoken, None
         if item is None:
+            if self._long is not None:
+                self._long.words += heard.words
+                self._long.until_ns = max(self._long.until_ns, heard.t_ns)
             return None
         item.until_ns = max(heard.t_ns, item.until_ns or heard.t_ns)
         if transcribe:
-            self._transcribe(item, " ".join(heard.words))
+            self._transcribe(item, (*self._before.pop(item.id, ()), *heard.words))
         return item
 
     def no_words(self, transcribe: bool = False) -> Item | None:
         """A voice was heard in it, but no words."""
         item, self._spoken = self._spoken, None
         if item is not None and transcribe:
-            self._transcribe(item, "")
+            self._transcribe(item, self._before.pop(item.id, ()))
         return item
 
-    def _transcribe(self, item: Item, text: str) -> None:
+    def _transcribe(self, item: Item, words: tuple[str, ...]) -> None:
         if item.id not in self._conversation:
             return
+        text = " ".join(words)
         parts = item.body["content"]
         assert isinstance(parts, list)
         at = next(at for at, part in enumerate(parts) if isinstance(part, dict) and part["type"] == "input_audio")
