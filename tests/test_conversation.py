@@ -162,6 +162,15 @@ async def test_a_hole_in_the_sound_is_silence_and_counted(peer: Peer) -> None:
     assert peer.talk.stats.received_samples == 2 * TICK_SAMPLES
 
 
+async def test_sound_that_comes_too_fast_is_not_taken_and_said(peer: Peer) -> None:
+    second = np.zeros(RATE_HZ, np.int16)
+    await peer.ask(*[Sound(second, RATE_HZ)] * 30)
+    stats = peer.talk.stats
+    assert stats.received_samples == 30 * RATE_HZ and stats.gap_samples >= 17 * RATE_HZ
+    assert [problem.code for problem in peer.of(Problem)] == ["too_fast"]
+    await peer.until(lambda: stats.consumed_samples + stats.gap_samples == stats.received_samples)
+
+
 async def test_a_still_picture_is_looked_at_before_what_follows(peer: Peer) -> None:
     await peer.ask(Picture(b"\x40", "image/jpeg", live=False), MessageAdded(0, "user", "hello"))
     await peer.until(lambda: peer.of(MessageAdded))

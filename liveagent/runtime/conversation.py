@@ -22,7 +22,7 @@ import numpy as np
 
 from liveagent.action import Action, CallTool, CallWatch, CancelCall, Halt
 from liveagent.agent import Agent
-from liveagent.audio import RATE_HZ, TICK_NS, TICK_SAMPLES, Samples, Tick
+from liveagent.audio import RATE_HZ, SAMPLE_NS, TICK_NS, TICK_SAMPLES, Samples, Tick
 from liveagent.errors import LinkError, LiveAgentError, ProtocolError
 from liveagent.event import (
     AnswerStopped,
@@ -67,6 +67,8 @@ STALL_NS = 240_000_000
 FLOWING_NS = 400_000_000
 BACKLOG_SAMPLES = 2 * RATE_HZ
 """More sound than this, while a reply sounds, is a recording that was sent at once: it is heard at real time's pace."""
+AHEAD_NS = 12_000_000_000
+"""By voice, sound that runs so far ahead of real time is not taken. (A codec whose protocol has a limit is stricter.)"""
 CLOSING_TICKS = 3
 """Silence behind a turn that a key ended, so that ear and recogniser have closed their last block."""
 EARLY_TICKS = 5
@@ -170,6 +172,8 @@ class Conversation:
         self._padding = 0  # silent ticks that are still owed before the event in front
         self._manual = False
         self._sound_ns = 0  # when sound last came
+        self._sound_end_ns = 0  # and up to when it would last, were it played
+        self._flood_told_ns = 0
         self._ticks = 0
         self._start_ns = 0
         self._news, self._room, self._sendable = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -312,13 +316,28 @@ class Conversation:
         if gap:
             self._gap_samples += gap
             samples = np.concatenate([np.zeros(gap, np.float32), samples])
-        if not len(samples):
+        if not len(samples) or self._floods(len(samples)):
             return
         self.stats.received_samples += len(samples) - gap
         self.stats.queue_bytes += samples.nbytes
         self._queue.append(samples)
         self._sound_ns = time.monotonic_ns()
         self._news.set()
+
+    def _floods(self, samples: int) -> bool:
+        """Whether sound comes so much faster than real time that it is not taken: by voice nobody speaks like that, and
+        others want the engine, too. Told once a second, and counted (LAW 3)."""
+        now_ns = time.monotonic_ns()
+        end_ns = max(now_ns, self._sound_end_ns) + samples * SAMPLE_NS
+        if self._manual or end_ns - now_ns <= AHEAD_NS:
+            self._sound_end_ns = end_ns
+            return False
+        self.stats.received_samples += samples
+        self.stats.gap_samples += samples
+        if now_ns - self._flood_told_ns > 1_000_000_000:
+            self._flood_told_ns = now_ns
+            self.problem("too_fast", f"sound runs over {AHEAD_NS // 1_000_000_000} s ahead of real time; it is not heard")
+        return True
 
     async def _look(self, picture: Picture) -> None:
         if self._see is None or not self.model.sees:
