@@ -257,14 +257,14 @@ function drawChips() {
   if (key === chipsKey) return;
   chipsKey = key;
   const chips = choices.map((choice) => {
-    const chip = make("button", unsure ? "chip choice" : "chip", unsure && unsure.ask !== "Shall I?" ? `“${choice}”` : choice);
+    const chip = make("button", unsure ? "chip choice" : "chip", unsure && choice.includes(" ") ? `“${choice}”` : choice);
     chip.type = "button";
     chip.addEventListener("click", () => say(choice));
     return chip;
   });
   if (unsure) chips.push(dismiss());
   ui.chips.setAttribute("aria-label", unsure ? unsure.ask : "Examples");
-  ui.chips.replaceChildren(...(unsure ? [make("span", "chips-lead", `${unsure.ask}${unsure.ask.endsWith("?") ? "" : " …?"}`)] : []), ...chips);
+  ui.chips.replaceChildren(...chips);
   ui.chips.scrollLeft = 0;
 }
 

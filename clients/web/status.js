@@ -50,7 +50,7 @@ export function status({ link, keptMs, mic, story, now }) {
     return { state: "thinking", what: "Thinking", why: story.calling ? `calling ${story.calling}` : "", tone: "accent" };
   }
   if (story.unsure && !story.speaking) {
-    return { state: "unsure", what: "Not sure", why: "Choose below, or say it again.", tone: "accent" };
+    return { state: "unsure", what: "Not sure", why: `${story.unsure.ask}`, tone: "accent" };
   }
   if (story.speaking) {
     return now - story.resumedAt < RECENT_MS && story.resumedAt

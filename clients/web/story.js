@@ -292,7 +292,7 @@ export class Story {
     if (said === AGAIN) {
       const heard = this.entries.findLast((each) => each.kind === "heard");
       const text = heard?.kind === "heard" ? heard.text : "";
-      this.unsure = { ask: "Did you say", choices: text ? [text] : [] };
+      this.unsure = { ask: "Did you say …?", choices: text ? [text] : [] };
     } else if (said.startsWith(SHALL_I)) {
       this.unsure = { ask: "Shall I?", choices: ["yes", "no"] };
     }
