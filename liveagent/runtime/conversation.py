@@ -68,7 +68,7 @@ FLOWING_NS = 400_000_000
 BACKLOG_SAMPLES = 2 * RATE_HZ
 """More sound than this, while a reply sounds, is a recording that was sent at once: it is heard at real time's pace."""
 AHEAD_NS = 12_000_000_000
-"""By voice, sound that runs so far ahead of real time is not taken. (A codec whose protocol has a limit is stricter.)"""
+"""By voice, sound that is so far ahead of real time is not taken. (A protocol with a limit of its own is stricter.)"""
 CLOSING_TICKS = 3
 """Silence behind a turn that a key ended, so that ear and recogniser have closed their last block."""
 EARLY_TICKS = 5
@@ -174,6 +174,7 @@ class Conversation:
         self._sound_ns = 0  # when sound last came
         self._sound_end_ns = 0  # and up to when it would last, were it played
         self._flood_told_ns = 0
+        self._received_ns = 0
         self._ticks = 0
         self._start_ns = 0
         self._news, self._room, self._sendable = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -215,7 +216,8 @@ class Conversation:
 
     async def receive(self, data: Frame) -> None:
         """One message of the peer's, in order. Waits while too much of what came before has not been heard yet."""
-        for asked in self.codec.receive(data, time.monotonic_ns()):
+        self._received_ns = time.monotonic_ns()
+        for asked in self.codec.receive(data, self._received_ns):
             await self._take(asked)
         self._flush()
 
@@ -336,19 +338,20 @@ class Conversation:
         self.stats.gap_samples += samples
         if now_ns - self._flood_told_ns > 1_000_000_000:
             self._flood_told_ns = now_ns
-            self.problem("too_fast", f"sound runs over {AHEAD_NS // 1_000_000_000} s ahead of real time; it is not heard")
+            self.problem("too_fast", f"sound is over {AHEAD_NS // 1_000_000_000} s ahead of real time; it is not heard")
         return True
 
     async def _look(self, picture: Picture) -> None:
         if self._see is None or not self.model.sees:
             self.problem("blind", "this model has no eyes; pictures are not looked at", picture.ref)
             return
+        received_ns = self._received_ns  # a codec may ask later for what it brought at that time to be forgotten
         try:
             pixels = await self._see(picture.data, picture.media_type)
         except ProtocolError as error:
             self.problem("bad_picture", str(error), picture.ref)
             return
-        frame = VideoFrame(pixels, time.monotonic_ns(), 0)
+        frame = VideoFrame(pixels, received_ns, 0)
         if picture.live:
             assert self.live is not None
             self.live.show(frame)
