@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from liveagent.train.more_paraphrases import MORE
 
-PARAPHRASES: dict[str, list[str]] = {
+FIRST: dict[str, list[str]] = {
     "light": [
         "(can|could) we have the {room} (light|lights) {state}",
         "time to (turn|switch) {state} the {room} (light|lights)",
@@ -429,8 +429,7 @@ PARAPHRASES: dict[str, list[str]] = {
     ],
 }
 
-for _name, _more in MORE.items():
-    PARAPHRASES[_name] += _more
+PARAPHRASES: dict[str, list[str]] = {name: [*said, *MORE.get(name, ())] for name, said in FIRST.items()}
 
 HELD_OUT: dict[str, list[str]] = {
     "light": [
