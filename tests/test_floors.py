@@ -56,7 +56,7 @@ FLOORS = {
         frozenset({"numpy", "torch", "torchaudio", "safetensors", "tokenizers", "av", "scipy", "espeakng_loader"}),
         prints=True,  # a training is a program that people watch for hours
     ),
-    "bench": Floor(ALL, None, prints=True),  # a bench hears of the server that it starts by its standard output
+    "bench": Floor(ALL, None),
     "cli": Floor(frozenset({"root", "cli"}), frozenset({"typer", "rich"}), lazily=ALL, prints=True),
     "pipelines": Floor(ALL, None, calls=True),
     "tools": Floor(frozenset({"root", "tools"}), None, banned=TORCH, outside=1),

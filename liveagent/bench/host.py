@@ -1,8 +1,8 @@
 """A real server in a process of its own, for the benches, which tells twice a second how it is.
 
-`python -m liveagent.bench.host LANES` serves the shipped agent on a free loopback port and writes JSON lines: first
-`{"port"}`, then `{"t_s", "lags_ms", "rss_mb", "engine_rss_mb", "fds", "tasks", "sessions"}`, where `lags_ms` are those
-of every tick done since the line before. With `open` as a second word it lets in everybody for whom there is a lane,
+`python -m liveagent.bench.host FD LANES` serves the shipped agent on a free loopback port and writes JSON lines to the
+pipe that it inherited: first `{"port"}`, then `{"t_s", "lags_ms", "rss_mb", "engine_rss_mb", "fds", "tasks", "sessions"}`, where `lags_ms` are those
+of every tick done since the line before. With `open` as a third word it lets in everybody for whom there is a lane,
 however late the ticks are: whoever wants to know how many sessions it holds must be able to ask for too many.
 """
 
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,8 +27,8 @@ START_S = 120.0
 class Host:
     """The process, seen from outside. `told` collects what it has said."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
+    def __init__(self, process: subprocess.Popen[bytes], pipe: int) -> None:
+        self.process, self._pipe = process, pipe
         self.told: list[dict[str, Any]] = []
         self._lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -39,9 +39,9 @@ class Host:
         self.port = int(first["port"])
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._lines.put(json.loads(line))
+        with os.fdopen(self._pipe) as lines:
+            for line in lines:
+                self._lines.put(json.loads(line))
         self._lines.put(None)
 
     def listen(self) -> list[dict[str, Any]]:
@@ -61,10 +61,20 @@ class Host:
 @contextmanager
 def host(lanes: int, everybody: bool = False) -> Iterator[Host]:
     """A server that is up, with its weights loaded; ended on the way out."""
-    command = [sys.executable, "-m", "liveagent.bench.host", str(lanes), *(["open"] if everybody else [])]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with child("liveagent.bench.host", str(lanes), *(["open"] if everybody else [])) as (process, pipe):
+        yield Host(process, pipe)
+
+
+@contextmanager
+def child(module: str, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A module run in a process of its own, with the number of a pipe's end as its first argument; our end of that
+    pipe, to be closed by whoever reads it. Ended on the way out."""
+    ours, theirs = os.pipe()
+    command = [sys.executable, "-m", module, str(theirs), *words]
+    with subprocess.Popen(command, pass_fds=[theirs]) as process:
+        os.close(theirs)
         try:
-            yield Host(process)
+            yield process, ours
         finally:
             process.terminate()
             try:
@@ -79,7 +89,18 @@ def rss_mb(pid: int | str = "self") -> float:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-async def _serve(lanes: int, everybody: bool) -> None:
+def teller(pipe: str) -> Callable[[dict[str, Any]], None]:
+    """Writes lines into the pipe that a child was given."""
+    file = os.fdopen(int(pipe), "w")
+
+    def tell(what: dict[str, Any]) -> None:
+        file.write(json.dumps(what) + "\n")
+        file.flush()
+
+    return tell
+
+
+async def _serve(tell: Callable[[dict[str, Any]], None], lanes: int, everybody: bool) -> None:
     from liveagent.load import load_agent
     from liveagent.ports.webserver import WebServer
     from liveagent.runtime.server import Server
@@ -100,12 +121,12 @@ async def _serve(lanes: int, everybody: bool) -> None:
     web.bind()
     async with server.lifespan():
         running = asyncio.create_task(web.run())
-        _say({"port": web.port})
+        tell({"port": web.port})
         while not running.done():
             await asyncio.sleep(TELL_S)
             load = server.engine.load()
             fds = await asyncio.to_thread(os.listdir, "/proc/self/fd")
-            _say({
+            tell({
                 "t_s": round(time.monotonic(), 3), "lags_ms": [round(lag, 2) for lag in lags],
                 "rss_mb": round(rss_mb(), 3), "engine_rss_mb": round(load.rss_bytes / 1e6, 3), "fds": len(fds),
                 "tasks": len(asyncio.all_tasks()), "sessions": len(server.seats),
@@ -113,16 +134,11 @@ async def _serve(lanes: int, everybody: bool) -> None:
             lags.clear()
 
 
-def _say(what: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
-    sys.stdout.flush()
-
-
 def main() -> None:
     from liveagent.ports.webserver import event_loop
 
     with asyncio.Runner(loop_factory=event_loop()) as runner:
-        runner.run(_serve(int(sys.argv[1]), "open" in sys.argv[2:]))
+        runner.run(_serve(teller(sys.argv[1]), int(sys.argv[2]), "open" in sys.argv[3:]))
 
 
 if __name__ == "__main__":

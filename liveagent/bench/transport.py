@@ -15,15 +15,17 @@ kernel's own account.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-import subprocess
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
 
+from liveagent.bench.host import child, teller
 from liveagent.wire.codec import Frame, Sound, Spoken, Welcome
 from liveagent.wire.native import HEADER, NativeCodec
 
@@ -65,13 +67,7 @@ class Echo:
         return frames
 
 
-def _say(port: int) -> None:
-    """To the bench that started this process."""
-    sys.stdout.write(f"{port}\n")
-    sys.stdout.flush()
-
-
-async def _ours() -> None:
+async def _ours(tell: Callable[[dict[str, Any]], None]) -> None:
     from liveagent.ports.webserver import WebServer
     from liveagent.runtime.link import Link, pump
 
@@ -83,11 +79,11 @@ async def _ours() -> None:
 
     server = WebServer(app)
     server.bind()
-    _say(server.port)
+    tell({"port": server.port})
     await server.run()
 
 
-async def _bare() -> None:
+async def _bare(tell: Callable[[dict[str, Any]], None]) -> None:
     from websockets.asyncio.server import ServerConnection, serve
 
     async def echo(peer: ServerConnection) -> None:
@@ -95,7 +91,7 @@ async def _bare() -> None:
             await peer.send(message)
 
     async with serve(echo, "127.0.0.1", 0, compression=None) as server:
-        _say(next(iter(server.sockets)).getsockname()[1])
+        tell({"port": next(iter(server.sockets)).getsockname()[1]})
         await asyncio.get_running_loop().create_future()
 
 
@@ -140,14 +136,9 @@ async def _traffic(pid: int, port: int, kind: str, peers: int, seconds: float) -
 
 
 def _measure(kind: str, peers: int, seconds: float) -> float:
-    command = [sys.executable, "-m", "liveagent.bench.transport", kind]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            port = int(server.stdout.readline())
-            return asyncio.run(_traffic(server.pid, port, kind, peers, seconds))
-        finally:
-            server.terminate()
+    with child("liveagent.bench.transport", kind) as (server, pipe), os.fdopen(pipe) as told:
+        port = json.loads(told.readline())["port"]
+        return asyncio.run(_traffic(server.pid, port, kind, peers, seconds))
 
 
 def run(peers: int = PEERS, seconds: float = SECONDS, rounds: int = ROUNDS) -> dict[str, Any]:
@@ -171,7 +162,8 @@ def main() -> None:
     from liveagent.ports.webserver import event_loop
 
     with asyncio.Runner(loop_factory=event_loop()) as runner:
-        runner.run(_ours() if sys.argv[1] == "ours" else _bare())
+        tell = teller(sys.argv[1])
+        runner.run(_ours(tell) if sys.argv[2] == "ours" else _bare(tell))
 
 
 if __name__ == "__main__":
