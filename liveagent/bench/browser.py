@@ -85,7 +85,7 @@ def opened(room: SoundRoom, port: int) -> Iterator[Page]:
 
     with sync_playwright() as player:
         browser = player.chromium.launch(
-            executable_path=CHROMIUM, env=room.environment, ignore_default_args=["--mute-audio"], args=FLAGS
+            executable_path=CHROMIUM, env={**room.environment}, ignore_default_args=["--mute-audio"], args=FLAGS
         )
         try:
             page = Page(browser.new_page())

@@ -1,9 +1,10 @@
 """A real server in a process of its own, for the benches, which tells twice a second how it is.
 
 `python -m liveagent.bench.host FD LANES` serves the shipped agent on a free loopback port and writes JSON lines to the
-pipe that it inherited: first `{"port"}`, then `{"t_s", "lags_ms", "rss_mb", "engine_rss_mb", "fds", "tasks", "sessions"}`, where `lags_ms` are those
-of every tick done since the line before. With `open` as a third word it lets in everybody for whom there is a lane,
-however late the ticks are: whoever wants to know how many sessions it holds must be able to ask for too many.
+pipe that it inherited: first `{"port"}`, then `{"t_s", "lags_ms", "rss_mb", "engine_rss_mb", "fds", "tasks",
+"sessions"}`, where `lags_ms` are those of every tick done since the line before. With `open` as a third word it lets in
+everybody for whom there is a lane, however late the ticks are: whoever wants to know how many sessions it holds must be
+able to ask for too many.
 """
 
 from __future__ import annotations

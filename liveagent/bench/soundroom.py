@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,7 +37,7 @@ set-default-source mic
 class SoundRoom:
     """A running room. `environment` is what a program needs to be in it."""
 
-    def __init__(self, environment: dict[str, str], file: Path) -> None:
+    def __init__(self, environment: Mapping[str, str], file: Path) -> None:
         self.environment, self._file = environment, file
 
     def say(self, samples: Samples) -> None:

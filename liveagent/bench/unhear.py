@@ -259,7 +259,9 @@ async def cuts_live(
             said.setdefault(utterance, Uttered()).samples.append(samples)
             speaker.play(utterance, samples, final)
 
-        async def decide(words: str, steps: int, logp: Sequence[float], t_ns: int, heard: bool = False, **_: Any) -> None:
+        async def decide(
+            words: str, steps: int, logp: Sequence[float], t_ns: int, heard: bool = False, **_: Any
+        ) -> None:
             await session.answer.say(REPLY, t_ns)  # whatever the weights would say: something to be cut
 
         session.answer.decide = decide  # type: ignore[method-assign]
