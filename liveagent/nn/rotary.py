@@ -60,7 +60,7 @@ def rotations(table: Tensor, times: Tensor, pairs: int) -> Tensor:
 
 
 def parts(table: Tensor) -> tuple[Tensor, Tensor]:
-    """What `turn` takes of rotations `[..., hd, 2]`: cosines, and sines with the lower half's sign, each `[..., hd]`."""
+    """What `turn` takes of rotations `[..., hd, 2]`: cosines, and sines, negative in the lower half, `[..., hd]`."""
     cos, sin = table.unbind(-1)
     half = sin.shape[-1] // 2
     return cos.contiguous(), torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)
