@@ -96,7 +96,7 @@ function drawReply(item, reply) {
 function drawCall(item, call) {
   item.className = "tool";
   item.dataset.state = call.state;
-  const took = call.tookMs === null ? "" : `${Math.round(call.tookMs)} ms, `;
+  const took = call.tookMs === null || call.tookMs < 1 ? "" : `${Math.round(call.tookMs)} ms, `;
   const now = call.state === "waiting" ? "calling…" : call.result || call.state;
   const end = call.state === "waiting" ? "" : `${took}by ${call.by}`;
   const key = [call.name, call.args, now, end].join("|");

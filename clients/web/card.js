@@ -56,8 +56,10 @@ export class Card {
   loading(what, done, of) {
     this.form.hidden = true;
     this.progress.hidden = false;
-    byId("progress", HTMLProgressElement).value = of ? done / of : 0;
-    tell(byId("progress-text", HTMLElement), `${megabytes(done)} of ${megabytes(of)} MB`);
+    const bar = byId("progress", HTMLProgressElement);
+    if (done > 0 && of > 0) bar.value = done / of;
+    else bar.removeAttribute("value"); // how far is not known
+    tell(byId("progress-text", HTMLElement), done > 0 ? `${megabytes(done)} of ${megabytes(of)} MB` : "A few seconds.");
     this.#open(`Loading ${what}`, `${megabytes(of)} MB, read from disk; nothing is downloaded.`);
   }
 

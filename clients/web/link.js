@@ -210,6 +210,8 @@ export class Link extends EventTarget {
       this.#set("error", "The server does not understand this page. Reload it.");
     } else if (refused === 503) {
       this.#set("error", "The server is busy with other people. Try again in a moment.");
+    } else if (refused > 0) {
+      this.#set("error", "The server is there and has no room for this page. Try again in a moment.");
     } else {
       this.why = event.reason;
       this.#down();

@@ -52,6 +52,7 @@ class PlayerProcessor extends AudioWorkletProcessor {
         this.stop(order.utterance);
         break;
     }
+    if (order.answer) this.port.postMessage({ obeyed: order.do }); // whoever must know from which frame on it holds
   }
 
   /**

@@ -37,7 +37,7 @@ export class Player extends EventTarget {
       numberOfInputs: 0,
       outputChannelCount: [1],
     });
-    node.port.onmessage = (event) => this.#mark(event.data);
+    node.port.onmessage = (event) => "frame" in event.data && this.#mark(event.data);
     node.connect(this.context.destination);
     this.node = node;
     for (const order of this.waiting.splice(0)) node.port.postMessage(order);

@@ -17,7 +17,7 @@ export class Resampler {
     this.table = kernel(cut, this.half);
     this.history = new Float32Array(2 * this.half);
     /** Where the next sample out lies, in samples in, from the history's first. */
-    this.at = this.half;
+    this.at = 2 * this.half;
     this.taken = 0;
     this.given = 0;
   }

@@ -23,7 +23,7 @@
  * @property {string} by
  * @property {"waiting" | "done" | "failed"} state
  * @property {string} result
- * @property {number} tNs
+ * @property {number} at  when it was called, in ms of this page's clock; 0: not known
  * @property {number | null} tookMs
  * @typedef {{kind: "note", id: number, text: string}} Note
  * @typedef {Heard | Reply | Call | Note} Entry
@@ -151,7 +151,7 @@ export class Story {
       } else if (e.kind === "call") {
         const { name, by, state, result } = e;
         const args = written(e.args);
-        this.#add({ kind: "call", id: 0, callId: e.call_id, name, args, by, state, result, tNs: 0, tookMs: null });
+        this.#add({ kind: "call", id: 0, callId: e.call_id, name, args, by, state, result, at: 0, tookMs: null });
       }
     }
   }
@@ -308,14 +308,14 @@ export class Story {
       const { name, by } = e;
       const args = written(e.args);
       this.waitingSince ||= now;
-      this.#add({ kind: "call", id: 0, callId: e.call_id, name, args, by, state: "waiting", result: "", tNs: e.t_ns, tookMs: null });
+      this.#add({ kind: "call", id: 0, callId: e.call_id, name, args, by, state: "waiting", result: "", at: now, tookMs: null });
       return;
     }
     const call = this.entries.findLast((each) => each.kind === "call" && each.callId === e.call_id);
     if (call?.kind !== "call") return;
     call.state = e.type === "ToolReturned" ? "done" : "failed";
     call.result = e.type === "ToolReturned" ? plain(e.result) : e.message || e.reason;
-    if (call.tNs) call.tookMs = (e.t_ns - call.tNs) / 1e6;
+    if (call.at) call.tookMs = now - call.at;
   }
 
   /** @param {Message} e */
