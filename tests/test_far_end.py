@@ -171,6 +171,25 @@ async def test_a_reply_that_is_over_is_cut_to_what_was_really_heard(session: Ses
     session.context.ledger.check()
 
 
+async def test_a_cut_that_is_told_while_the_next_reply_sounds_moves_that_one_as_a_whole(session: Session) -> None:
+    async def decide(words: str, steps: int, logp: Sequence[float], t_ns: int, heard: bool = False, **_: Any) -> None:
+        await session.answer.say("One two three four five." if words == "first" else "Six seven eight.", t_ns)
+
+    session.answer.decide = decide  # type: ignore[method-assign]  # something to be cut, whatever the weights would say
+    world = World(session)
+    world.inbox += [MessageAdded(0, "user", "first"), AnswerAsked(0, "r")]
+    await world.run(30)
+    world.inbox += [MessageAdded(world.now_ns, "user", "second"), AnswerAsked(world.now_ns, "s")]
+    await world.run(4)
+    world.inbox.append(PlaybackCut(world.now_ns, 1, 2 * WORD_SAMPLES))
+    await world.run(30)
+    assert [(each.utterance, each.complete) for each in world.of(ReplyEnded)] == [(1, True), (2, True)]
+    memory = held(session).replace(" ", "").lower()
+    assert "two<cut>" in memory and "three" not in memory and "sixseveneight" in memory
+    assert all(span.heard for span in session.context.ledger.of_kind("reply"))
+    session.context.ledger.check()
+
+
 async def test_only_the_side_that_is_named_leaves_the_memory(session: Session) -> None:
     world = World(session)
     world.inbox += [

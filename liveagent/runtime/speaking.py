@@ -172,7 +172,11 @@ class Speaking:
         if not turn or keep < spans[0].start or not (cut.unheard_words or cut.cut_word):
             return
         begun = await self.user.step_aside()
+        await self.finish()  # the next reply, if it is being written already, moves as a whole
+        end = self.context.end
         await self.context.take_back(keep, turn[-1].end, [self.model.template.cut], self.now_ns)
+        if self.answer.reply is not None:
+            self.answer.reply.start -= end - self.context.end
         await self.user.step_back(begun, self.now_ns)
 
     async def _take_back(self, samples: int | None = None) -> None:
