@@ -32,7 +32,7 @@ class Manners:
     """At or below this P(finished) the longest silence is needed …"""
     sure_finished: float = 0.9
     """… and at or above this one the shortest."""
-    sentence_silence_ms: int = 400
+    sentence_silence_ms: int = 280
     """Enough after a whole sentence of the grammar that could still go on ("… please")."""
     last_word_ms: int = 400
     """A sentence that was complete this long before the last speech is not complete any more."""
