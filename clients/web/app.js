@@ -94,7 +94,10 @@ on("welcome", (message) => {
     story.note("This is a new conversation: the one before could not be kept.");
     memory.clear();
   }
-  if (agent.link.handle) sessionStorage.setItem(HANDLE, JSON.stringify(agent.link.handle));
+  if (agent.link.handle) {
+    sessionStorage.setItem(HANDLE, JSON.stringify(agent.link.handle));
+    tab.tell({ ...agent.link.handle, seq: agent.link.seq });
+  }
   welcome(message.agent);
 });
 on("state", (state) => {

@@ -33,6 +33,8 @@ const MOST_ENTRIES = 200;
 /** What the agent says when it has not understood, and how its questions before a call begin. */
 const AGAIN = "Say that again, please.";
 const SHALL_I = "Shall I? Say yes or no:";
+/** Remarks after which no answer comes. */
+const NOTHING = new Set(["no_words", "empty"]);
 const TOLD = new Set(["call_refused", "mute", "camera_froze", "recording_stopped", "not_said", "watch_failed", "busy", "blind", "no_words"]);
 
 export class Story {
@@ -325,7 +327,11 @@ export class Story {
     if (e.type === "WakeHeard") this.note(`Woken by “${e.phrase}”`);
     if (e.type === "Forgotten") this.note("Forgotten.");
     if (e.type === "VoiceFailed") this.note(`The voice failed: ${e.message}`);
-    if (e.type === "Noted" && e.code === "no_words") this.hearing = false;
+    if ((e.type === "Noted" && NOTHING.has(e.code)) || e.type === "TurnDropped") {
+      this.hearing = false;
+      this.waitingSince = 0;
+      this.#close();
+    }
     if (e.type === "Noted" && TOLD.has(e.code)) this.note(sentence(e.message || e.code));
   }
 }

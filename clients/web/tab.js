@@ -10,14 +10,25 @@ export class Tab extends EventTarget {
   constructor(give) {
     super();
     this.mine = false;
+    /** What the tab that talks would leave, as it said last. @type {Left | null} */
+    this.newest = null;
     this.channel = new BroadcastChannel(NAME);
     this.channel.onmessage = (event) => {
+      if ("newest" in event.data) this.newest = event.data.newest;
       if (event.data.ask !== "give" || !this.mine) return;
       this.mine = false;
       this.channel.postMessage({ left: give() });
       this.release?.();
       this.dispatchEvent(new CustomEvent("lost"));
     };
+  }
+
+  /**
+   * Say what would be left if this tab closed now.
+   * @param {Left} newest
+   */
+  tell(newest) {
+    this.channel.postMessage({ newest });
   }
 
   /** Be the one, if nobody is. Where a browser knows no locks every tab is the only one. */
@@ -34,7 +45,7 @@ export class Tab extends EventTarget {
     const left = await this.#ask();
     if (navigator.locks) await this.#lock({ steal: true });
     else this.mine = true;
-    return left;
+    return left ?? this.newest;
   }
 
   /** @returns {Promise<Left | null>} */
