@@ -247,6 +247,12 @@ def serve(
         str | None,
         typer.Option(metavar="table|camera|screen|/dev/...|FILE|URL", help="What it sees here, not at the far end."),
     ] = None,
+    mic: Annotated[
+        bool, typer.Option("--mic", help="Hear and speak here, page or no page; whoever opens the page looks on.")
+    ] = False,
+    headphones: Annotated[
+        bool, typer.Option("--headphones", help="With --mic: nothing of the loudspeaker reaches the microphone.")
+    ] = False,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open the page.")] = False,
     log_json: Annotated[bool, typer.Option("--log-json", help="The log as JSON, a line each.")] = False,
     device: Device = None,
@@ -254,12 +260,18 @@ def serve(
     """Serve an agent: its page, and clients of OpenAI Realtime and Gemini Live."""
     with _typed_errors():
         import asyncio
+        from functools import partial
 
+        from liveagent.errors import ConfigError
         from liveagent.load import load_agent
         from liveagent.ports.webserver import event_loop
+        from liveagent.runtime.house import House
         from liveagent.runtime.serve import Place, write_log
         from liveagent.runtime.serve import serve as run
 
+        if headphones and not mic:
+            raise ConfigError("--headphones is about this machine's microphone: add --mic")
+        house = partial(House.find, camera=camera, headphones=headphones) if mic else None
         made = load_agent(agent)
         if device is not None:
             made = made.replace(device=device)
@@ -267,7 +279,10 @@ def serve(
         place.check()
         write_log(log_json)
         with asyncio.Runner(loop_factory=event_loop()) as runner:
-            runner.run(run(made, place, lanes=lanes, camera=camera, tell=typer.echo, open_page=not no_open))
+            runner.run(
+                run(made, place, lanes=lanes, camera=None if mic else camera, house=house, tell=typer.echo,
+                    open_page=not no_open)
+            )  # fmt: skip
 
 
 @app.command()

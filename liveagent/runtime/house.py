@@ -1,22 +1,32 @@
 """A box on a shelf: a conversation with this machine's microphone, loudspeaker and camera, and a page that looks on.
 
-Whoever opens the page sees what the box hears and sees and may type, touch and stop; nobody's browser is asked for its
-microphone. The last page that was opened is the one that looks on. Without any the conversation goes on all the same.
+Whoever opens the page sees what the box hears and sees and may type, stop and forget; nobody's browser is asked for its
+microphone. Without anybody who looks on the conversation goes on all the same (see `Resident`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from liveagent.agent import Agent
 from liveagent.audio import AudioChunk
-from liveagent.errors import LiveAgentError
-from liveagent.event import CameraFroze, DeviceBack, DeviceLost, SamplesPlayed
-from liveagent.manners import Manners
+from liveagent.event import (
+    AnswerAsked,
+    AnswerStopped,
+    CameraFroze,
+    DeviceBack,
+    DeviceLost,
+    ForgetAsked,
+    MessageAdded,
+    SamplesPlayed,
+    TextTyped,
+    VoiceSet,
+)
 from liveagent.ports.nullspeaker import NullSpeaker
 from liveagent.runtime.conversation import Conversation
 from liveagent.runtime.devices import find_camera, find_sounds, find_speaker
@@ -24,7 +34,7 @@ from liveagent.runtime.live import Camera, Loudspeaker
 from liveagent.runtime.session import SessionConfig
 from liveagent.video import VideoFrame
 from liveagent.voice import Voice
-from liveagent.wire.codec import Asked, Codec, Picture, Sound, Spoken
+from liveagent.wire.codec import Asked, Codec, Picture, Sound
 
 if TYPE_CHECKING:
     from liveagent.nn.model import Model
@@ -35,8 +45,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """The devices. `headphones`: nothing of the loudspeaker reaches the microphone; else it is half-duplex, as a
-    terminal is."""
+    """The devices, started. `sounds`: a microphone, or whatever else gives sound at real time's pace; what has a
+    `close` is closed. `headphones`: nothing of the loudspeaker reaches the microphone; else, where there is one, it is
+    half-duplex, as a terminal is."""
 
     sounds: AsyncIterable[AudioChunk | VideoFrame]
     speaker: Loudspeaker
@@ -44,18 +55,45 @@ class House:
     headphones: bool = False
 
     @classmethod
-    def find(cls, agent: Agent, camera: str | None, put: Put) -> House:
-        """This machine's own. `put` is told, in the devices' threads, what becomes of them. DeviceError when there is
-        no microphone."""
+    def find(cls, agent: Agent, put: Put, *, camera: str | None = None, headphones: bool = False) -> House:
+        """This machine's own. `put` is told, in the devices' threads, what becomes of them. `camera`: see
+        `find_camera`. DeviceError when there is no microphone, and what `find_camera` raises."""
 
         def note(code: str, message: str) -> None:
             log.warning("%s", message)
 
-        sounds = find_sounds("mic", False, False, note, put)
-        return cls(sounds, find_speaker(False, note, put), find_camera(camera, agent, "mic", note, put))
+        with ExitStack() as opened:
+            sounds = find_sounds("mic", False, False, note, put)
+            opened.callback(close_sounds, sounds)
+            speaker = find_speaker(agent.voice is None, note, put)
+            opened.callback(speaker.close)
+            look = find_camera(camera, agent, "mic", note, put)
+            opened.pop_all()
+        return cls(sounds, speaker, look, headphones)
+
+    @property
+    def names(self) -> str:
+        """What it hears with, speaks through and looks at, for a person."""
+        heard = getattr(self.sounds, "name", "what it is given")
+        said = f"hears with {heard}, speaks through {getattr(self.speaker, 'name', 'a loudspeaker')}"
+        return said if self.camera is None else f"{said}, looks at {self.camera.name}"
+
+    def close(self) -> None:
+        """May be called twice, and waits for the devices' threads."""
+        close_sounds(self.sounds)
+        self.speaker.close()
+        if self.camera is not None:
+            self.camera.close()
 
 
-Event = DeviceLost | DeviceBack | CameraFroze
+Event: TypeAlias = DeviceLost | DeviceBack | CameraFroze
+OpenHouse: TypeAlias = Callable[[Agent, "Put"], House]
+"""Opens the devices, in a thread; again after a conversation that failed. `House.find`, or one's own."""
+
+TAKEN = (TextTyped, MessageAdded, AnswerAsked, AnswerStopped, ForgetAsked)
+"""What whoever looks on may ask."""
+PASSED_OVER = (Sound, Picture, SamplesPlayed, VoiceSet)
+"""What a page sends by itself: its own microphone, camera and loudspeaker play no part."""
 
 
 class Put:
@@ -77,16 +115,22 @@ class Put:
 
 
 class HouseConversation(Conversation):
-    """A `Conversation` whose microphone, loudspeaker and camera are here."""
+    """A `Conversation` whose microphone, loudspeaker and camera are here: `house`, which is closed with it."""
 
     def __init__(
-        self, agent: Agent, model: Model, lane: Lane, codec: Codec, house: House, *, voice: Voice | None
+        self, agent: Agent, model: Model, lane: Lane, codec: Codec, house: House, *, voice: Voice | None,
+        config: SessionConfig | None = None,
     ) -> None:
-        manners = replace(Manners(), half_duplex=not house.headphones)
-        config = SessionConfig(voice=voice is not None, echo_gate=not house.headphones, manners=manners)
+        config = config or SessionConfig()
+        apart = house.headphones or isinstance(house.speaker, NullSpeaker)
+        manners = replace(config.manners, half_duplex=not apart)
+        if agent.wake and manners.mode == "open":
+            manners = replace(manners, mode="wake_phrase")
+        config = replace(config, voice=voice is not None, echo_gate=not house.headphones, manners=manners)
         super().__init__(agent, model, lane, codec, voice=voice, config=config)
         self.house = house
-        self.loudspeaker = house.speaker if voice is not None else NullSpeaker()
+        self.loudspeaker = house.speaker
+        self.detach()
 
     async def open(self) -> None:
         await super().open()
@@ -101,16 +145,16 @@ class HouseConversation(Conversation):
         self._drop_outbox()
 
     async def _take(self, asked: Asked) -> None:
-        """What is asked; the looker-on's own sound, pictures and loudspeaker play no part."""
-        if not isinstance(asked, Sound | Picture | SamplesPlayed | Spoken):
+        """What is asked by whoever looks on."""
+        if isinstance(asked, TAKEN):
             self.put(asked)
+        elif not isinstance(asked, PASSED_OVER):
+            self.problem("house", "it hears with a microphone of its own: from here one can type, stop and forget")
 
     async def _run(self) -> None:
         live = self.live
         assert live is not None
         async for item in self.house.sounds:
-            if self._ended:
-                return
             if isinstance(item, VideoFrame):
                 live.show(item)
                 continue
@@ -119,13 +163,17 @@ class HouseConversation(Conversation):
                 self.stats.consumed_samples += len(tick.samples) - tick.gap_samples
                 self.stats.gap_samples += tick.gap_samples
                 async with self._ticking:
+                    if self._ended:
+                        return
                     await self._step(tick, None)
 
     async def close(self, reason: str = "closed") -> None:
         await super().close(reason)
-        close = getattr(self.house.sounds, "close", None)
-        if close is not None:
-            try:
-                await asyncio.to_thread(close)
-            except LiveAgentError:
-                return
+        await asyncio.to_thread(self.house.close)
+
+
+def close_sounds(sounds: object) -> None:
+    """A microphone is closed; a generator ends with whoever reads it."""
+    close = getattr(sounds, "close", None)
+    if close is not None:
+        close()

@@ -101,6 +101,8 @@ class Reception:
 
     def _check(self, protocol: Protocol) -> None:
         server = self._server
+        if protocol == "native" and server.resident is not None:  # whoever looks on needs no lane
+            return
         try:
             server.admission.check(server.engine.free_lanes, len(server.seats))
         except Refused:
@@ -149,6 +151,8 @@ class Reception:
                 await taken_up.conversation.receive(hello)
             return taken_up
         try:
+            if server.resident is not None and greeting is not None:
+                return await server.resident.look_on(link, owner, greeting)
             server.admission.check(server.engine.free_lanes, len(server.seats))
             seat = await server.seats.open(protocol, owner, options, held.session if protocol == "openai" else None)
         except Refused as why:

@@ -16,9 +16,9 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from liveagent.agent import Agent
 from liveagent.errors import DeviceError, EngineLost, LiveAgentError
@@ -33,9 +33,10 @@ from liveagent.runtime.link import Ending, Link, pump
 from liveagent.runtime.request import ClientTools, Options, Protocol, Refused
 from liveagent.runtime.session import SessionConfig
 from liveagent.tool import Tool
+from liveagent.voice import Voice
 from liveagent.wire.codec import Codec, GoingAway, Welcome
 from liveagent.wire.gemini import GeminiCodec
-from liveagent.wire.native import Hello, NativeCodec
+from liveagent.wire.native import ELSEWHERE, Hello, NativeCodec
 
 if TYPE_CHECKING:
     from liveagent.nn.model import Model
@@ -46,13 +47,17 @@ PARK_S = 120.0
 MOST_PHRASES = 12
 GOING_MS = 2000
 GOODBYE = 1000
+TAKEN_UP = "taken up on another connection"
+
+Make: TypeAlias = Callable[[Agent, Lane, Codec, Voice | None], Awaitable[Conversation]]
 
 _log = logging.getLogger("liveagent.server")
 
 
 @dataclass(eq=False)
 class Seat:
-    """One conversation's. `owner`: whose key opened it. `link` is None while it is parked."""
+    """One conversation's. `owner`: whose key opened it. `link` is None while nobody is connected. `stays`: it goes on
+    whether anybody is or not, and is never parked."""
 
     id: str
     protocol: Protocol
@@ -64,6 +69,7 @@ class Seat:
     link: Link | None = None
     pumping: asyncio.Task[Ending] | None = None
     parked_s: float | None = None
+    stays: bool = False
     seen: Stats = field(default_factory=Stats)
 
     @property
@@ -74,6 +80,11 @@ class Seat:
         if isinstance(codec, GeminiCodec):
             return codec.setup is not None and codec.setup.resumes
         return isinstance(codec, NativeCodec) and (self.link is None or self.link.code != GOODBYE)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it does not tick any more."""
+        return self.run is not None and self.run.done()
 
 
 class Seats:
@@ -99,6 +110,9 @@ class Seats:
     def __len__(self) -> int:
         return len(self._seats)
 
+    def __contains__(self, seat: Seat) -> bool:
+        return self._seats.get(seat.id) is seat
+
     @property
     def parked(self) -> int:
         return sum(seat.parked_s is not None for seat in self._seats.values())
@@ -106,13 +120,16 @@ class Seats:
     # --- opening
 
     async def open(
-        self, protocol: Protocol, owner: str, options: Options, session: Mapping[str, Json] | None = None
+        self, protocol: Protocol, owner: str, options: Options, session: Mapping[str, Json] | None = None,
+        make: Make | None = None,
     ) -> Seat:
-        """A conversation, greeted, on a lane of its own. `session`: a client's settings that its key carries. Refused
-        where there is no lane; LiveAgentError for an agent that cannot be made."""
+        """A conversation, greeted, on a lane of its own. `session`: a client's settings that its key carries. `make`:
+        makes one that stays. Refused where there is no lane; LiveAgentError for an agent that cannot be made."""
         agent = options.applied(self._agent)
         number = secrets.token_hex(8)
         welcome, digest = self._welcome(agent, number, protocol)
+        if make is not None:
+            welcome = replace(welcome, extra={"house": True})
         try:
             lane = Lane(self._engine, self._engine.open())
         except EngineLost as error:
@@ -120,18 +137,22 @@ class Seats:
         except LiveAgentError as error:
             raise Refused(str(error), status=503, retry_s=5, reason="lanes") from None
         conversation: Conversation | None = None
+        voice = None
         try:
-            voice = None
             try:
                 voice = await open_voice(agent)
             except DeviceError as error:
                 _log.warning("replies are only written: %s", error)
                 welcome = replace(welcome, voice=None)
-            conversation = Conversation(
-                agent, self._model, lane, codec_of(protocol, welcome), voice=voice,
-                client_tools=options.client_tools or self._client_tools,
-                config=self._config, see=self._pictures.decode,
-            )  # fmt: skip
+            codec = codec_of(protocol, welcome)
+            if make is not None:
+                conversation = await make(agent, lane, codec, voice)
+            else:
+                conversation = Conversation(
+                    agent, self._model, lane, codec, voice=voice,
+                    client_tools=options.client_tools or self._client_tools,
+                    config=self._config, see=self._pictures.decode,
+                )  # fmt: skip
             await conversation.open()
             if agent.camera is not None and options.camera and conversation.live is not None:
                 conversation.live.camera = await asyncio.to_thread(
@@ -142,9 +163,11 @@ class Seats:
         except BaseException:
             if conversation is not None:
                 await conversation.close("failed")
+            if voice is not None and (conversation is None or conversation.live is None):
+                await voice.close()  # nobody else does
             lane.close()
             raise
-        seat = Seat(number, protocol, owner, conversation, welcome, digest)
+        seat = Seat(number, protocol, owner, conversation, welcome, digest, stays=make is not None)
         seat.run = asyncio.create_task(conversation.run(), name=f"conversation {number}")
         self._seats[number] = seat
         self._metrics.opened(protocol)
@@ -173,28 +196,40 @@ class Seats:
 
     async def serve(self, seat: Seat, link: Link) -> None:
         """Pump until the link or the conversation ends; then park or end it."""
+        if seat.link not in (None, link):  # somebody else looks on by now
+            await link.close(ELSEWHERE, TAKEN_UP)
+            return
         seat.link = link
         pumping = seat.pumping = asyncio.create_task(pump(link, seat.conversation))
         try:
             ending = await pumping
         except asyncio.CancelledError:
-            if seat.pumping is not pumping:  # taken up on another link
-                await link.close(1000, "taken up on another connection")
-                return
-            pumping.cancel()
-            await self.end(seat, "stopped")
-            raise
+            if seat.pumping is pumping:
+                pumping.cancel()
+                await self._left(seat, "stopped")
+                raise
+            ending = "left"
+        if seat.pumping is not pumping:  # taken up on another link
+            await link.close(ELSEWHERE if seat.protocol == "native" else GOODBYE, TAKEN_UP)
+            return
         if ending == "slow":
             await link.close(1013, "too slow; connect again to resume")
-        if seat.resumable and ending != "closed" and seat.id in self._seats:
+        await self._left(seat, ending)
+
+    async def _left(self, seat: Seat, ending: Ending | Literal["stopped"]) -> None:
+        """Nobody is connected any more."""
+        may_return = seat.resumable and ending in ("left", "slow")
+        if seat in self and (not seat.failed if seat.stays else may_return):
             self._park(seat)
         else:
             await self.end(seat, ending)
 
     def _park(self, seat: Seat) -> None:
-        seat.link, seat.pumping, seat.parked_s = None, None, time.monotonic()
+        seat.link, seat.pumping = None, None
         seat.conversation.detach()
-        _log.info("session parked", extra={"session": seat.id})
+        if not seat.stays:
+            seat.parked_s = time.monotonic()
+            _log.info("session parked", extra={"session": seat.id})
 
     async def end(self, seat: Seat, reason: str) -> None:
         """Close it and give its lane back. Twice is once."""
@@ -223,13 +258,30 @@ class Seats:
         if not hmac.compare_digest(owner.encode(), seat.owner.encode()):
             return None
         away_ms = 0 if seat.parked_s is None else int((time.monotonic() - seat.parked_s) * 1000)
+        await self._connect(seat, hello, away_ms)
+        self._metrics.resumed()
+        _log.info("session resumed", extra={"session": number, "away_ms": away_ms})
+        return seat
+
+    async def look_on(self, seat: Seat, link: Link, owner: str, hello: Hello) -> None:
+        """Whoever is behind `link` is the one that is connected to a conversation that stays; who was it before is let
+        go, and can no longer resume. They are told the conversation so far."""
+        await self._connect(seat, hello, None, link, owner)
+        _log.info("somebody looks on", extra={"session": seat.id})
+
+    async def _connect(
+        self, seat: Seat, hello: Hello | None, away_ms: int | None, link: Link | None = None, owner: str | None = None
+    ) -> None:
+        """Let go whoever is connected and greet who comes instead."""
         fresh, seat.secret = _fresh_secret()  # the old one is used up, whatever happens now
-        if (old := seat.pumping) is not None:  # the peer knew earlier than we that its link was gone
+        if (old := seat.pumping) is not None or seat.link is not None:  # the peer may know earlier that it is gone
             seat.pumping = None
-            old.cancel()
+            if old is not None:
+                old.cancel()
             self._park(seat)
-        seat.parked_s = None
-        handle = fresh if protocol == "native" else f"{number}.{fresh}"
+        seat.parked_s, seat.link = None, link
+        seat.owner = seat.owner if owner is None else owner
+        handle = fresh if seat.protocol == "native" else f"{seat.id}.{fresh}"
         seat.welcome = replace(seat.welcome, handle=handle, resumed_ago_ms=away_ms)
         conversation = seat.conversation
         codec = conversation.codec
@@ -237,10 +289,7 @@ class Seats:
             asked = codec.resume(seat.welcome, hello, time.monotonic_ns())
             await conversation.attach(asked=asked)
         else:
-            await conversation.attach(codec_of(protocol, seat.welcome))
-        self._metrics.resumed()
-        _log.info("session resumed", extra={"session": number, "away_ms": away_ms})
-        return seat
+            await conversation.attach(codec_of(seat.protocol, seat.welcome))
 
     # --- housekeeping
 
@@ -250,7 +299,7 @@ class Seats:
         for seat in list(self._seats.values()):
             if seat.parked_s is not None and now - seat.parked_s > self._park_s:
                 await self.end(seat, "left")
-            elif seat.parked_s is not None and seat.run is not None and seat.run.done():
+            elif (seat.parked_s is not None or seat.stays) and seat.failed:
                 await self.end(seat, "failed")
 
     def measure(self, admission: Admission) -> None:

@@ -24,6 +24,7 @@ from liveagent.ports.certificate import fingerprint, own_names, self_signed
 from liveagent.ports.qr import qr_text
 from liveagent.ports.webserver import WebServer
 from liveagent.runtime.door import is_loopback
+from liveagent.runtime.house import OpenHouse
 from liveagent.runtime.logline import JsonLines, PlainLines
 from liveagent.runtime.server import Server
 
@@ -80,11 +81,12 @@ class Place:
 
 
 async def serve(
-    agent: Agent, place: Place, *, lanes: int = 4, camera: str | None = None, tell: Tell, open_page: bool = True
+    agent: Agent, place: Place, *, lanes: int = 4, camera: str | None = None, house: OpenHouse | None = None,
+    tell: Tell, open_page: bool = True,
 ) -> None:
     """Until Ctrl-C or a polite kill. `tell` is told what a person should read. Raises LiveAgentError."""
     place.check()
-    server = Server(agent, lanes=lanes, keys=place.keys, origins=place.origins, camera=camera)
+    server = Server(agent, lanes=lanes, keys=place.keys, origins=place.origins, camera=camera, house=house)
     files = await asyncio.to_thread(place.files)
     web = WebServer(server, place.host, place.port, certificate=files)
     web.bind()
@@ -109,6 +111,8 @@ async def serve(
         await asyncio.wait([loaded, watching, running], return_when=asyncio.FIRST_COMPLETED)
         if loaded.done():
             found = loaded.result()
+            if server.resident is not None and (devices := server.resident.house) is not None:
+                tell(devices.names)
             tell(f"ready after {found.load_s:.1f} s, on {found.device}; Ctrl-C ends it")
             if open_page and has_desktop():
                 await asyncio.to_thread(webbrowser.open, addresses[0])

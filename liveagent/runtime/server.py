@@ -35,10 +35,12 @@ from liveagent.runtime.boundary import Loaded
 from liveagent.runtime.desk import Desk
 from liveagent.runtime.door import Door
 from liveagent.runtime.engine_process import EngineProcess
+from liveagent.runtime.house import OpenHouse
 from liveagent.runtime.link import Link
 from liveagent.runtime.logline import SCRUBBED, Scrub
 from liveagent.runtime.reception import Reception
 from liveagent.runtime.request import Admit, ClientTools
+from liveagent.runtime.resident import Resident
 from liveagent.runtime.scope import Receive, Scope, Send
 from liveagent.runtime.seats import PARK_S, Seats
 from liveagent.runtime.session import SessionConfig
@@ -63,14 +65,16 @@ class Server:
         origins: Sequence[str] = (),
         client_tools: ClientTools = "replace",
         camera: str | None = None,
+        house: OpenHouse | None = None,
         config: SessionConfig | None = None,
         park_s: float = PARK_S,
         page: bool = True,
     ) -> None:
         """lanes: how many may talk at once, at least 4. keys: with any, everybody needs one of them; with none, only
         this machine is served, unless `admit` decides: it is called with each `Request`, and returns `Options` or
-        raises `Refused`. origins: other pages that may connect. camera: what every session looks at, here. page:
-        whether the web page is served. Raises ConfigError.
+        raises `Refused`. origins: other pages that may connect. camera: what every session looks at, here. house:
+        with `House.find` one conversation hears and speaks with the microphone and loudspeaker that are here, whether
+        anybody is connected or not, and the page looks on. page: whether the web page is served. Raises ConfigError.
         """
         self.agent, self.lanes = agent, lanes
         self.admit = admit
@@ -87,6 +91,7 @@ class Server:
             agent, self.model, self.engine, self.metrics, self.pictures,
             client_tools=client_tools, config=config, park_s=park_s,
         )  # fmt: skip
+        self.resident = Resident(self.seats, self.model, house, config) if house is not None else None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._again: set[asyncio.Task[None]] = set()
@@ -114,13 +119,17 @@ class Server:
         self._keeping = asyncio.create_task(self._keep(), name="liveagent-keep")
 
     async def loaded(self) -> Loaded:
-        """Wait until the weights are loaded. Raises what is wrong with them."""
+        """Wait until the weights are loaded and the house is opened. Raises what is wrong with them."""
         found = await asyncio.to_thread(self.engine.wait)
         _log.info("weights loaded", extra={"bytes": found.weights_bytes, "seconds": round(found.load_s, 1)})
+        if self.resident is not None:
+            await self.resident.open()
         return found
 
     async def stop(self) -> None:
         """Say goodbye to everybody who is connected."""
+        if self.resident is not None:
+            await self.resident.leave()
         await self.seats.end_all("stopped", 1001, "the server is stopping")
 
     async def close(self) -> None:
@@ -162,6 +171,8 @@ class Server:
                     self.metrics.set("lanes_free", self.engine.free_lanes)
                 if turn % SWEEP_EVERY == 0:
                     await self.seats.sweep()
+                    if self.resident is not None and self.resident.seat is None and self.engine.state == "up":
+                        self._soon(self.resident.again())
             except LiveAgentError as error:
                 _log.error("%s", error)
 

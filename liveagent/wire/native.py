@@ -41,7 +41,12 @@ when told `StopPlayback`; what it does not report counts as not heard. After a r
 sent again; a peer passes over samples that it has.
 
 A resume that fails is never answered by a new conversation: `problem` "gone", then close 4410. Other close codes: 4401
-a key is needed or wrong, 4400 the peer does not keep to this, 1013 it reads too slowly.
+a key is needed or wrong, 4400 the peer does not keep to this, 4409 the conversation is taken up on another connection,
+1013 it reads too slowly.
+
+Where `extra` of `welcome` says `"house": true` the server hears and speaks with a microphone, a loudspeaker and a
+camera of its own: a peer looks on, needs none of its own and is sent no speech; what it types, stops and asks to forget
+counts. Whoever comes last, without `resume`, is the one who looks on, and is sent a `snapshot` after `welcome`.
 """
 
 from __future__ import annotations
@@ -80,7 +85,7 @@ from liveagent.wire.codec import (
 )
 from liveagent.wire.story import Story
 
-__all__ = ["ASKS", "Hello", "NativeCodec", "loading", "read_hello"]
+__all__ = ["ASKS", "ELSEWHERE", "Hello", "NativeCodec", "loading", "read_hello"]
 
 VERSION = 1
 HEADER = struct.Struct("<BBHIQ")
@@ -97,6 +102,8 @@ MOST_PROBLEMS = 50
 MOST_SPANS = 512
 NOISY_NS = 160_000_000
 MEMORY_NS = 400_000_000
+ELSEWHERE = 4409
+"""Another connection has taken up the conversation of this one."""
 
 NOISY = (ev.TickHeard, ev.CacheChanged)
 """Told at most six times a second each; the newest counts."""
@@ -150,10 +157,11 @@ class NativeCodec:
 
     def resume(self, welcome: Welcome, hello: Hello, t_ns: int) -> list[Asked]:
         """Another connection of the same peer, which said `hello`, goes on from there: what it missed is told again, or
-        the conversation so far. `welcome` says for how long it was away, and the next secret."""
+        the conversation so far. `welcome` says for how long it was away, and the next secret. Without `hello.resume` it
+        is somebody who has seen nothing of it yet."""
         self.park()
         self.welcome, self._attached = welcome, True
-        asked = self._greet(hello, t_ns, resumed=True)
+        asked = self._greet(hello, t_ns, resumed=hello.resume is not None)
         missed = None if hello.resume is None else self.replay_from(hello.resume.seq)
         if missed is None:
             self._send(_line({"type": "snapshot", "seq": self.backlog.seq, "entries": self.story.entries}))
