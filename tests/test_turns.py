@@ -102,7 +102,7 @@ def test_a_whole_sentence_of_the_grammar_ends_at_once_and_one_that_may_go_on_wai
     assert closed.when(TurnEnded)[0] - 1536 <= 224
     assert [d.reason for _, d in closed.said if isinstance(d, TurnEnded)] == ["sentence"]
     open_ = Script().run(4000, [(512, 1536)], [(1560, _words(1560, "turn on the light", in_grammar=True))])
-    assert 400 <= open_.when(TurnEnded)[0] - 1536 <= 464
+    assert 280 <= open_.when(TurnEnded)[0] - 1536 <= 344
 
 
 def test_a_sentence_that_goes_on_after_all_is_not_complete() -> None:
