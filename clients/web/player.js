@@ -71,6 +71,11 @@ export class Player extends EventTarget {
     this.node?.disconnect();
   }
 
+  /** Whether something sounds, or is on its way through the device. */
+  get sounding() {
+    return this.marks.length > 0;
+  }
+
   /** The frame of the audio clock that is heard now; never later than it is. */
   get heardFrame() {
     const { context } = this;
