@@ -277,6 +277,21 @@ async def test_a_broken_message_closes_with_its_reason(site: Site, client: genai
         await eventually(lambda: not len(site.server.seats))
 
 
+async def test_a_broken_message_costs_the_connection_and_not_the_conversation(
+    site: Site, client: genai.Client
+) -> None:
+    async with calling(site, client, session_resumption={}) as call:
+        update = (await call.until(lambda message: message.session_resumption_update)).session_resumption_update
+        assert update is not None
+        await call.ask(types.Part(text="remember this number nine seven five"))
+        await call.session._ws.send("{")
+        with pytest.raises(errors.APIError):
+            await call.until(lambda message: False)
+    async with calling(site, client, session_resumption={"handle": update.new_handle}) as call:
+        assert "nine seven five" in await call.inside.memory()
+        assert "kitchen light is on" in (await call.ask(types.Part(text="turn on the kitchen light"))).said
+
+
 async def test_a_setup_that_cannot_be_closes_with_its_reason(site: Site, client: genai.Client) -> None:
     with pytest.raises(errors.APIError) as closed:
         async with calling(site, client, response_modalities=["IMAGE"]):

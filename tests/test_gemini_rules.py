@@ -652,7 +652,17 @@ def test_what_was_being_made_when_the_engine_was_lost() -> None:
 def test_tools_that_cannot_be_used_close() -> None:
     wire = set_up(tools=tools("lamp"))
     wire.tell(Noted(0, "agent_refused", "lamp: no"))
-    assert wire.codec.closing == (1007, "lamp: no")
+    assert wire.codec.closing == (1007, "lamp: no") and not wire.codec.misread
+
+
+def test_only_a_message_after_the_setup_is_misread_by_a_conversation() -> None:
+    wire = set_up()
+    assert not wire.codec.misread
+    wire.client("{")
+    assert wire.codec.closing is not None and wire.codec.misread
+    wire = Wire()
+    wire.client("{")
+    assert wire.codec.closing is not None and not wire.codec.misread
 
 
 @pytest.mark.parametrize("code", FATAL)

@@ -82,6 +82,12 @@ class Seat:
         return isinstance(codec, NativeCodec) and (self.link is None or self.link.code != GOODBYE)
 
     @property
+    def misread(self) -> bool:
+        """Whether it was closed for a message of the peer's that could not be read, in a protocol without errors."""
+        codec = self.conversation.codec
+        return isinstance(codec, GeminiCodec) and codec.misread
+
+    @property
     def failed(self) -> bool:
         """Whether it does not tick any more."""
         return self.run is not None and self.run.done()
@@ -218,7 +224,7 @@ class Seats:
 
     async def _left(self, seat: Seat, ending: Ending | Literal["stopped"]) -> None:
         """Nobody is connected any more."""
-        may_return = seat.resumable and ending in ("left", "slow")
+        may_return = seat.resumable and (ending in ("left", "slow") or seat.misread)
         if seat in self and (not seat.failed if seat.stays else may_return):
             self._park(seat)
         else:

@@ -82,6 +82,8 @@ class GeminiCodec:
     def __init__(self, welcome: Welcome, ids: Ids) -> None:
         self.welcome = welcome
         self.closing: tuple[int, str] | None = None
+        self.misread = False
+        """It closes because of a message that could not be read. The conversation has no fault, and may be resumed."""
         self.setup: Setup | None = None
         self._ids = ids
         self._out: deque[Frame] = deque()
@@ -120,6 +122,7 @@ class GeminiCodec:
                 return self._set_up(body, t_ns)
             return [*self._read(name, body, t_ns)]
         except ProtocolError as error:
+            self.misread = self.setup is not None
             self._close(BAD_INPUT, str(error))
             return []
 
