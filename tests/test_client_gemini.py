@@ -142,10 +142,10 @@ def site(certificate: tuple[Path, Path]) -> Iterator[Site]:
         yield site
 
 
-def client_of(site: Site, certificate: tuple[Path, Path], key: str = KEY) -> genai.Client:
+def client_of(site: Site, certificate: tuple[Path, Path], key: str = KEY, vertexai: bool = False) -> genai.Client:
     trust = ssl.create_default_context(cafile=str(certificate[0]))
     options = types.HttpOptions(base_url=f"https://127.0.0.1:{site.port}", async_client_args={"ssl": trust})
-    return genai.Client(api_key=key, http_options=options)
+    return genai.Client(api_key=key, vertexai=vertexai, http_options=options)
 
 
 @pytest.fixture
@@ -190,6 +190,11 @@ async def test_typed_words_both_ways(site: Site, client: genai.Client) -> None:
         assert "timer set for ten minutes" in turn.said and len(turn.sound) and not turn.interrupted
         await call.session.send_realtime_input(text="turn on the kitchen light")
         assert "kitchen light is on" in (await call.turn()).said
+
+
+async def test_the_vertex_client_is_served_too(site: Site, certificate: tuple[Path, Path]) -> None:
+    async with calling(site, client_of(site, certificate, vertexai=True)) as call:
+        assert "kitchen light is on" in (await call.ask(types.Part(text="turn on the kitchen light"))).said
 
 
 async def test_replies_may_be_written(site: Site, client: genai.Client) -> None:
@@ -277,9 +282,7 @@ async def test_a_broken_message_closes_with_its_reason(site: Site, client: genai
         await eventually(lambda: not len(site.server.seats))
 
 
-async def test_a_broken_message_costs_the_connection_and_not_the_conversation(
-    site: Site, client: genai.Client
-) -> None:
+async def test_a_broken_message_costs_the_connection_and_not_the_conversation(site: Site, client: genai.Client) -> None:
     async with calling(site, client, session_resumption={}) as call:
         update = (await call.until(lambda message: message.session_resumption_update)).session_resumption_update
         assert update is not None

@@ -656,13 +656,9 @@ def test_tools_that_cannot_be_used_close() -> None:
 
 
 def test_only_a_message_after_the_setup_is_misread_by_a_conversation() -> None:
-    wire = set_up()
-    assert not wire.codec.misread
-    wire.client("{")
-    assert wire.codec.closing is not None and wire.codec.misread
-    wire = Wire()
-    wire.client("{")
-    assert wire.codec.closing is not None and not wire.codec.misread
+    for wire, misread in ((set_up(), True), (Wire(), False)):
+        wire.client("{")
+        assert wire.codec.closing is not None and wire.codec.misread == misread
 
 
 @pytest.mark.parametrize("code", FATAL)

@@ -33,7 +33,8 @@ NATIVE = "liveagent.v1"
 NEEDS_KEY, GONE = 4401, 4410
 POLICY, FAULT, BUSY = 1008, 1011, 1013
 GEMINI = re.compile(
-    r"/ws/google\.ai\.generativelanguage\.[A-Za-z0-9]{1,16}\.GenerativeService\.BidiGenerateContent(Constrained)?$"
+    r"/ws/google\.(ai\.generativelanguage\.[A-Za-z0-9]{1,16}\.GenerativeService\.BidiGenerateContent(Constrained)?"
+    r"|cloud\.aiplatform\.[A-Za-z0-9]{1,16}\.LlmBidiService/BidiGenerateContent)$"
 )
 
 _log = logging.getLogger("liveagent.server")
