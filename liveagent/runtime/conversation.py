@@ -13,16 +13,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
-import numpy as np
-
-from liveagent.action import Action, CallTool, CallWatch, CancelCall, Halt
+from liveagent.action import Action
 from liveagent.agent import Agent
-from liveagent.audio import RATE_HZ, SAMPLE_NS, TICK_NS, TICK_SAMPLES, Samples, Tick
+from liveagent.audio import RATE_HZ, TICK_NS, Tick
 from liveagent.errors import LinkError, LiveAgentError, ProtocolError
 from liveagent.event import (
     AnswerStopped,
@@ -32,16 +30,11 @@ from liveagent.event import (
     Inbox,
     SamplesPlayed,
     SessionEnded,
-    TalkPressed,
-    TalkReleased,
-    ToolFailed,
-    TurnDropped,
     TurnsSet,
 )
-from liveagent.resample import Resampler
-from liveagent.runtime.far_end import far_tools
+from liveagent.runtime.far_hands import FarHands
 from liveagent.runtime.far_speaker import FarSpeaker
-from liveagent.runtime.hands import Hands
+from liveagent.runtime.inlet import AHEAD_NS, Inlet, Piece
 from liveagent.runtime.listener import Listener
 from liveagent.runtime.live import Live, Loudspeaker
 from liveagent.runtime.session import Session, SessionConfig
@@ -67,10 +60,6 @@ STALL_NS = 240_000_000
 FLOWING_NS = 400_000_000
 BACKLOG_SAMPLES = 2 * RATE_HZ
 """More sound than this, while a reply sounds, is a recording that was sent at once: it is heard at real time's pace."""
-AHEAD_NS = 12_000_000_000
-"""By voice, sound that is so far ahead of real time is not taken. (A protocol with a limit of its own is stricter.)"""
-CLOSING_TICKS = 3
-"""Silence behind a turn that a key ended, so that ear and recogniser have closed their last block."""
 EARLY_TICKS = 5
 """So far ahead of time something that was asked may pull a tick, when there is no sound to wait for."""
 MEMORY_TICKS = 6
@@ -104,40 +93,6 @@ class Stats:
     shed_level: int = 0
 
 
-class FarHands(Hands):
-    """Calls this agent's own tools here; those that the peer brought are the peer's to run, within their deadline."""
-
-    def __init__(self, session: Session, put: Callable[[Inbox], None], now_ns: Callable[[], int]) -> None:
-        super().__init__(session.agent.tools, put, now_ns, session.agent.watches)
-        self._session = session
-        self._far: dict[str, asyncio.TimerHandle] = {}
-
-    def obey(self, action: CallTool | CallWatch | CancelCall | Halt) -> None:
-        if isinstance(action, CallTool) and action.name in far_tools(self._session.agent):
-            if action.call_id not in self._far:
-                late = asyncio.get_running_loop().call_later(
-                    action.deadline_ms / 1000, self._late, action.call_id, action.deadline_ms
-                )
-                self._far[action.call_id] = late
-            return
-        super().obey(action)
-
-    def returned(self, call_id: str) -> None:
-        """The peer has answered a call."""
-        if (timer := self._far.pop(call_id, None)) is not None:
-            timer.cancel()
-
-    def _late(self, call_id: str, deadline_ms: int) -> None:
-        self._far.pop(call_id, None)
-        self._put(ToolFailed(self._now_ns(), call_id, "deadline", f"no answer within {deadline_ms // 1000} s"))
-
-    async def close(self) -> None:
-        for timer in self._far.values():
-            timer.cancel()
-        self._far.clear()
-        await super().close()
-
-
 class Conversation:
     """One session that a peer talks to through `codec`. `open`, then `run` as a task; `receive` and `outgoing` are the
     link's two sides, `detach` and `attach` what happens to the link."""
@@ -164,15 +119,8 @@ class Conversation:
         self.speaker = FarSpeaker(self._spoken, time.monotonic_ns, reports=codec.reports_playback)
         self.loudspeaker: Loudspeaker = self.speaker  # what plays: at the far end, unless somebody says otherwise
         self.attached = True
-        self._queue: deque[Samples | Inbox | VideoFrame] = deque()
-        self._resamplers: dict[int, Resampler] = {}
-        self._part: list[Samples] = []
-        self._part_samples = 0
-        self._gap_samples = 0
-        self._padding = 0  # silent ticks that are still owed before the event in front
-        self._manual = False
+        self._inlet = Inlet()
         self._sound_ns = 0  # when sound last came
-        self._sound_end_ns = 0  # and up to when it would last, were it played
         self._flood_told_ns = 0
         self._received_ns = 0
         self._ticks = 0
@@ -185,7 +133,6 @@ class Conversation:
         self._ticking = asyncio.Lock()
         self._ended = False
         self._bye: tuple[int, str] | None = None
-        self._seen = Counter[str]()
 
     @property
     def closing(self) -> tuple[int, str] | None:
@@ -297,49 +244,25 @@ class Conversation:
             self.put(asked)
         else:
             if isinstance(asked, TurnsSet):
-                self._manual = asked.mode == "push_to_talk"
+                self._inlet.manual = asked.mode == "push_to_talk"
             call_id = getattr(asked, "call_id", None)
             if call_id is not None and self.live is not None and isinstance(self.live.hands, FarHands):
                 self.live.hands.returned(call_id)
-            self._queue.append(asked)
+            self._inlet.add(asked)
             self._news.set()
-        while self.stats.queue_bytes > QUEUE_BYTES and not self._ended:
+        while self._inlet.waiting_bytes > QUEUE_BYTES and not self._ended:
             self._room.clear()
             await self._room.wait()
 
     def _hear(self, sound: Sound) -> None:
-        samples = sound.pcm.astype(np.float32) / 32768.0
-        if sound.rate_hz != RATE_HZ:
-            resampler = self._resamplers.get(sound.rate_hz)
-            if resampler is None:
-                resampler = self._resamplers[sound.rate_hz] = Resampler(sound.rate_hz, RATE_HZ)
-            samples = resampler.feed(samples)
-        gap = min(sound.gap_samples, 60 * RATE_HZ)
-        if gap:
-            self._gap_samples += gap
-            samples = np.concatenate([np.zeros(gap, np.float32), samples])
-        if not len(samples) or self._floods(len(samples)):
-            return
-        self.stats.received_samples += len(samples) - gap
-        self.stats.queue_bytes += samples.nbytes
-        self._queue.append(samples)
-        self._sound_ns = time.monotonic_ns()
-        self._news.set()
-
-    def _floods(self, samples: int) -> bool:
-        """Whether sound comes so much faster than real time that it is not taken: by voice nobody speaks like that, and
-        others want the engine, too. Told once a second, and counted (LAW 3)."""
         now_ns = time.monotonic_ns()
-        end_ns = max(now_ns, self._sound_end_ns) + samples * SAMPLE_NS
-        if self._manual or end_ns - now_ns <= AHEAD_NS:
-            self._sound_end_ns = end_ns
-            return False
-        self.stats.received_samples += samples
-        self.stats.gap_samples += samples
-        if now_ns - self._flood_told_ns > 1_000_000_000:
+        if self._inlet.hear(sound, now_ns):
+            self._sound_ns = now_ns
+            self._news.set()
+        elif now_ns - self._flood_told_ns > 1_000_000_000:
             self._flood_told_ns = now_ns
             self.problem("too_fast", f"sound is over {AHEAD_NS // 1_000_000_000} s ahead of real time; it is not heard")
-        return True
+        self._count()
 
     async def _look(self, picture: Picture) -> None:
         if self._see is None or not self.model.sees:
@@ -356,7 +279,7 @@ class Conversation:
             assert self.live is not None
             self.live.show(frame)
         else:
-            self._queue.append(frame)
+            self._inlet.add(frame)
         self._news.set()
 
     def put(self, event: Inbox) -> None:
@@ -416,17 +339,19 @@ class Conversation:
             due_ns = self._start_ns + (self._ticks + 1) * TICK_NS
             flowing = now_ns - self._sound_ns < FLOWING_NS
             if not self._held(now_ns, due_ns):
-                ready = self._fill()
-                if ready is not None:
-                    return ready, time.monotonic_ns()
+                piece, events = self._inlet.fill(self._start_ns + self._ticks * TICK_NS)
+                for event in events:
+                    self.put(event)
+                if piece is not None:
+                    return self._tick(piece), time.monotonic_ns()
                 early = now_ns >= due_ns - EARLY_TICKS * TICK_NS
                 if self.live is not None and self.live.waiting and early and not flowing:
-                    return self._cut(), now_ns
-            wait_ns = due_ns + (STALL_NS if flowing and not self._manual else 0) - now_ns
+                    return self._tick(self._inlet.cut()), now_ns
+            wait_ns = due_ns + (STALL_NS if flowing and not self._inlet.manual else 0) - now_ns
             if wait_ns <= 0:
                 if now_ns - due_ns > 50 * TICK_NS:  # the machine slept: those ticks are gone, and nothing was in them
                     self._start_ns = now_ns - self._ticks * TICK_NS - TICK_NS
-                return self._cut(), now_ns
+                return self._tick(self._inlet.cut()), now_ns
             self._news.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), wait_ns / 1e9)
@@ -434,65 +359,23 @@ class Conversation:
 
     def _held(self, now_ns: int, due_ns: int) -> bool:
         """Whether sound that waits is a recording that must not run ahead of a reply that sounds."""
-        waiting = self.stats.queue_bytes // 4
+        waiting = self._inlet.waiting_bytes // 4
         return waiting > BACKLOG_SAMPLES and self.speaker.sounding and now_ns < due_ns
 
-    def _fill(self) -> Tick | None:
-        """A tick's worth of what waits; events on the way go into it. None while there is not enough sound."""
-        if self._padding:
-            self._padding -= 1
-            return self._cut()
-        while self._queue:
-            item = self._queue[0]
-            if isinstance(item, np.ndarray):
-                take = item[: TICK_SAMPLES - self._part_samples]
-                self._part.append(take)
-                self._part_samples += len(take)
-                self.stats.queue_bytes -= take.nbytes
-                if len(take) < len(item):
-                    self._queue[0] = item[len(take) :]
-                else:
-                    self._queue.popleft()
-                if self.stats.queue_bytes <= QUEUE_BYTES // 2:
-                    self._room.set()
-                if self._part_samples == TICK_SAMPLES:
-                    return self._cut()
-                continue
-            if isinstance(item, TalkReleased | TurnDropped) and self._owes_silence(item):
-                return self._cut()
-            self._queue.popleft()
-            assert self.live is not None
-            if isinstance(item, TalkPressed | TalkReleased | TurnDropped):  # where it stands in the sound is when
-                item = replace(item, t_ns=self._start_ns + self._ticks * TICK_NS)
-            if isinstance(item, VideoFrame):
-                self.live.show(item, still=True)
-                return self._cut()
-            self.live.put(item)
-        return None
-
-    def _owes_silence(self, item: TalkReleased | TurnDropped) -> bool:
-        """Whether the sound before a key that was let go has still to be closed by silence."""
-        if isinstance(item, TalkReleased) and item.t_ns >= 0:
-            self._queue[0] = TalkReleased(-1)  # the silence is owed once
-            self._padding = CLOSING_TICKS - 1
-            return True
-        return self._part_samples > 0
-
-    def _cut(self) -> Tick:
-        """The open tick, the rest of it silent."""
-        samples = np.zeros(TICK_SAMPLES, np.float32)
-        if self._part:
-            sound = np.concatenate(self._part)
-            samples[: len(sound)] = sound
-        lost = min(self._part_samples, self._gap_samples)
-        self._gap_samples -= lost
-        gap = lost + (TICK_SAMPLES - self._part_samples)
-        self.stats.consumed_samples += self._part_samples - lost
-        self.stats.gap_samples += lost
-        self._part, self._part_samples = [], 0
-        tick = Tick(self._ticks, samples, self._start_ns + self._ticks * TICK_NS, 0 if gap == TICK_SAMPLES else gap)
+    def _tick(self, piece: Piece) -> Tick:
+        if piece.still is not None and self.live is not None:
+            self.live.show(piece.still, still=True)
+        tick = Tick(self._ticks, piece.samples, self._start_ns + self._ticks * TICK_NS, piece.gap_samples)
         self._ticks += 1
+        self._count()
+        if self._inlet.waiting_bytes <= QUEUE_BYTES // 2:
+            self._room.set()
         return tick
+
+    def _count(self) -> None:
+        stats, inlet = self.stats, self._inlet
+        stats.queue_bytes, stats.received_samples = inlet.waiting_bytes, inlet.received_samples
+        stats.consumed_samples, stats.gap_samples = inlet.consumed_samples, inlet.gap_samples
 
     # --- what goes out
 
