@@ -10,6 +10,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +282,16 @@ async def test_whoever_lost_the_connection_takes_it_up_again(site: Site) -> None
     async with site.talk(resume=ticket) as again:
         welcome = await again.greeted()
         assert welcome["resumed"] and welcome["session"] == ticket["session"]
+
+
+@slow
+@long
+async def test_nobody_who_comes_loses_the_welcome_to_whoever_was_there(site: Site) -> None:
+    """Both are connected for a moment, and what is to be sent is the newer one's."""
+    async with AsyncExitStack() as connected:
+        for _ in range(30):
+            talk = await connected.enter_async_context(site.talk())
+            await talk.greeted()
 
 
 @slow

@@ -70,6 +70,7 @@ class Seat:
     pumping: asyncio.Task[Ending] | None = None
     parked_s: float | None = None
     stays: bool = False
+    connecting: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     seen: Stats = field(default_factory=Stats)
 
     @property
@@ -278,24 +279,26 @@ class Seats:
     async def _connect(
         self, seat: Seat, hello: Hello | None, away_ms: int | None, link: Link | None = None, owner: str | None = None
     ) -> None:
-        """Let go whoever is connected and greet who comes instead."""
+        """Let go whoever is connected, and greet who comes instead."""
         fresh, seat.secret = _fresh_secret()  # the old one is used up, whatever happens now
-        if (old := seat.pumping) is not None or seat.link is not None:  # the peer may know earlier that it is gone
-            seat.pumping = None
-            if old is not None:
+        async with seat.connecting:
+            old, seat.pumping = seat.pumping, None
+            if old is not None:  # the peer knew earlier than we that its link was gone, or there is another
                 old.cancel()
-            self._park(seat)
-        seat.parked_s, seat.link = None, link
-        seat.owner = seat.owner if owner is None else owner
-        handle = fresh if seat.protocol == "native" else f"{seat.id}.{fresh}"
-        seat.welcome = replace(seat.welcome, handle=handle, resumed_ago_ms=away_ms)
-        conversation = seat.conversation
-        codec = conversation.codec
-        if isinstance(codec, NativeCodec) and hello is not None:
-            asked = codec.resume(seat.welcome, hello, time.monotonic_ns())
-            await conversation.attach(asked=asked)
-        else:
-            await conversation.attach(codec_of(seat.protocol, seat.welcome))
+                await asyncio.gather(old, return_exceptions=True)  # or it would take what is for who comes
+            if seat.parked_s is None:
+                self._park(seat)
+            seat.parked_s, seat.link = None, link
+            seat.owner = seat.owner if owner is None else owner
+            handle = fresh if seat.protocol == "native" else f"{seat.id}.{fresh}"
+            seat.welcome = replace(seat.welcome, handle=handle, resumed_ago_ms=away_ms)
+            conversation = seat.conversation
+            codec = conversation.codec
+            if isinstance(codec, NativeCodec) and hello is not None:
+                asked = codec.resume(seat.welcome, hello, time.monotonic_ns())
+                await conversation.attach(asked=asked)
+            else:
+                await conversation.attach(codec_of(seat.protocol, seat.welcome))
 
     # --- housekeeping
 
