@@ -14,7 +14,8 @@ import pytest
 REPO = Path(__file__).resolve().parent.parent
 FOLDERS = {"liveagent": "liveagent", "tools": "liveagent/tools", "pipelines": "liveagent/pipelines",
            "clients": "liveagent/clients"}  # fmt: skip
-SHIPPED = {".py", ".json", ".safetensors", ".md", ".typed", ".wav", ".flac", ".opus", ".ogg", ".html", ".js", ".css", ".svg"}
+SHIPPED = {".py", ".json", ".safetensors", ".md", ".typed", ".wav", ".flac", ".opus", ".ogg", ".html", ".js", ".css",
+           ".svg"}  # fmt: skip
 
 
 def run(*command: str, cwd: Path, **env: str) -> str:

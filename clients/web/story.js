@@ -280,6 +280,7 @@ export class Story {
     const known = this.#find(utterance);
     if (known) return known;
     this.#close();
+    if (this.speaking) this.speaking.now = -1; // one is spoken at a time
     /** @type {Reply} */
     const reply = { kind: "reply", id: 0, utterance, words: [], marks: [], heard: 0, now: -1, cut: false, ended: false };
     this.#add(reply);
