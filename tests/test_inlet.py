@@ -29,7 +29,8 @@ def drained(inlet: Inlet) -> tuple[list[Piece], list[Inbox]]:
 
 
 def heard(pieces: list[Piece]) -> np.ndarray:
-    return np.round(np.concatenate([piece.samples for piece in pieces] or [np.zeros(0, np.float32)]) * 32768).astype(int)
+    samples = [np.zeros(0, np.float32), *(piece.samples for piece in pieces)]
+    return np.round(np.concatenate(samples) * 32768).astype(int)
 
 
 @given(st.lists(st.integers(1, 3000), max_size=20))

@@ -6,6 +6,7 @@ import pytest
 
 from liveagent.declared import declared_tool
 from liveagent.errors import ConfigError
+from liveagent.jsonform import Json
 from liveagent.overlap import narrow, offer, stem
 from liveagent.tool import Tool
 
@@ -89,5 +90,5 @@ def test_what_cannot_be_said_is_left_out_where_it_is_optional() -> None:
     tool = made("search", "Search", ("q",), q=TEXT, filters={"type": "array"}, page={"type": ["integer", "null"]})
     assert [argument.name for argument in tool.arguments] == ["q", "page"]
     assert tool.argument("page").nullable
-    needs = {"properties": {"x": {"type": "object"}}, "required": ["x"]}
+    needs: Json = {"properties": {"x": {"type": "object"}}, "required": ["x"]}
     assert declared_tool({"name": "a", "parameters": needs}) is None

@@ -47,7 +47,7 @@ def test_a_click_holds_nothing_and_nothing_is_held_in_silence() -> None:
 
 
 def test_once_the_server_has_noticed_it_decides() -> None:
-    voice = [*[0.002] * 20, *[0.1] * 5, "Duck", *[0.002] * 40]
+    voice: list[float | str | bool] = [*[0.002] * 20, *[0.1] * 5, "Duck", *[0.002] * 40]
     assert did(*voice) == [[21, "hold"]]
     assert did(*voice, "Resume", *[0.1] * 2) == [[21, "hold"], [66, "hold"]]  # the loudspeaker obeys that by itself
     assert did(*voice, "StopPlayback", *[0.002] * 20) == [[21, "hold"]]

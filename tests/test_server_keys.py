@@ -139,8 +139,8 @@ async def test_a_key_for_one_session_opens_one_session_and_brings_its_settings(
 
 async def test_geminis_keys_for_one_session_are_made_and_used_up_too(site: Site, context: ssl.SSLContext) -> None:
     assert (await site.http("/v1alpha/auth_tokens", "POST", b"{}", ssl=context)).status == 401
-    asked = {"ssl": context, "headers": {"x-goog-api-key": ANNA}}
-    made = await site.http("/v1alpha/auth_tokens", "POST", b'{"uses":5}', **asked)
+    anna = {"x-goog-api-key": ANNA}
+    made = await site.http("/v1alpha/auth_tokens", "POST", b'{"uses":5}', ssl=context, headers=anna)
     token = made.json["name"]
     assert token.startswith("auth_tokens/")
     path, shown = f"{GEMINI}Constrained", {"Authorization": f"Token {token}"}
