@@ -12,6 +12,9 @@ from liveagent.watch import watch
 if TYPE_CHECKING:
     from liveagent.agent import Agent, Plan
     from liveagent.errors import ConfigError, DeviceError, LinkError, LiveAgentError, ProtocolError, ToolError
+    from liveagent.runtime.house import House
+    from liveagent.runtime.request import Options, Refused, Request
+    from liveagent.runtime.server import Server
     from liveagent.tool import Tool
     from liveagent.watch import Watch
 
@@ -21,10 +24,15 @@ _HOME = {
     "Agent": "agent",
     "ConfigError": "errors",
     "DeviceError": "errors",
+    "House": "runtime.house",
     "LinkError": "errors",
     "LiveAgentError": "errors",
+    "Options": "runtime.request",
     "Plan": "agent",
     "ProtocolError": "errors",
+    "Refused": "runtime.request",
+    "Request": "runtime.request",
+    "Server": "runtime.server",
     "Tool": "tool",
     "ToolError": "errors",
     "Watch": "watch",
@@ -33,10 +41,15 @@ __all__ = [
     "Agent",
     "ConfigError",
     "DeviceError",
+    "House",
     "LinkError",
     "LiveAgentError",
+    "Options",
     "Plan",
     "ProtocolError",
+    "Refused",
+    "Request",
+    "Server",
     "Tool",
     "ToolError",
     "Watch",

@@ -33,6 +33,11 @@ RUNS: dict[str, tuple[list[str], str, list[str]]] = {
             "tool: read() ✓ the counter is at 19  (by grammar",
         ],
     ),
+    "served": (
+        ["served.py", "turn", "on", "the", "kitchen", "light"],
+        "",
+        ["instructions: You speak with Anna. Be brief.", "tool: the kitchen light is on"],
+    ),
     "robot": (
         ["robot.py", "fetch the zigbee hub", "bring me a bolt", "drop it"],
         "",

@@ -12,10 +12,15 @@ NAMES = {
     "Agent",
     "ConfigError",
     "DeviceError",
+    "House",
     "LinkError",
     "LiveAgentError",
+    "Options",
     "Plan",
     "ProtocolError",
+    "Refused",
+    "Request",
+    "Server",
     "Tool",
     "ToolError",
     "Watch",
@@ -44,6 +49,14 @@ def test_importing_liveagent_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "liveagent" in done.stdout.split()
     assert heavy & set(done.stdout.split()) == set()
+
+
+def test_a_server_is_imported_without_the_libraries_that_its_engine_loads() -> None:
+    code = "from liveagent import House, Server; import sys; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "liveagent.runtime.server" in loaded
+    assert {"torch", "torchaudio", "sounddevice", "av", "pocketsphinx", "llguidance"} & loaded == set()
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:

@@ -96,7 +96,7 @@ VALUE_METHODS |= {"isalpha", "isdigit"}
 class Import:
     module: str
     line: int
-    lazy: bool  # inside a function
+    lazy: bool  # inside a function, or for types alone
 
 
 def floor_of(path: str) -> str | None:
@@ -133,8 +133,9 @@ def imports(tree: ast.Module, path: str) -> Iterator[Import]:
             if module.split(".")[0] == "liveagent":
                 yield from (Import(f"{module}.{alias.name}", node.lineno, lazy) for alias in node.names)
         lazy = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        never = node.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" else []
         for child in ast.iter_child_nodes(node):
-            yield from visit(child, lazy)
+            yield from visit(child, lazy or child in never)
 
     yield from visit(tree, False)
 
@@ -266,6 +267,9 @@ CLEAN = {
         "WORD = re.compile('a')\n"
         "class Agent:\n    def talk(self):\n        from liveagent.runtime.talk import talk\n        talk(self)\n"
     ),
+    "liveagent/__init__.py": (
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from liveagent.runtime.engine import Engine\n"
+    ),
     "liveagent/nn/ear.py": "import torch\nfrom torch import nn\nfrom liveagent.audio import AudioChunk\n",
     "liveagent/ports/mic.py": "import sounddevice\nimport numpy as np\nimport asyncio\n",
     "liveagent/runtime/engine.py": "import torch\nimport llguidance\nfrom ..nn import ear\nfrom ..ports import mic\n",
@@ -292,6 +296,9 @@ PLANTED = [
     ("liveagent/x.py", "def f():\n    from .runtime import engine\n", "root imports runtime"),
     ("liveagent/agent.py", "from liveagent.runtime import talk\n", "root imports runtime when it is imported"),
     ("liveagent/agent.py", "def f():\n    from liveagent.nn import ear\n", "root imports nn"),
+    ("liveagent/x.py", "if TYPE_CHECKING:\n    from liveagent.runtime import engine\n", "root imports runtime"),
+    ("liveagent/__init__.py", "if TYPE_CHECKING:\n    import asyncio\n", "root imports asyncio"),
+    ("liveagent/__init__.py", "if TYPE_CHECKING:\n    a = 1\nelse:\n    import liveagent.nn\n", "root imports nn"),
     ("liveagent/nn/x.py", "import asyncio\n", "nn imports asyncio"),
     ("liveagent/nn/x.py", "import socket\n", "nn imports socket"),
     ("liveagent/nn/x.py", "from ..ports import mic\n", "nn imports ports"),
