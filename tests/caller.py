@@ -108,6 +108,10 @@ class Inside:
         """What the cache holds behind its prompt, in words and marks."""
 
         async def look() -> str:
+            async with self.conversation._ticking:  # between ticks nothing moves
+                return text()
+
+        def text() -> str:
             context = self._session.context
             pinned = sum(span.length for span in context.ledger.spans if span.pinned)
             return self._session.model.pieces.decode(list(context.ids[pinned:]), specials=True)

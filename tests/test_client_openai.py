@@ -389,7 +389,9 @@ async def test_a_key_for_one_session_opens_one_that_is_set_already(site: Site) -
         assert refused.value.response.status_code == 401
 
 
-async def test_who_comes_to_a_full_server_is_told_when_to_come_again(site: Site) -> None:
+async def test_who_comes_to_a_full_server_is_told_when_to_come_again(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
     await eventually(lambda: site.server.engine.free_lanes == 4)
     async with AsyncExitStack() as calls:
         opened = [await calls.enter_async_context(calling(site)) for _ in range(4)]
@@ -404,6 +406,7 @@ async def test_who_comes_to_a_full_server_is_told_when_to_come_again(site: Site)
     await eventually(lambda: site.server.engine.free_lanes == 4)
     async with calling(site):
         pass
+    assert not [each for each in caplog.records if each.levelname == "ERROR"]  # to refuse is no fault
 
 
 async def test_a_server_that_stops_closes_in_the_middle_of_a_reply(site: Site) -> None:

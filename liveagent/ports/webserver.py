@@ -98,6 +98,11 @@ class _Socket(WebSocketsSansIOProtocol):
         super().keepalive_timeout()
         self.transport.abort()  # a close would wait until all was sent, to nobody
 
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True  # by a refusal, which uvicorn takes for a fault of the app, and logs as one
+
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         super().on_task_complete(task)
         self.loop.call_later(LINGER_S, self.transport.abort)
