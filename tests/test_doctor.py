@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import socket
+from functools import partial
 
 import pytest
 from typer.testing import CliRunner
@@ -12,8 +14,10 @@ from liveagent import DeviceError
 from liveagent.cli import app
 from liveagent.nn.vad import Vad
 from liveagent.ports import portaudio
-from liveagent.runtime import doctor
+from liveagent.runtime import doctor, serve
 from liveagent.runtime.doctor import Finding, probe_all
+from liveagent.runtime.page import Page
+from liveagent.runtime.serve import Place
 
 
 def by_name(findings: list[Finding]) -> dict[str, Finding]:
@@ -52,6 +56,31 @@ def test_what_is_broken_is_a_finding_and_hides_nothing_else(monkeypatch: pytest.
     assert found["vad"].what == "ValueError: cut short"
     assert found["clip"].ok
     assert "tick" not in found  # nothing to measure where a needed part is missing
+
+
+def test_what_serving_needs_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = by_name(probe_all(measure=False))
+    assert found["server"].ok and "websockets" in found["server"].what
+    assert found["page"].ok and "files" in found["page"].what
+    assert found["certificate"].ok and "localhost" in found["certificate"].what
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setattr(serve, "Place", partial(Place, port=other.getsockname()[1]))
+        taken = doctor._port()
+        assert not taken.ok and "--port" in taken.fix
+    assert doctor._port().ok, "it is free again"
+
+    version = importlib.metadata.version
+
+    def without_uvloop(name: str) -> str:
+        if name == "uvloop":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", without_uvloop)
+    assert (doctor._server().ok, doctor._server().fix) == (False, "pip install uvloop")
+    monkeypatch.setattr(Page, "get", lambda self, name: None)
+    assert not doctor._page().ok
 
 
 def test_the_command_prints_and_its_status_is_of_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import importlib.metadata
 import os
 import platform
+import socket
 import statistics
 import sys
 import time
@@ -52,6 +53,10 @@ def probe_all(measure: bool = True) -> list[Finding]:
         ("loudspeaker", False, _loudspeaker),
         ("camera", False, _camera),
         ("clip", False, _clip),
+        ("server", False, _server),
+        ("page", False, _page),
+        ("port", False, _port),
+        ("certificate", False, _certificate),
     ]
     findings = [_look(name, needed, look) for name, needed, look in looks]
     if measure and all(each.ok for each in findings if each.needed):
@@ -174,6 +179,55 @@ def _clip() -> Probe:
 
     path = clip_path()
     return Probe(True, f"{path.name}, {path.stat().st_size / 1e6:.1f} MB")
+
+
+def _server() -> Probe:
+    """What `serve` is made of. uvicorn reads websockets with either loop; uvloop's costs half as much a frame."""
+    for name in ("uvicorn", "websockets"):
+        if not (found := _package(name)).ok:
+            return found
+    what = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("uvicorn", "websockets"))
+    if sys.platform == "win32":  # uvloop is not made for it
+        return Probe(True, f"{what}, asyncio's own loop")
+    loop = _package("uvloop")
+    return Probe(loop.ok, f"{what}, {f'uvloop {loop.what}' if loop.ok else 'no uvloop: a frame costs twice'}", loop.fix)
+
+
+def _page() -> Probe:
+    from liveagent.runtime.page import Page
+
+    page = Page()
+    if page.get("") is None:
+        return Probe(False, "the web page's files are missing", "install liveagent again")
+    files = [file for name in page.names if name and (file := page.get(name)) is not None]
+    return Probe(True, f"{len(files)} files, {sum(len(data) for data, _ in files) / 1e3:.0f} kB")
+
+
+def _port() -> Probe:
+    from liveagent.runtime.serve import Place
+
+    place = Place()
+    where = f"port {place.port} of {place.host}"
+    try:
+        socket.create_server((place.host, place.port)).close()
+    except OSError as error:
+        return Probe(False, f"{where} is not to be had ({error.strerror})", "liveagent serve --port 0 takes a free one")
+    return Probe(True, f"{where} is free")
+
+
+def _certificate() -> Probe:
+    """`--tls-self-signed`, which nothing is kept of; and whether there is a place for it."""
+    from liveagent.ports.certificate import make, own_names
+    from liveagent.runtime.serve import state_folder
+
+    names = own_names()
+    make(names)
+    folder = there = state_folder()
+    while not there.exists():
+        there = there.parent
+    if not os.access(there, os.W_OK):
+        return Probe(False, f"nothing can be written to {folder}", "make it writable, or give --tls-cert and --tls-key")
+    return Probe(True, f"--tls-self-signed would be good for {', '.join(names)}")
 
 
 def _ticks() -> Probe:
