@@ -96,7 +96,7 @@ def plain(asked: Asked) -> str:
 def test_answers_are_true(held_out: bool) -> None:
     rng = random.Random(5)
     asker, done = Asker(rng, held_out), Counter[str]()
-    for _ in range(1600):
+    for _ in range(2500):
         scene = random_scene(rng)
         asked = asker.now(scene) if rng.random() < 0.6 else asker.then(scene, rng.choice(list(AGO_S)))
         if asked is not None:

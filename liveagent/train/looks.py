@@ -1,8 +1,8 @@
 """`Looks`: dialogues about what is and was on a table, among dialogues that need no eyes.
 
-About half of the tokens are those of `Dialogues`, often with pictures between the turns and questions about them; the
-rest are short rows of four kinds: one picture and questions; a past of kept pictures and questions about then and now;
-pictures and watches; pictures that show something else, or none at all.
+A third of the tokens and more are those of `Dialogues`, often with pictures between the turns and questions about
+them; the rest are short rows of four kinds: one picture and questions; a past of kept pictures and questions about then
+and now; pictures and watches; pictures that show something else, or none at all.
 
 Many rows have the same long prompt until `renew` draws another, so that a batch of them reads it once.
 """
@@ -31,7 +31,7 @@ JUST_S = 45.0
 MOST_PICTURES = 16
 PICTURE_TOKENS = 208, 176
 """As a session's: above the first, pictures are thinned down to the second."""
-SHARED_LOOK, SHARED_TEXT = 0.4, 0.5
+SHARED_LOOK, SHARED_TEXT = 0.4, 0.65
 """Shares of the rows about pictures, and of the others, that have the shared prompt while there is one."""
 SHARED_TURNS = 300
 """Tokens behind a shared prompt."""

@@ -7,8 +7,8 @@ The steps, each a module of its own that can be run alone and goes on where it w
 3. `ear`      CTC from a flat start on aligned frames, clean first and then ever more damaged; annealed by wall time
 4. `eye`      a vision transformer on drawn scenes, each drawn once; annealed by wall time
 5. `sights`   what the trained eye says of scenes it has not seen, for the decoder
-6. `decoder`  typed dialogues with tools in the prompt, two fifths of them tools that exist only in training; about
-              half of it about pictures, as the eye reads them
+6. `decoder`  typed dialogues with tools in the prompt, two fifths of them tools that exist only in training; more
+              than half of it about pictures, as the eye reads them
 7. export     fp16 weights into the weights folder, with the sizes and the tokenizer's hash in their headers
 
 A tokenizer made anew needs ear and decoder made anew: the ear's output columns are its ids.
