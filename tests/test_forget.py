@@ -67,7 +67,7 @@ def test_said_or_by_id_a_session_is_then_one_that_never_had_it() -> None:
     """The oracle lives through the same ticks, and nobody ever tells it the secret."""
 
     async def live(told: bool, forget: Callable[[World, int], None] | None) -> tuple[str, Any, Any, Any]:
-        async with open_session(AGENT, READ, random_nano(3), use_recogniser=False) as session:
+        async with open_session(AGENT, READ, random_nano(4), use_recogniser=False) as session:
             world = World(session)
             world.camera = lambda index: VideoFrame(ROOM, index * TICK_NS) if index == 1 else None
             world.type("open the door")
@@ -108,7 +108,7 @@ def test_said_or_by_id_a_session_is_then_one_that_never_had_it() -> None:
 
 def record(path: Path, play: Callable[[World], Any], config: SessionConfig = READ) -> World:
     async def go() -> World:
-        async with open_session(AGENT, config, random_nano(3), use_recogniser=False) as session:
+        async with open_session(AGENT, config, random_nano(4), use_recogniser=False) as session:
             header = header_of(
                 AGENT, session.model, LANES, session.config, "voice", session.listener.has_recogniser, "2026-01-01"
             )
@@ -174,7 +174,7 @@ def test_and_its_replay_checks(forgotten: tuple[Path, World]) -> None:
     path, world = forgotten
     recording = load(path)
     assert recording.complete and not recording.trouble
-    report = replay(path, check=True, agent=AGENT, model=random_nano(3))
+    report = replay(path, check=True, agent=AGENT, model=random_nano(4))
     assert report.equal, report.difference
     assert report.sealed > 0 and report.ticks + report.sealed == world.index
     calls = [action for _, action in report.actions if isinstance(action, CallTool)]
@@ -193,7 +193,7 @@ def test_a_replay_of_it_that_decides_otherwise_is_told(forgotten: tuple[Path, Wo
         Record(each.tick, each.kind, each.payload.replace(b"7 minutes", b"8 minutes")) for each in recording.records
     ]
     write_whole(other, recording.header, records, True)
-    report = replay(other, check=True, agent=AGENT, model=random_nano(3))
+    report = replay(other, check=True, agent=AGENT, model=random_nano(4))
     assert not report.equal and report.difference is not None and "7" in report.difference.was
 
 
@@ -214,13 +214,13 @@ def test_a_picture_is_forgotten_by_its_span(tmp_path: Path) -> None:
     assert len(world.of(PictureKept)) == 2
     shown = pictures(tmp_path / "a.larec")
     assert shown and all(np.array_equal(each, ROOM) for each in shown)
-    report = replay(tmp_path / "a.larec", check=True, agent=AGENT, model=random_nano(3))
+    report = replay(tmp_path / "a.larec", check=True, agent=AGENT, model=random_nano(4))
     assert report.equal, report.difference
 
 
 def test_forgetting_waits_until_nothing_is_open() -> None:
     async def live() -> None:
-        async with open_session(AGENT, SessionConfig(), random_nano(3), use_recogniser=False) as session:
+        async with open_session(AGENT, SessionConfig(), random_nano(4), use_recogniser=False) as session:
             world = World(session)
             world.type("open the door")
             await world.run(3)
@@ -239,7 +239,7 @@ def test_forgetting_waits_until_nothing_is_open() -> None:
 @pytest.mark.parametrize("what", [999, 0, (5, 5), (7, 3)])
 def test_what_cannot_be_forgotten_is_said(what: Any) -> None:
     async def live() -> None:
-        async with open_session(AGENT, SessionConfig(), random_nano(3), use_recogniser=False) as session:
+        async with open_session(AGENT, SessionConfig(), random_nano(4), use_recogniser=False) as session:
             with pytest.raises(ConfigError):
                 session.forget(what)
 
@@ -280,13 +280,13 @@ def test_what_rests_on_it_goes_too_and_the_rest_stands(talked: tuple[Path, dict[
     path, at = copied(talked[0], tmp_path / "a.larec"), talked[1]
     second = at["secret"] * 0.08 + 0.04
     done: list[float] = []
-    gone = unrecord(path, second, second + 0.01, AGENT, random_nano(3), lambda now, of: done.append(now / of))
+    gone = unrecord(path, second, second + 0.01, AGENT, random_nano(4), lambda now, of: done.append(now / of))
     assert [each.asked for each in gone] == [True, False] and max(done) <= 1
     assert gone[0].since_s <= second < gone[0].until_s <= at["asked"] * 0.08
     assert gone[1].since_s <= at["rests"] * 0.08 < gone[1].until_s <= at["after"] * 0.08
     data = path.read_bytes()
     assert b"xylophone" not in data and b'"why"' not in data and data.count(b'"open the door"') == 2
-    report = replay(path, check=True, agent=AGENT, model=random_nano(3))
+    report = replay(path, check=True, agent=AGENT, model=random_nano(4))
     assert report.equal, report.difference
     assert sum(isinstance(action, Say) for _, action in report.actions) == 2
 
@@ -295,15 +295,15 @@ def test_a_second_forgetting_takes_it_out_of_what_was_still_known(
     talked: tuple[Path, dict[str, int]], tmp_path: Path
 ) -> None:
     path, at = copied(talked[0], tmp_path / "a.larec"), talked[1]
-    unrecord(path, at["after"] * 0.08, at["after"] * 0.08 + 1, AGENT, random_nano(3))
-    gone = unrecord(path, at["secret"] * 0.08, at["secret"] * 0.08 + 0.1, AGENT, random_nano(3))
+    unrecord(path, at["after"] * 0.08, at["after"] * 0.08 + 1, AGENT, random_nano(4))
+    gone = unrecord(path, at["secret"] * 0.08, at["secret"] * 0.08 + 0.1, AGENT, random_nano(4))
     assert len(gone) == 2
-    secret = random_nano(3).pieces.encode(SECRET)
+    secret = random_nano(4).pieces.encode(SECRET)
     for state in states(load(path).records).values():
         assert isinstance(state, dict)
         for span in State.from_json(state).spans:
             assert [token.id for token in span.tokens][1 : 1 + len(secret)] != secret
-    report = replay(path, check=True, agent=AGENT, model=random_nano(3))
+    report = replay(path, check=True, agent=AGENT, model=random_nano(4))
     assert report.equal, report.difference
 
 
@@ -315,7 +315,7 @@ def test_times_that_are_not_in_it(
 ) -> None:
     before = talked[0].read_bytes()
     with pytest.raises(ConfigError, match=says):
-        unrecord(talked[0], since_s, until_s, AGENT, random_nano(3))
+        unrecord(talked[0], since_s, until_s, AGENT, random_nano(4))
     assert talked[0].read_bytes() == before
 
 
