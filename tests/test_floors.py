@@ -105,7 +105,7 @@ def floor_of(path: str) -> str | None:
     if parts[0] == "liveagent":
         if len(parts) > 2:
             return parts[1]
-        return "cli" if parts[1] in ("cli.py", "__main__.py") else "root"
+        return "cli" if parts[1] == "__main__.py" else "root"
     return parts[0] if parts[0] in FLOORS else None
 
 
@@ -274,7 +274,7 @@ CLEAN = {
     "liveagent/ports/mic.py": "import sounddevice\nimport numpy as np\nimport asyncio\n",
     "liveagent/runtime/engine.py": "import torch\nimport llguidance\nfrom ..nn import ear\nfrom ..ports import mic\n",
     "liveagent/train/fit.py": "import torch\nfrom ..nn import ear\nif __name__ == '__main__':\n    print(1)\n",
-    "liveagent/cli.py": (
+    "liveagent/cli/talk.py": (
         "import typer\napp = typer.Typer()\n"
         "def main():\n    import torch\n    from liveagent.train import fit\n    print('hello')\n"
     ),
@@ -313,9 +313,9 @@ PLANTED = [
     ("liveagent/runtime/x.py", "def f():\n    import liveagent.train\n", "runtime imports train"),
     ("liveagent/nn/x.py", "from liveagent import train\n", "nn imports train"),
     ("liveagent/train/x.py", "from liveagent.ports import mic\n", "train imports ports"),
-    ("liveagent/cli.py", "from liveagent.train import fit\n", "cli imports train when it is imported"),
-    ("liveagent/cli.py", "import torch\n", "cli imports the package torch"),
-    ("liveagent/cli.py", "from liveagent.runtime import engine\n", "cli imports runtime when it is imported"),
+    ("liveagent/cli/talk.py", "from liveagent.train import fit\n", "cli imports train when it is imported"),
+    ("liveagent/cli/talk.py", "import torch\n", "cli imports the package torch"),
+    ("liveagent/cli/talk.py", "from liveagent.runtime import engine\n", "cli imports runtime when it is imported"),
     ("tools/x.py", "import torch\n", "tools imports torch"),
     ("tools/x.py", "from liveagent.runtime import engine\n", "tools imports runtime"),
     ("tools/x.py", "import serial\nimport bluetooth\n", "tools uses more than one outside package"),
