@@ -8,7 +8,7 @@ chooses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from liveagent.argument import Argument
@@ -66,6 +66,12 @@ def narrow(request: str, tools: Sequence[Tool]) -> tuple[Tool, ...]:
     """Those of these tools that the request fills, whatever it shares with them otherwise."""
     found = (_narrow(request.split(), tool)[0] for tool in tools)
     return tuple(tool for tool in found if tool is not None)
+
+
+def invented(request: str, tool: Tool, args: Mapping[str, object]) -> bool:
+    """Whether a call holds free text that the request does not."""
+    texts = [argument.name for argument in tool.arguments if argument.kind == "text" and argument.name in args]
+    return any(f" {args[name]} " not in f" {request} " for name in texts)
 
 
 def shared(words: Sequence[str], tool: Tool) -> float:

@@ -7,7 +7,7 @@ import pytest
 from liveagent.declared import declared_tool
 from liveagent.errors import ConfigError
 from liveagent.jsonform import Json
-from liveagent.overlap import narrow, offer, stem
+from liveagent.overlap import invented, narrow, offer, stem
 from liveagent.tool import Tool
 
 
@@ -63,6 +63,12 @@ def test_what_is_missing_is_named() -> None:
 def test_a_demanded_tool_is_filled_whatever_it_shares() -> None:
     (only,) = narrow("louvre", [WEATHER])
     assert values(only) == {"city": ("louvre",)}
+
+
+def test_free_text_that_nobody_said_is_invented() -> None:
+    assert invented("play yellow submarine", MUSIC, {"song": "let it be"})
+    assert not invented("play yellow submarine", MUSIC, {"song": "yellow submarine"})
+    assert not invented("transfer nine", TRANSFER, {"amount": 9})
 
 
 def test_endings_do_not_matter() -> None:

@@ -19,7 +19,7 @@ from liveagent.errors import ToolError
 from liveagent.event import DecidedBy, Event, Forgotten, Noted, ReplyStarted, ToolCalled
 from liveagent.jsonform import Json, check_json
 from liveagent.ledger import Span
-from liveagent.overlap import narrow, offer
+from liveagent.overlap import invented, narrow, offer
 from liveagent.runtime.context import Context
 from liveagent.runtime.reply import Reply
 from liveagent.tool import Tool
@@ -128,7 +128,7 @@ class Answer:
             if outside and logp[0] - logp[1] < (HEARD_CALL_NATS if heard else SURE_CALL_NATS):
                 await self.say(AGAIN, t_ns)
                 return
-            await self._decode_call(t_ns, doubtful=outside and heard)
+            await self._decode_call(words, t_ns, doubtful=outside and heard)
         else:
             await self._open_reply(template.say, t_ns)
 
@@ -193,7 +193,7 @@ class Answer:
         """Among tools that somebody brought, and that no training showed: those that share words with what was said."""
         offered = offer(words, self.agent.tools)
         if offered.tools:
-            await self._decode_call(t_ns, False, offered.tools)
+            await self._decode_call(words, t_ns, tools=offered.tools)
         elif offered.missing:
             await self.say(MISSING.format(offered.missing), t_ns)
         elif logp[0] - logp[1] > SURE_CALL_NATS:
@@ -207,18 +207,26 @@ class Answer:
             await self.say(CANNOT, t_ns)
             return
         narrowed = narrow(words, tools)
-        await self._decode_call(t_ns, False, narrowed or tuple(tools))
+        await self._decode_call(words, t_ns, tools=narrowed or tuple(tools))
 
-    async def _decode_call(self, t_ns: int, doubtful: bool, tools: Sequence[Tool] = ()) -> None:
-        """`tools`: those to choose from, perhaps with fewer values; none: all of the agent's."""
+    async def _decode_call(
+        self, words: str, t_ns: int, doubtful: bool = False, tools: Sequence[Tool] = ()
+    ) -> None:
+        """`tools`: those to choose from, perhaps with fewer values; none: all of the agent's. Free text that nobody has
+        said is decoded once more, from the words alone."""
         template = self.model.template
         await self.context.add("call", [template.call], t_ns)
+        start = self.context.ledger.spans[-1].start
         done = await self.context.decode(
             "call", t_ns, max_tokens=CALL_TOKENS, stop=(template.end,), call=True, grow=True, tools=tools
         )
         self.out.tokens += (template.call, *done.ids)
         name, args = self.model.parse_call([template.call, *done.ids], self.agent.tools)
         tool = self.agent.tool(name)
+        if not tools and invented(words, tool, args) and (narrowed := narrow(words, [tool])):
+            await self.context.rewind(start)
+            await self._decode_call(words, t_ns, doubtful, narrowed)
+            return
         try:
             tool.validate(args)
         except ToolError as error:
