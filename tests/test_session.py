@@ -202,7 +202,7 @@ async def test_a_doubtful_call_of_something_that_moves_is_asked_about_with_its_a
     agent = Agent("nano", tools=[robot.move])
     async with open_session(agent, SessionConfig(), random_nano(), use_recogniser=False) as session:
         await session.context.add("audio", [session.model.template.user], 0)
-        await session.answer._decode_call(0, doubtful)
+        await session.answer._decode_call("go on", 0, doubtful)
         (action,) = session.answer.out.actions
         if not doubtful:
             assert isinstance(action, CallTool) and action.name == "move"
