@@ -48,6 +48,8 @@ let story = new Story();
 /** @type {Source} */
 let source = "table";
 let seeing = true;
+/** Whether it hears, sees and speaks where it stands, and this page only looks on. */
+let house = false;
 /** @type {string[]} */
 let phrases = [];
 let chipsKey = "";
@@ -104,6 +106,7 @@ on("state", (state) => {
   const { link } = agent;
   if (state === "open" || state === "connecting") card.close();
   if (state === "error") card.show("Something is wrong", link.why, "Try again", () => link.retry());
+  if (state === "elsewhere") elsewhere();
   if (state === "gone") {
     sessionStorage.removeItem(HANDLE);
     card.show("The conversation has ended", link.why, "Start a new one", () => {
@@ -130,6 +133,9 @@ function welcome(told) {
   tell(text("leaves"), `Nothing leaves ${machine}.`);
   tell(text("recording"), told.extra.recording ? "Recording is on." : "Recording is off.");
   document.title = `${told.model} · liveagent`;
+  house = Boolean(told.extra.house);
+  document.body.classList.toggle("house", house);
+  if (house) see();
   phrases = told.phrases.slice(0, MOST_CHIPS);
 }
 
@@ -138,7 +144,7 @@ function welcome(told) {
 /** @param {string} words */
 function say(words) {
   if (!words.trim()) return;
-  void agent.unlock();
+  if (!house) void agent.unlock();
   if (agent.type(words)) story.typed(words);
   else story.note("That was not sent: there is no connection.");
   schedule();
@@ -163,10 +169,10 @@ function choose(which) {
 
 /** Show and send what is chosen, or nothing. */
 function see() {
-  const shown = seeing && source === "table";
+  const shown = seeing && source === "table" && !house;
   if (shown) table.start();
   else table.stop();
-  if (seeing && source !== "table") void camera.start(source);
+  if (seeing && !house && source !== "table") void camera.start(source);
   else camera.stop();
   schedule();
 }
@@ -291,16 +297,20 @@ const CAMERA = {
   asking: ["May it look?", "Allow it in the browser."],
 };
 
+/** @type {[string, string]} */
+const HOUSE = ["It hears and speaks where it stands", "This page looks on; what it saw last is under Inside."];
+
 function drawStage() {
   const state = source === "table" ? "on" : camera.state;
-  const why = seeing ? CAMERA[state] : /** @type {[string, string]} */ (["The agent sees nothing", "The camera is off."]);
-  ui.table.hidden = !seeing || source !== "table";
-  ui.video.hidden = !seeing || source === "table" || state !== "on";
+  const off = /** @type {[string, string]} */ (["The agent sees nothing", "The camera is off."]);
+  const why = house ? HOUSE : seeing ? CAMERA[state] : off;
+  ui.table.hidden = house || !seeing || source !== "table";
+  ui.video.hidden = house || !seeing || source === "table" || state !== "on";
   ui.blank.hidden = !why;
   if (why) {
     tell(text("blank-what"), why[0]);
     tell(text("blank-why"), why[1]);
-    button("blank-back").hidden = state === "asking";
+    button("blank-back").hidden = house || state === "asking";
   }
   for (const each of document.querySelectorAll("[data-source]")) {
     if (each instanceof HTMLElement) pressed(each, seeing && each.dataset.source === source);

@@ -1,8 +1,9 @@
 // One conversation's websocket, over all the connections it takes: hello, numbers, pings, coming back.
 
 /**
- * @typedef {"idle" | "connecting" | "loading" | "open" | "offline" | "gone" | "key" | "error" | "closed"} LinkState
- * offline: lost, and the conversation is kept; gone: it is not any more; key: the server wants one; error: nobody there.
+ * @typedef {"idle" | "connecting" | "loading" | "open" | "offline" | "gone" | "elsewhere" | "key" | "error" | "closed"} LinkState
+ * offline: lost, and the conversation is kept; gone: it is not any more; elsewhere: another page took it up; key: the
+ * server wants one; error: nobody there.
  * @typedef {{session: string, secret: string}} Handle
  * @typedef {object} Agent
  * @property {string} model
@@ -35,6 +36,8 @@ export class Link extends EventTarget {
     this.url = options.url;
     this.key = options.key ?? "";
     this.speak = options.speak ?? true;
+    /** What the server was told of that in the last hello. */
+    this.greeted = this.speak;
     /** @type {LinkState} */
     this.state = "idle";
     /** Why it is in this state, in words; may be empty. */
@@ -138,6 +141,7 @@ export class Link extends EventTarget {
   #greet(socket) {
     /** @type {Message} */
     const hello = { type: "hello", v: 1, speak: this.speak };
+    this.greeted = this.speak;
     if (this.handle) hello.resume = { ...this.handle, seq: this.seq };
     socket.send(JSON.stringify(hello));
   }
@@ -167,6 +171,7 @@ export class Link extends EventTarget {
     this.retryMs = FIRST_RETRY_MS;
     this.#clock(message.t_ns);
     this.#set("open");
+    if (this.speak !== this.greeted) this.send({ type: "VoiceSet", on: this.speak }); // a click came in between
   }
 
   /** @param {number} tNs */
@@ -206,6 +211,9 @@ export class Link extends EventTarget {
       this.#set("key", this.key ? "That key was not taken." : "This server asks for a key.");
     } else if (event.code === 4410) {
       this.#gone(this.why || "The server has let it go.");
+    } else if (event.code === 4409) {
+      this.handle = null;
+      this.#set("elsewhere");
     } else if (event.code === 4400) {
       this.#set("error", "The server does not understand this page. Reload it.");
     } else if (refused === 503) {
