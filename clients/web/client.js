@@ -8,7 +8,6 @@
 import { Link } from "./link.js";
 import { Mic } from "./mic.js";
 import { Player } from "./player.js";
-import { Reflex } from "./reflex.js";
 import { PICTURE, RGB, SOUND, pack, packPlayed, unpackSpoken } from "./frames.js";
 
 /** @typedef {import("./link.js").Message} Message */
@@ -43,8 +42,6 @@ export class LiveAgent extends EventTarget {
     this.player = null;
     /** @type {Mic | null} */
     this.mic = null;
-    /** @type {Reflex | null} */
-    this.reflex = null;
     /** @type {Promise<void> | null} */
     this.unlocking = null;
     this.link.speak = false;
@@ -105,15 +102,12 @@ export class LiveAgent extends EventTarget {
       this.#pass("played", detail);
     });
     const mic = new Mic(context);
-    const reflex = new Reflex(this.player);
     this.mic = mic;
-    this.reflex = reflex;
-    mic.addEventListener("state", () => this.#pass("mic", mic.state));
-    mic.addEventListener("level", (event) => {
-      const level = /** @type {CustomEvent} */ (event).detail;
-      reflex.feed(level);
-      this.#pass("level", level);
+    mic.addEventListener("state", () => {
+      if (mic.state === "on") this.player?.listen(mic.levels());
+      this.#pass("mic", mic.state);
     });
+    mic.addEventListener("level", (event) => this.#pass("level", /** @type {CustomEvent} */ (event).detail));
     mic.addEventListener("sound", (event) => {
       const { samples, count, ms } = /** @type {CustomEvent} */ (event).detail;
       this.link.sendMedia(pack(SOUND, new Uint8Array(samples.buffer), count, ms));
@@ -172,7 +166,6 @@ export class LiveAgent extends EventTarget {
 
   /** @param {Message} e */
   #obey(e) {
-    this.reflex?.obey(e.type);
     if (e.type === "Duck") this.player?.duck(e.gain_db);
     if (e.type === "Freeze") this.player?.freeze();
     if (e.type === "Resume") this.player?.resume();

@@ -3,6 +3,7 @@ import { Resampler } from "./resampler.js";
 
 const RATE_HZ = 16_000;
 const BLOCK = 512;
+const LEVEL = 160; // samples
 
 class MicProcessor extends AudioWorkletProcessor {
   constructor() {
@@ -11,6 +12,11 @@ class MicProcessor extends AudioWorkletProcessor {
     this.block = new Int16Array(BLOCK);
     this.filled = 0;
     this.square = 0;
+    /** @type {MessagePort | null} */
+    this.levels = null;
+    this.heard = 0;
+    this.sum = 0;
+    this.port.onmessage = (event) => (this.levels = event.data.levels);
   }
 
   /** @param {Float32Array[][]} inputs */
@@ -28,6 +34,11 @@ class MicProcessor extends AudioWorkletProcessor {
   put(sample) {
     this.block[this.filled++] = Math.max(-32768, Math.min(32767, Math.round(sample * 32767)));
     this.square += sample * sample;
+    this.sum += sample * sample;
+    if (++this.heard === LEVEL) {
+      this.levels?.postMessage(Math.sqrt(this.sum / LEVEL));
+      this.heard = this.sum = 0;
+    }
     if (this.filled < BLOCK) return;
     const level = Math.sqrt(this.square / BLOCK);
     this.port.postMessage({ samples: this.block, level }, [this.block.buffer]);

@@ -1,5 +1,6 @@
 // The loudspeaker's own thread: utterances one after the other, quieter, held or cut off at the sample; and how many
 // samples of each (at 16 kHz) have gone out by which frame of the audio clock.
+import { Reflex } from "./reflex.js";
 import { Resampler } from "./resampler.js";
 
 const RATE_HZ = 16_000;
@@ -29,7 +30,22 @@ class PlayerProcessor extends AudioWorkletProcessor {
     this.target = 1;
     this.frozen = false;
     this.told = 0;
+    this.reflex = new Reflex(this);
     this.port.onmessage = (event) => this.obey(event.data);
+  }
+
+  /** Whether something sounds, or is about to. */
+  get sounding() {
+    return this.items.length > 0;
+  }
+
+  freeze() {
+    this.frozen = true;
+  }
+
+  resume() {
+    this.frozen = false;
+    this.target = 1;
   }
 
   /** @param {any} order */
@@ -42,16 +58,19 @@ class PlayerProcessor extends AudioWorkletProcessor {
         this.target = order.gain;
         break;
       case "freeze":
-        this.frozen = true;
+        this.freeze();
         break;
       case "resume":
-        this.frozen = false;
-        this.target = 1;
+        this.resume();
         break;
       case "stop":
         this.stop(order.utterance);
         break;
+      case "listen":
+        order.levels.onmessage = (/** @type {MessageEvent} */ event) => this.reflex.feed(event.data);
+        break;
     }
+    this.reflex.obey(order.do);
     if (order.answer) this.port.postMessage({ obeyed: order.do }); // whoever must know from which frame on it holds
   }
 

@@ -61,6 +61,14 @@ export class Player extends EventTarget {
     this.#order({ do: "resume" });
   }
 
+  /**
+   * Hold what sounds as soon as somebody speaks into it (see reflex.js).
+   * @param {MessagePort} levels  of the microphone
+   */
+  listen(levels) {
+    if (this.node) this.node.port.postMessage({ do: "listen", levels }, [levels]);
+  }
+
   /** @param {number} utterance */
   stop(utterance) {
     this.#order({ do: "stop", utterance });
@@ -69,11 +77,6 @@ export class Player extends EventTarget {
   close() {
     clearInterval(this.timer);
     this.node?.disconnect();
-  }
-
-  /** Whether something sounds, or is on its way through the device. */
-  get sounding() {
-    return this.marks.length > 0;
   }
 
   /** The frame of the audio clock that is heard now; never later than it is. */

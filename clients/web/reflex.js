@@ -3,14 +3,14 @@
 // Holding loses nothing and can be undone. What follows from it is the server's to say: go on (a cough), or stop. If it
 // has noticed nothing by the time it is quiet again, the reply goes on by itself. What the loudspeaker puts into the
 // microphone is taken out by the browser; what is left of it, and any steady noise, is the floor that a voice must rise
-// over.
+// over. It runs in the loudspeaker's own thread and hears from the microphone's, past a page that may be busy.
 
-const VOICE_BLOCKS = 2; // of 32 ms: a click is over by then
-const QUIET_BLOCKS = 10;
-const STEADY_BLOCKS = 60; // so long, and the server took it for nothing: it is noise, and the floor rises to it
+const VOICE_BLOCKS = 4; // of 10 ms: a click is over by then
+const QUIET_BLOCKS = 32;
+const STEADY_BLOCKS = 200; // so long, and the server took it for nothing: it is noise, and the floor rises to it
 const LEAST = 0.012; // about -38 dBFS
 const RISE = 4;
-const SLOW = 0.05;
+const SLOW = 0.016;
 
 /**
  * @typedef {object} Held
@@ -31,7 +31,7 @@ export class Reflex {
     this.blocks = 0;
   }
 
-  /** @param {number} level  of 32 ms of microphone, root of the mean square, 0 to 1 */
+  /** @param {number} level  of 10 ms of microphone, root of the mean square, 0 to 1 */
   feed(level) {
     const loud = level > Math.max(LEAST, RISE * this.floor);
     if (!loud) this.floor += SLOW * (level - this.floor);
@@ -47,10 +47,10 @@ export class Reflex {
     if (this.quiet >= QUIET_BLOCKS || this.blocks >= STEADY_BLOCKS) this.#release();
   }
 
-  /** @param {string} action  of the session, about the reply that sounds */
-  obey(action) {
-    if (action === "Duck" || action === "Freeze") this.decided = true;
-    if (action === "Resume" || action === "StopPlayback") this.held = this.decided = false;
+  /** @param {string} order  of the session's to the loudspeaker */
+  obey(order) {
+    if (order === "duck" || order === "freeze") this.decided = true;
+    if (order === "resume" || order === "stop") this.held = this.decided = false;
   }
 
   #hold() {
