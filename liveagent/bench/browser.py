@@ -35,6 +35,7 @@ from liveagent.bench.soundroom import SoundRoom, missing, sound_room
 from liveagent.bench.turn import EDGE_SAMPLES, paused
 from liveagent.load import load_agent
 from liveagent.train.voices import speak
+from liveagent.wire.native import SPOKEN
 
 TURNS, PAUSES, CUTS = 24, 24, 16
 VOICES = ("flite/slt", "flite/awb", "espeak")
@@ -42,6 +43,7 @@ LONG = "what can you do"
 BARGE = "turn off the kitchen light"
 LOUD, SILENT_DB = 0.01, -30.0
 WINDOW = RATE_HZ // 100
+TAIL = RATE_HZ // 5
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
     "--no-sandbox", "--use-fake-ui-for-media-stream", "--autoplay-policy=no-user-gesture-required", "--disable-gpu",
@@ -54,10 +56,14 @@ class Page:
     def __init__(self, page: Any) -> None:
         self.page = page
         self.events: list[tuple[float, dict[str, Any]]] = []
+        self.speech: dict[int, list[Samples]] = {}  # what was sent of each utterance, 16 kHz
         page.on("websocket", lambda link: link.on("framereceived", self._frame))
 
     def _frame(self, data: str | bytes) -> None:
-        if isinstance(data, str) and (event := json.loads(data).get("e")) is not None:
+        if isinstance(data, bytes):
+            utterance = SPOKEN.unpack_from(data)[3]
+            self.speech.setdefault(utterance, []).append(np.frombuffer(data[SPOKEN.size :], "<i2").astype(np.float32))
+        elif (event := json.loads(data).get("e")) is not None:
             self.events.append((time.monotonic(), event))
 
     def of(self, *types: str) -> list[dict[str, Any]]:
@@ -165,7 +171,7 @@ def _cut(page: Page, room: SoundRoom, sound: Samples, rng: np.random.Generator) 
     if start is None or not cuts or start > first:
         return None
     stop = _silence(answered, start, first)
-    return (stop - first) / RATE_HZ * 1000, _wrong(page, utterance, cuts[0]["heard"], stop - start)
+    return (stop - first) / RATE_HZ * 1000, _wrong(page, utterance, cuts[0]["heard"], answered[start:])
 
 
 def _silence(sound: Samples, start: int, first: int) -> int:
@@ -180,9 +186,16 @@ def _silence(sound: Samples, start: int, first: int) -> int:
     return first + len(quiet) * WINDOW
 
 
-def _wrong(page: Page, utterance: int, heard: Sequence[str], samples: int) -> int:
-    """How many words of a reply are held for heard and were not, or the other way round. `samples` of it sounded."""
+def _wrong(page: Page, utterance: int, heard: Sequence[str], answered: Samples) -> int:
+    """How many words of a reply are held for heard and were not, or the other way round. `answered`: the recording from
+    its first sample up to its end; where in the reply that end was, is found by what it sounds like."""
     marks = [m for e in page.of("Voiced") if e["utterance"] == utterance for m in e["marks"]]
+    voice = np.concatenate(page.speech[utterance])
+    end = int(np.flatnonzero(np.abs(answered) > LOUD)[-1])
+    tail = answered[max(0, end - TAIL) : end]
+    likeness = np.correlate(voice, tail, "valid")
+    power = np.sqrt(np.convolve(voice**2, np.ones(len(tail)), "valid")) + 1e-3
+    samples = int(np.argmax(likeness / power)) + len(tail)
     really = sum(mark["end_samples"] <= samples for mark in marks)
     return abs(len(heard) - really)
 

@@ -62,6 +62,7 @@ BACKLOG_SAMPLES = 2 * RATE_HZ
 """More sound than this, while a reply sounds, is a recording that was sent at once: it is heard at real time's pace."""
 EARLY_TICKS = 5
 """So far ahead of time something that was asked may pull a tick, when there is no sound to wait for."""
+FLOOD_WAIT_S = 0.25
 MEMORY_TICKS = 6
 SLOW = 1013
 
@@ -236,7 +237,8 @@ class Conversation:
 
     async def _take(self, asked: Asked) -> None:
         if isinstance(asked, Sound):
-            self._hear(asked)
+            if not self._hear(asked):
+                await asyncio.sleep(FLOOD_WAIT_S)  # whoever floods is not read from meanwhile: the others are
         elif isinstance(asked, Picture):
             await self._look(asked)
         elif isinstance(asked, SamplesPlayed):
@@ -254,15 +256,18 @@ class Conversation:
             self._room.clear()
             await self._room.wait()
 
-    def _hear(self, sound: Sound) -> None:
+    def _hear(self, sound: Sound) -> bool:
+        """False when it comes so fast that it is not taken; told once a second."""
         now_ns = time.monotonic_ns()
-        if self._inlet.hear(sound, now_ns):
+        taken = self._inlet.hear(sound, now_ns)
+        if taken:
             self._sound_ns = now_ns
             self._news.set()
         elif now_ns - self._flood_told_ns > 1_000_000_000:
             self._flood_told_ns = now_ns
             self.problem("too_fast", f"sound is over {AHEAD_NS // 1_000_000_000} s ahead of real time; it is not heard")
         self._count()
+        return taken
 
     async def _look(self, picture: Picture) -> None:
         if self._see is None or not self.model.sees:

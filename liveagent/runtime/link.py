@@ -18,6 +18,7 @@ Ending: TypeAlias = Literal["left", "closed", "slow"]
 
 SEND_S = 5.0
 """A peer that has not taken a frame after this is too slow, and is let go."""
+WATCH_S = 0.5
 TOO_SLOW = 1013
 MOST_REASON_BYTES = 120
 
@@ -31,6 +32,7 @@ class Link:
         self.gone = False
         self.slow = False
         """It was let go because it did not take what it was sent."""
+        self._pushed_s: float | None = None
         self.code = 0
         """With which the peer closed it; 1000 is a goodbye, everything else may be a mishap."""
 
@@ -80,6 +82,27 @@ class Link:
         kind = "text" if isinstance(frame, str) else "bytes"
         return await self._put({"type": "websocket.send", kind: frame})
 
+    async def push(self, frame: Frame) -> bool:
+        """As `write`, but whoever pushes watches `pushing_s` by itself: a deadline of its own for each frame of sound
+        would cost a tenth of the frame."""
+        if self.gone:
+            return False
+        kind = "text" if isinstance(frame, str) else "bytes"
+        self._pushed_s = asyncio.get_running_loop().time()
+        try:
+            await self._send({"type": "websocket.send", kind: frame})
+        except Exception:  # as in `_put`
+            self.gone = True
+            return False
+        finally:
+            self._pushed_s = None
+        return True
+
+    @property
+    def pushing_s(self) -> float:
+        """For how long a push has been waiting for the peer."""
+        return 0.0 if self._pushed_s is None else asyncio.get_running_loop().time() - self._pushed_s
+
     async def close(self, code: int, reason: str = "") -> None:
         if not self.gone:
             said = reason.encode()[:MOST_REASON_BYTES].decode(errors="ignore")
@@ -115,8 +138,8 @@ async def pump(link: Link, conversation: Conversation) -> Ending:
         while True:
             frames = await conversation.outgoing()
             for frame in frames:
-                if not await link.write(frame):
-                    return "slow" if link.slow else "left"
+                if not await link.push(frame):
+                    return "left"
             if (closing := conversation.closing) is not None:
                 await link.close(*closing)
                 return "slow" if closing[0] == TOO_SLOW else "closed"
@@ -124,7 +147,13 @@ async def pump(link: Link, conversation: Conversation) -> Ending:
                 await link.close(1000, "the conversation has ended")
                 return "closed"
 
-    tasks = [asyncio.create_task(inward()), asyncio.create_task(outward())]
+    async def watch() -> Ending:
+        while link.pushing_s <= SEND_S:  # noqa: ASYNC110 (time is all that it waits for)
+            await asyncio.sleep(WATCH_S)
+        link.gone = link.slow = True
+        return "slow"
+
+    tasks = [asyncio.create_task(each()) for each in (inward, outward, watch)]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         return next(iter(done)).result()
