@@ -164,10 +164,10 @@ async def test_a_hole_in_the_sound_is_silence_and_counted(peer: Peer) -> None:
 
 async def test_sound_that_comes_too_fast_is_not_taken_and_said(peer: Peer) -> None:
     second = np.zeros(RATE_HZ, np.int16)
-    await peer.ask(*[Sound(second, RATE_HZ)] * 30)
+    await peer.ask(*[Sound(second, RATE_HZ)] * 16)
     stats = peer.talk.stats
-    assert stats.received_samples == 30 * RATE_HZ and stats.gap_samples >= 17 * RATE_HZ
-    assert [problem.code for problem in peer.of(Problem)] == ["too_fast"]
+    assert stats.received_samples == 16 * RATE_HZ and stats.gap_samples >= RATE_HZ
+    assert {problem.code for problem in peer.of(Problem)} == {"too_fast"}
     await peer.until(lambda: stats.consumed_samples + stats.gap_samples == stats.received_samples)
 
 
