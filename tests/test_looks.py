@@ -19,7 +19,7 @@ from liveagent.runtime.work import Append, Done, Reset, Sights
 from liveagent.sight import CELLS, COLOUR, COLOURS, COUNT, OTHER, SHAPE, SHAPES, WIDTH, of_things
 from liveagent.train.conditions import Conditions
 from liveagent.train.decoder import Batch, see_words
-from liveagent.train.glances import Eye, Look, Pools, kept_cells, random_scene
+from liveagent.train.glances import Eye, Look, Pools, kept_cells, random_scene, with_one_where_four_meet
 from liveagent.train.look_phrases import AGO_S, HELD_OUT, PHRASES
 from liveagent.train.looks import Looks, stood
 from liveagent.train.questions import Asked, Asker
@@ -221,6 +221,26 @@ def test_the_imitated_eye() -> None:
             right["shape"] += int(sight[cell, SHAPE].argmax() == truth[cell, SHAPE].argmax())
             right["there"] += int(sight[cell, 0] < 0.5)
     assert all(0.85 < right[what] / right["all"] < 1.0 for what in ("colour", "shape", "there"))
+
+
+def test_a_thing_where_four_cells_meet_is_in_all_of_them() -> None:
+    eye, rng, four = Eye(3), random.Random(3), [5, 6, 9, 10]
+    scene: Scene = [(2, 1, 0.501, 0.499)]
+    seen = [eye.see(scene, 0.9) for _ in range(60)]
+    right = [sight for sight in seen if sight[5, COLOUR][2] > 0.5 and sight[5, SHAPE][1] > 0.5]
+    split = [sight for sight in right if sight[four, 1].min() > 0.1]
+    assert len(split) > 5
+    for sight in split:
+        assert sight[:, 1].sum() == pytest.approx(1, abs=0.1)
+        cells = kept_cells(rng, sight, 1.0)
+        look = Look(0.0, scene, sight, {cell: 10 + cell for cell in cells})
+        assert cells == four and look.places_of(scene[0]) == [15, 16, 19, 20]
+    crowd = random_scene(rng)
+    while len(crowd) < 3:
+        crowd = random_scene(rng)
+    moved = [with_one_where_four_meet(rng, crowd) for _ in range(30)]
+    assert any(each != crowd for each in moved)
+    assert all(sum(a != b for a, b in zip(crowd, each, strict=True)) < 2 for each in moved)
 
 
 def test_pruning_keeps_things_and_what_is_no_table() -> None:

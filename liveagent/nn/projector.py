@@ -45,7 +45,6 @@ class Projector(nn.Module):
             return rows
         return rows + self.more(features(sight, cells, pictures).to(self.more.weight.dtype))
 
-
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Weights from before there were so many features: what they do not know of adds nothing."""
         name = f"{prefix}more.weight"

@@ -19,6 +19,8 @@ from liveagent.train.scene_words import MOST, Scene, Thing
 
 EDGE, APART = 0.1, 0.17
 """Nearest place of a thing to the picture's edge, and nearest two things, as shares of the picture."""
+FAINT = 0.92
+"""A cell that is less surely empty may be part of a thing: where four cells meet, each is three quarters empty."""
 LONGEST_S = 30.0
 """A session keeps a picture after this long although nothing is new (`liveagent.news`)."""
 
@@ -57,6 +59,17 @@ def random_scene(rng: random.Random, most: int = MOST) -> list[Thing]:
             rng, scene, colour if theme == "colour" and alike else None, shape if theme == "shape" and alike else None
         )
     return scene
+
+
+def with_one_where_four_meet(rng: random.Random, scene: Scene) -> list[Thing]:
+    """One thing moved to where four cells of the eye meet, if there is room."""
+    if not scene:
+        return []
+    at = rng.randrange(len(scene))
+    x, y = ((rng.randint(1, GRID - 1) + rng.gauss(0, 0.02)) / GRID for _ in range(2))
+    rest = [thing for i, thing in enumerate(scene) if i != at]
+    moved = (*scene[at][:2], x, y)
+    return [moved if i == at else thing for i, thing in enumerate(scene)] if fits(rest, moved) else list(scene)
 
 
 def changed_scene(rng: random.Random, scene: Scene) -> list[Thing]:
@@ -98,7 +111,7 @@ class Look:
         for cell, place in self.places.items():
             said = self.sight[cell]
             near = abs(cell % GRID - col) <= 1 and abs(cell // GRID - row) <= 1
-            if near and said[0] < 0.6 and said[COLOUR][colour] > 0.3 and said[SHAPE][shape] > 0.3:
+            if near and said[0] < FAINT and said[COLOUR][colour] > 0.3 and said[SHAPE][shape] > 0.3:
                 found.append(place)
         return found
 
@@ -161,16 +174,18 @@ class Eye:
         return out
 
     def _cells(self, x: float, y: float, worse: float) -> list[tuple[int, int, float]]:
-        """Where a thing is seen: one cell, or two, each in part, when its centre lies next to a border."""
-        col, row = min(int(x * GRID), GRID - 1), min(int(y * GRID), GRID - 1)
-        for axis, (place, index) in enumerate(((x, col), (y, row))):
-            gap = place * GRID - round(place * GRID)
-            if worse and abs(gap) < 0.06 and 0 < round(place * GRID) < GRID and self.rng.random() < 0.7 * worse:
-                mine = min(0.97, 0.5 + abs(gap) / 0.12 * 0.5)
-                other = index - 1 if gap >= 0 else index + 1
-                neighbour = (other, row) if axis == 0 else (col, other)
-                return [(col, row, mine), (*neighbour, 1 - mine)]
-        return [(col, row, 1.0)]
+        """Where a thing is seen: one cell, or two or four, each in part, when its centre lies next to a border."""
+        across, down = (self._parts(v * GRID, worse) for v in (x, y))
+        return [(col, row, one * other) for row, one in down for col, other in across]
+
+    def _parts(self, place: float, worse: float) -> list[tuple[int, float]]:
+        """The same along one axis, in cells."""
+        index, border = min(int(place), GRID - 1), round(place)
+        gap = place - border
+        if abs(gap) >= 0.06 or not 0 < border < GRID or self.rng.random() >= (0.4 + 0.4 * worse) * (worse > 0):
+            return [(index, 1.0)]
+        mine = min(0.97, 0.5 + abs(gap) / 0.12 * 0.5)
+        return [(index, mine), (index - 1 if gap >= 0 else index + 1, 1 - mine)]
 
 
 class Pools:

@@ -35,6 +35,8 @@ SHARED_LOOK, SHARED_TEXT = 0.4, 0.65
 """Shares of the rows about pictures, and of the others, that have the shared prompt while there is one."""
 SHARED_TURNS = 300
 """Tokens behind a shared prompt."""
+WHERE_FOUR_MEET = 0.15
+"""Share of the imagined scenes in which a thing lies where four cells meet, which is rare and hard."""
 AWAY = 1.35
 """Nothing changes from an age that is asked about over this to this times the age."""
 PROMISES = "(tell me|say something|let me know) when (the|a) {x} (appears|leaves|moves|comes|is gone|is there)"
@@ -162,7 +164,7 @@ class Looks(Dialogues):
         """A scene, and how it goes on: imitated, or as an eye really saw a table that changes."""
         rng = self.rng
         if not self.pools.stories or most < MOST or rng.random() < 0.5:
-            return glances.random_scene(rng, most), lambda scene: glances.changed_scene(rng, scene)
+            return self._imagined(most), lambda scene: glances.changed_scene(rng, scene)
         story = self.pools.story()
         self.real |= {id(scene): sight for scene, sight in story}
         left = [scene for scene, _ in story]
@@ -185,7 +187,11 @@ class Looks(Dialogues):
         if len(self.pools) and most == MOST and self.rng.random() < 0.5:
             self._picture(draft, *self.pools.draw())
         else:
-            self._picture(draft, glances.random_scene(self.rng, most))
+            self._picture(draft, self._imagined(most))
+
+    def _imagined(self, most: int) -> list[Thing]:
+        scene = glances.random_scene(self.rng, most)
+        return glances.with_one_where_four_meet(self.rng, scene) if self.rng.random() < WHERE_FOUR_MEET else scene
 
     # --- rows about pictures
 
