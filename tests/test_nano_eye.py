@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from liveagent.agent import Agent
+from liveagent.audio import TICK_NS
 from liveagent.errors import ConfigError, DeviceError
+from liveagent.event import WatchFired
 from liveagent.nn.decoder import Decoder, DecoderConfig
 from liveagent.nn.ear import Ear, EarConfig
 from liveagent.nn.eye import Eye, EyeConfig
@@ -15,8 +18,14 @@ from liveagent.nn.model import EYE_FILE
 from liveagent.nn.nano import Nano
 from liveagent.nn.pieces import Pieces
 from liveagent.nn.vit import VitConfig
+from liveagent.runtime.session import SessionConfig
+from liveagent.runtime.talk import open_session
 from liveagent.sight import CELLS, WIDTH
+from liveagent.table import Table, Thing, draw
+from liveagent.video import VideoFrame
+from liveagent.watch import watch
 from tests.nano import PIECES as PIECES_FILE
+from tests.world import World
 
 PIECES = Pieces.load(PIECES_FILE)
 
@@ -75,3 +84,17 @@ def test_a_decoder_that_reads_other_numbers_than_the_eye_says_is_refused(folder:
 def test_a_device_that_is_not_there_is_said(folder: Path) -> None:
     with pytest.raises(DeviceError, match="choose --device cpu"):
         Nano.load(folder, "cuda")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", [(0.5, 0.5), (0.25, 0.5), (0.75, 0.75), (0.4, 0.4), (0.5, 0.37)])
+async def test_a_thing_that_lies_where_cells_meet_is_noticed_too(place: tuple[float, float]) -> None:
+    agent = Agent("nano", watches=[watch("a yellow star is on the table")(_told)], camera="table")
+    async with open_session(agent, SessionConfig(voice=False), Nano.load(), use_recogniser=False) as session:
+        scenes = [draw(Table((Thing(0, 1, 0.2, 0.2), *more))) for more in ((), (Thing(3, 4, *place),))]
+        world = World(session, camera=lambda tick: VideoFrame(scenes[tick >= 15], tick * TICK_NS, 0))
+        await world.run(60)
+        assert [fired.change for fired in world.of(WatchFired)] == ["appear"]
+
+
+async def _told(sight: object, session: object) -> None: ...

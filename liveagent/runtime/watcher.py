@@ -52,6 +52,8 @@ FULL = f"I watch for {MAX_WATCHES} things already."
 TOY_ONLY = "I only know the toy table yet."
 SURE_NATS = 4.0
 MAYBE, SEEN = 0.1, 0.4
+SURE_BETWEEN, WHOLE = 0.65, 0.6
+"""A thing that no cell has to more than WHOLE lies between cells, and is there if they have so much of it together."""
 MISSING_NS = 1_500_000_000
 WATCH_FIELDS = ("name", "condition", "change", "hold_s", "again", "text")
 
@@ -180,8 +182,11 @@ class Watcher:
             cells = [cell for cell in cells_of(picture) if likely_there(row_of(cell), standing) >= MAYBE]
             if not cells:
                 return -SURE_NATS
+            likely = [likely_there(row_of(cell), standing) for cell in cells]
+            if sum(likely) >= SURE_BETWEEN and max(likely) < WHOLE:  # the decoder has read too few things between cells
+                return odds(sum(likely))
             alone = await self._ask_alone(Kept(picture.span, (picture.tokens[0], *cells)), ids)
-            return min(alone, odds(sum(likely_there(row_of(cell), standing) for cell in cells)))
+            return min(alone, odds(sum(likely)))
         thing = moving_thing(watch.condition)
         if thing is None:
             begun = await self.user.step_aside()
