@@ -160,7 +160,7 @@ def _cut(page: Page, room: SoundRoom, sound: Samples, rng: np.random.Generator) 
 
     page.until(sounding)
     page.page.wait_for_timeout(int(rng.uniform(0, 600)))
-    first, _ = _say(page, room, sound)
+    first, last = _say(page, room, sound)
     if not page.until(lambda: len(page.of("ReplyEnded")) > ended):
         return None
     answered = room.recording()[0]
@@ -171,7 +171,7 @@ def _cut(page: Page, room: SoundRoom, sound: Samples, rng: np.random.Generator) 
     if start is None or not cuts or start > first:
         return None
     stop = _silence(answered, start, first)
-    return (stop - first) / RATE_HZ * 1000, _wrong(page, utterance, cuts[0]["heard"], answered[start:])
+    return (stop - first) / RATE_HZ * 1000, _wrong(page, utterance, cuts[0]["heard"], answered[start:last])
 
 
 def _silence(sound: Samples, start: int, first: int) -> int:
@@ -188,7 +188,7 @@ def _silence(sound: Samples, start: int, first: int) -> int:
 
 def _wrong(page: Page, utterance: int, heard: Sequence[str], answered: Samples) -> int:
     """How many words of a reply are held for heard and were not, or the other way round. `answered`: the recording from
-    its first sample up to its end; where in the reply that end was, is found by what it sounds like."""
+    its first sample until the other had spoken; where in the reply it ended is found by what it sounds like."""
     marks = [m for e in page.of("Voiced") if e["utterance"] == utterance for m in e["marks"]]
     voice = np.concatenate(page.speech[utterance])
     end = int(np.flatnonzero(np.abs(answered) > LOUD)[-1])
