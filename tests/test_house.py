@@ -116,6 +116,7 @@ async def box() -> AsyncIterator[Box]:
     engine.close()
 
 
+@pytest.mark.slow
 async def test_it_speaks_and_hears_with_nobody_who_looks_on(box: Box) -> None:
     box.talk.put(TextTyped(time.monotonic_ns(), "turn on the kitchen light"))
     await eventually(lambda: bool(box.told("ReplyEnded")))
@@ -125,6 +126,7 @@ async def test_it_speaks_and_hears_with_nobody_who_looks_on(box: Box) -> None:
     assert not [*box.codec.backlog.speech] and not box.codec.take(), "nothing waits for nobody"
 
 
+@pytest.mark.slow
 async def test_whoever_looks_on_types_and_is_not_heard(box: Box) -> None:
     first = await box.look_on()
     assert json.loads(first[0])["type"] == "welcome" and not json.loads(first[0])["resumed"]
@@ -146,6 +148,7 @@ async def test_whoever_looks_on_types_and_is_not_heard(box: Box) -> None:
     assert live.session.turns.config.mode == "open"
 
 
+@pytest.mark.slow
 async def test_a_reply_goes_on_when_whoever_looked_on_leaves(box: Box) -> None:
     await box.look_on()
     await box.talk._take(TextTyped(time.monotonic_ns(), "turn on the kitchen light"))
