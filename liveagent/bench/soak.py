@@ -17,16 +17,18 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from liveagent.audio import RATE_HZ
+from liveagent.audio import RATE_HZ, Samples
 from liveagent.bench.eye import talking
 from liveagent.bench.guests import Guest, live
 from liveagent.bench.host import Host, host
 from liveagent.bench.sessions import CLIP_FRAMES, sounds
 from liveagent.sight import PICTURE_PX
+from liveagent.video import Pixels
 
 SECONDS = 600.0
 GUESTS = 4
@@ -36,11 +38,9 @@ SPARE = 4
 """Lanes beyond the guests': conversations that were left without goodbye are kept for two minutes."""
 
 
-async def _come_and_go(port: int, until: float, seed: int) -> int:
+async def _come_and_go(port: int, until: float, seed: int, speech: Samples, clip: Sequence[Pixels]) -> int:
     """One seat's guests, one after the other; how many there were."""
     rng = random.Random(seed)
-    speech, _ = await asyncio.to_thread(sounds, 5)
-    clip = talking(PICTURE_PX, CLIP_FRAMES)
     came = 0
     while time.monotonic() < until:
         guest = await Guest.come(port)
@@ -54,10 +54,12 @@ async def _come_and_go(port: int, until: float, seed: int) -> int:
 
 async def _soak(served: Host, seconds: float) -> tuple[int, int, int]:
     """How many guests there were, and how many of the server's lines came before and after the empty moments."""
+    speech, _ = sounds(5)
+    clip = talking(PICTURE_PX, CLIP_FRAMES)
     begin = time.monotonic()
 
     async def stretch(until: float, seed: int) -> int:
-        each = (_come_and_go(served.port, until, seed * 10 + at) for at in range(GUESTS))
+        each = (_come_and_go(served.port, until, seed * 10 + at, speech, clip) for at in range(GUESTS))
         came = sum(await asyncio.gather(*each))
         await asyncio.sleep(EMPTY_S)
         served.listen()
