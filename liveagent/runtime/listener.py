@@ -79,6 +79,8 @@ class Listener:
         self._thoughts: list[Soft] = []  # one a spike
         self._spot = Spot([pieces.encode("stop")], pieces.blank, STOP_NATS)
         self._recogniser, self._stop, self._wake = recogniser, stop, wake
+        self.has_recogniser = recogniser is not None or stop is not None
+        """Whether PocketSphinx listens, or did, be it for the stop word alone."""
         self._sound: deque[Samples] = deque(maxlen=PREROLL_TICKS)
         self._behind: deque[Samples] = deque()  # sound of the utterance that the recogniser has not taken yet
         self._blocks: deque[Heard] = deque(maxlen=PREROLL_BLOCKS)
@@ -106,11 +108,6 @@ class Listener:
         listener = cls(agent, model.pieces, recogniser, stop, wake)
         listener.problems = problems
         return listener
-
-    @property
-    def has_recogniser(self) -> bool:
-        """Whether PocketSphinx listens, be it for the stop word alone."""
-        return self._recogniser is not None or self._stop is not None
 
     def begin(self) -> None:
         """Somebody began to speak: an utterance opens, from the pre-roll on."""
@@ -214,7 +211,10 @@ class Listener:
         self.open = False
 
     def close(self) -> None:
+        """Hear nothing any more. The recogniser's megabytes go now: the collector, which sees some small objects in a
+        circle, would let them wait for hours."""
         self.cancel()
+        self._recogniser = self._stop = self._wake = None
 
     def _read(self, heard: Heard) -> None:
         assert heard.logp is not None and heard.hidden is not None
