@@ -48,13 +48,16 @@ class Guest:
 
     @classmethod
     async def come(cls, port: int) -> Guest:
-        """Connect and be welcomed. Raises what the connection does."""
+        """Connect and be welcomed. Raises what the connection does, ConnectionError for a refusal."""
         link = await connect(
             f"ws://127.0.0.1:{port}/live", compression=None, subprotocols=["liveagent.v1"], max_size=None  # type: ignore[list-item]
         )
         guest = cls(link)
         await link.send(json.dumps({"type": "hello", "v": VERSION, "speak": True}))
         await asyncio.wait_for(guest._ready.wait(), 60)
+        if not guest.welcome:
+            await guest.leave()
+            raise ConnectionError(f"not let in: {link.close_code} {link.close_reason}")
         return guest
 
     async def leave(self) -> None:
@@ -99,6 +102,7 @@ class Guest:
                     self._spoken(message)
                 else:
                     self._told(json.loads(message))
+        self._ready.set()
 
     def _told(self, message: dict[str, Any]) -> None:
         if message.get("type") == "welcome":

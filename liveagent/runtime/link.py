@@ -19,6 +19,7 @@ Ending: TypeAlias = Literal["left", "closed", "slow"]
 SEND_S = 5.0
 """A peer that has not taken a frame after this is too slow, and is let go."""
 WATCH_S = 0.5
+GOODBYE_S = 0.3
 TOO_SLOW = 1013
 MOST_REASON_BYTES = 120
 
@@ -139,6 +140,7 @@ async def pump(link: Link, conversation: Conversation) -> Ending:
             frames = await conversation.outgoing()
             for frame in frames:
                 if not await link.push(frame):
+                    await asyncio.sleep(GOODBYE_S)  # what it closed with comes in by the other way
                     return "left"
             if (closing := conversation.closing) is not None:
                 await link.close(*closing)
