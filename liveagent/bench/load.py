@@ -141,7 +141,7 @@ async def _refused(port: int, lanes: int) -> float:
 def run(most: int = MOST, seconds: float = SECONDS, asks: int = ASKS) -> dict[str, Any]:
     """Measure, on both cores if there are two: the server's processes and the guests share the machine."""
     began = time.monotonic()
-    with host(most, everybody=True) as served:
+    with host(max(4, most), everybody=True) as served:
         held, found = asyncio.run(_held(served, most, seconds))
     with host(NEIGHBOURS + 1, everybody=True) as served:
         alone, beside = asyncio.run(_neighbours(served.port, asks))
