@@ -13,6 +13,7 @@ from typing import Any
 
 from liveagent.automaton import Automaton
 from liveagent.errors import ConfigError
+from liveagent.source import ToolSource, check_sources, parted
 from liveagent.spoken import spoken
 from liveagent.tool import Tool, check_tools
 from liveagent.watch import Watch, check_watches
@@ -44,8 +45,9 @@ class Agent:
     are said, in words that it has ("zigbee": "zig bee"). `camera`: what it looks at when nothing else is given:
     "table" (the toy table), "camera", "screen", a device, a file or an address. `watches`: what it waits for in
     what it sees. `answers`: False listens and looks, and speaks only when it is asked to. `remark`: a question that it
-    asks itself whenever what it sees has changed, and answers aloud. Raises ConfigError for anything that could not
-    work, before anything is opened.
+    asks itself whenever what it sees has changed, and answers aloud. `sources`: where more tools come from once it
+    lives, such as `Home(...)`; those that are given among `tools` are put here. Raises ConfigError for anything that
+    could not work, before anything is opened.
     """
 
     model: str = "nano"
@@ -61,13 +63,14 @@ class Agent:
     camera: str | None = None
     answers: bool = True
     remark: str | None = None
+    sources: Sequence[ToolSource] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model:
             raise ConfigError(f"model={self.model!r}: give a name such as 'nano', or the path of a weights folder")
         if not isinstance(self.instructions, str):
             raise ConfigError("instructions= wants a text")
-        for name in ("tools", "questions", "watches"):
+        for name in ("tools", "questions", "watches", "sources"):
             value = getattr(self, name)
             if isinstance(value, str | Tool | Watch) or not isinstance(value, Sequence):
                 raise ConfigError(f"{name}= wants a list: {name}=[...]")
@@ -89,6 +92,10 @@ class Agent:
         if not re.fullmatch(r"(cpu|cuda|mps)(:\d+)?", self.device):
             raise ConfigError(f"device={self.device!r}: give cpu, cuda, cuda:0, ... or mps")
         object.__setattr__(self, "say", {spoken(word): spoken(how) for word, how in self.say.items()})
+        check_sources(self.sources)
+        tools, more = parted(self.tools)
+        object.__setattr__(self, "tools", tuple(tools))
+        object.__setattr__(self, "sources", (*self.sources, *(each for each in more if each not in self.sources)))
         check_tools(self.tools, self.questions)
         check_watches(self.watches)
         _ = self.automaton  # its limits are errors of the one who wrote the agent, so they come now
