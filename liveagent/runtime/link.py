@@ -19,7 +19,7 @@ Ending: TypeAlias = Literal["left", "closed", "slow"]
 SEND_S = 5.0
 """A peer that has not taken a frame after this is too slow, and is let go."""
 WATCH_S = 0.5
-GOODBYE_S = 0.3
+GOODBYE_S = 2.0
 TOO_SLOW = 1013
 MOST_REASON_BYTES = 120
 
@@ -31,6 +31,7 @@ class Link:
         self._scope, self._receive, self._send = scope, receive, send
         self._open = False
         self.gone = False
+        self._heard_out = False
         self.slow = False
         """It was let go because it did not take what it was sent."""
         self._pushed_s: float | None = None
@@ -67,12 +68,12 @@ class Link:
             await self._put({"type": "websocket.close", "code": 1011, "reason": ""})
 
     async def read(self) -> Frame | None:
-        """The next message; None once the peer is gone."""
-        if self.gone:
+        """The next message; None once the peer is gone and what it had sent is read: the last is what it closed with."""
+        if self._heard_out or self.slow:
             return None
         message = await self._receive()
         if message["type"] != "websocket.receive":
-            self.gone = True
+            self.gone = self._heard_out = True
             self.code = message.get("code") or 0
             return None
         text, data = message.get("text"), message.get("bytes")
