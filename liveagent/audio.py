@@ -63,6 +63,23 @@ class Tick:
     gap_samples: int = 0
 
 
+def finite(samples: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The same samples, themselves where all are numbers, as nearly always; else what is none is silence, and what is
+    beyond all bounds is full scale. To look first costs a tenth of `nan_to_num`."""
+    if np.isfinite(samples).all():
+        return samples
+    return np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0)
+
+
+def whole_numbers(scaled: NDArray[np.floating]) -> NDArray[np.int16]:
+    """The nearest whole numbers of 16 bits, clipped; `scaled` is used up by it. What is no number was made silent
+    before."""
+    np.rint(scaled, out=scaled)
+    np.minimum(scaled, 32767, out=scaled)
+    np.maximum(scaled, -32768, out=scaled)
+    return scaled.astype(np.int16)
+
+
 class Chunker:
     """Cuts any stream of chunks into exact ticks; marked gaps become silence.
 

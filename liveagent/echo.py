@@ -21,7 +21,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from liveagent.audio import RATE_HZ, Samples
+from liveagent.audio import RATE_HZ, Samples, finite
 
 Reals = NDArray[np.float64]
 Spectra = NDArray[np.complex128]
@@ -157,8 +157,8 @@ class Echo:
         """mic, reference: [T] float32 of the same stretch of time, any T; silence where nothing was played. Gives every
         block that is complete; any cutting of the input gives the same blocks."""
         assert mic.shape == reference.shape and mic.ndim == 1, "microphone and reference go together, [T]"
-        mic = np.concatenate([state.waiting_mic, np.nan_to_num(mic, posinf=1.0, neginf=-1.0)])
-        reference = np.concatenate([state.waiting_reference, np.nan_to_num(reference, posinf=1.0, neginf=-1.0)])
+        mic = np.concatenate([state.waiting_mic, finite(mic)])
+        reference = np.concatenate([state.waiting_reference, finite(reference)])
         blocks = len(mic) // BLOCK_SAMPLES
         cleaned = np.empty(blocks * BLOCK_SAMPLES, np.float32)
         ratio = np.zeros(blocks)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liveagent import action, event
-from liveagent.audio import Samples
+from liveagent.audio import Samples, finite, whole_numbers
 from liveagent.errors import ConfigError, DeviceError, ProtocolError
 from liveagent.jsonform import Json, JsonForm, check_json
 
@@ -129,8 +129,7 @@ class Recording:
 
 def to_int16(samples: Samples) -> NDArray[np.int16]:
     """The nearest 16-bit samples, clipped; what is not a number becomes silence. `to_int16(to_float(x)) == x`."""
-    scaled = np.nan_to_num(np.asarray(samples, np.float64), nan=0.0, posinf=1.0, neginf=-1.0) * 32768.0
-    return np.clip(np.rint(scaled), -32768, 32767).astype(np.int16)
+    return whole_numbers(finite(np.asarray(samples, np.float64)) * 32768.0)
 
 
 def to_float(samples: NDArray[np.int16]) -> Samples:

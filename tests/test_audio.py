@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liveagent.audio import MAX_GAP_SAMPLES, SAMPLE_NS, TICK_NS, TICK_SAMPLES, AudioChunk, Chunker, Tick
+from liveagent.audio import (
+    MAX_GAP_SAMPLES,
+    SAMPLE_NS,
+    TICK_NS,
+    TICK_SAMPLES,
+    AudioChunk,
+    Chunker,
+    Tick,
+    finite,
+    whole_numbers,
+)
 from liveagent.errors import ProtocolError
 
 PIECES = st.lists(st.tuples(st.integers(0, 4000), st.one_of(st.just(0), st.integers(0, 5000))), max_size=12)
@@ -83,3 +93,23 @@ def test_a_gap_alone_makes_ticks() -> None:
 def test_an_impossible_gap_is_refused(gap: int) -> None:
     with pytest.raises(ProtocolError, match="several empty chunks"):
         AudioChunk(np.zeros(0, np.float32), 0, gap)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_what_is_no_number_is_silence_and_the_rest_is_what_it_was(kind: type[np.float32 | np.float64]) -> None:
+    whole = np.linspace(-1.5, 1.5, 641).astype(kind)
+    assert finite(whole) is whole
+    assert finite(np.zeros(0, kind)).size == 0
+    broken = whole.copy()
+    broken[[3, 300, 640]] = np.nan, np.inf, -np.inf
+    mended = finite(broken)
+    assert mended[[3, 300, 640]].tolist() == [0.0, 1.0, -1.0]
+    kept = np.delete(np.arange(641), [3, 300, 640])
+    assert np.array_equal(mended[kept], whole[kept]) and np.isnan(broken[3])
+
+
+def test_whole_numbers_are_the_nearest_and_clipped() -> None:
+    scaled = np.array([-40_000, -32_768.4, -2.5, -0.4, 0.5, 1.5, 2.6, 32_767.4, 40_000], np.float32)
+    found = whole_numbers(scaled)
+    assert found.dtype == np.int16
+    assert found.tolist() == [-32_768, -32_768, -2, 0, 0, 2, 3, 32_767, 32_767]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from liveagent.action import Say
-from liveagent.audio import RATE_HZ, Samples
+from liveagent.audio import RATE_HZ, Samples, finite
 from liveagent.jsonform import Json
 from liveagent.resample import Resampler
 from liveagent.wire.codec import Spoken
@@ -130,7 +130,7 @@ class ModelTurn:
         if reply is None or reply.written or self._generated:
             return
         known = max(0, reply.next_sample - item.first)
-        fresh = np.clip(np.nan_to_num(item.samples[known:]), -1, 1).astype(np.float32)
+        fresh = np.clip(finite(item.samples[known:]), -1, 1).astype(np.float32)
         reply.next_sample = max(reply.next_sample, item.first + len(item.samples))
         self._sound(reply.resampler.feed(fresh))
         if item.final:

@@ -62,7 +62,7 @@ import numpy as np
 from liveagent import action as act
 from liveagent import event as ev
 from liveagent.action import to_json as action_json
-from liveagent.audio import MAX_GAP_SAMPLES, RATE_HZ
+from liveagent.audio import MAX_GAP_SAMPLES, RATE_HZ, finite, whole_numbers
 from liveagent.errors import ProtocolError
 from liveagent.event import to_json as event_json
 from liveagent.jsonform import Json
@@ -232,11 +232,11 @@ class NativeCodec:
         if len(data) < HEADER.size:
             raise ProtocolError(f"a binary message begins with {HEADER.size} bytes")
         kind, _, zero, count, captured_us = HEADER.unpack_from(data)
-        payload = data[HEADER.size :]
         if zero or captured_us > 1 << 53:
             raise ProtocolError("the header is damaged")
         if kind == 1:
-            return [self._sound(payload, count, captured_us * 1000)]
+            return [self._sound(data, count, captured_us * 1000)]
+        payload = data[HEADER.size :]
         if kind == 2:
             if not 0 < len(payload) <= MAX_PICTURE_BYTES:
                 raise ProtocolError(f"a picture has at most {MAX_PICTURE_BYTES} bytes")
@@ -249,10 +249,10 @@ class NativeCodec:
             return [self._played(payload, t_ns)]
         raise ProtocolError(f"kind {kind} of binary message is not known here")
 
-    def _sound(self, payload: bytes, count: int, captured_ns: int) -> Sound:
-        if len(payload) % 2 or not 0 < len(payload) <= MAX_SOUND_BYTES:
+    def _sound(self, data: bytes, count: int, captured_ns: int) -> Sound:
+        if len(data) % 2 or not 0 < len(data) - HEADER.size <= MAX_SOUND_BYTES:
             raise ProtocolError(f"sound is int16 samples in at most {MAX_SOUND_BYTES} bytes")
-        pcm = np.frombuffer(payload, "<i2").astype(np.int16)
+        pcm = np.frombuffer(data, "<i2", offset=HEADER.size).astype(np.int16, copy=False)
         gap = 0 if self._expected is None else (count - self._expected) % (1 << 32)
         self._expected = (count + len(pcm)) % (1 << 32)
         return Sound(pcm, RATE_HZ, captured_ns, gap if gap <= MAX_GAP_SAMPLES else 0)
@@ -267,10 +267,12 @@ class NativeCodec:
 
     def tell(self, item: Told, t_ns: int) -> None:
         """Something of the conversation. Meters are thinned; the newest waits for its turn."""
-        self.story.feed(item)
-        if isinstance(item, Spoken):
+        if isinstance(item, Spoken):  # the most frequent of all, and no part of the story
             self._speak(item)
-        elif isinstance(item, Problem):
+            self._flush(t_ns)
+            return
+        self.story.feed(item)
+        if isinstance(item, Problem):
             self._problem(item)
         elif isinstance(item, GoingAway):
             self._pass_on(_line({"type": "going_away", "left_ms": item.left_ms}))
@@ -313,7 +315,7 @@ class NativeCodec:
                 self._pass_on(_unnumbered(event_json(item)))
 
     def _speak(self, item: Spoken) -> None:
-        pcm = np.clip(np.rint(np.nan_to_num(item.samples) * 32767), -32768, 32767).astype("<i2")
+        pcm = whole_numbers(finite(item.samples) * 32767).astype("<i2", copy=False)
         for start in range(0, max(1, len(pcm)), PART_SAMPLES):
             part = pcm[start : start + PART_SAMPLES]
             last = item.final and start + PART_SAMPLES >= len(pcm)

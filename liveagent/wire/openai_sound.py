@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from liveagent.audio import RATE_HZ, Samples
+from liveagent.audio import RATE_HZ, Samples, finite
 from liveagent.resample import Resampler
 
 Pcm = NDArray[np.int16]
@@ -65,7 +65,7 @@ class Mouth:
         elif hole < 0:
             samples = samples[-hole:]
         self.received += len(samples)
-        clean = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0).astype(np.float32)
+        clean = finite(samples).astype(np.float32)
         out = [self._held, self._resampler.feed(clean)]
         if final:
             out.append(self._resampler.flush())
