@@ -14,7 +14,7 @@ from liveagent.errors import ConfigError, ToolError
 from liveagent.ports.mosquitto import Mosquitto
 from liveagent.ports.mqtt import Message, Mqtt
 from liveagent.runtime.home import Home
-from tests.broker import broker
+from tests.broker import broker as broker
 from tests.test_discovery import TASMOTA, ZIGBEE
 
 pytestmark = pytest.mark.slow
