@@ -14,7 +14,7 @@ Part = Literal["gear", "bolt", "zigbee hub"]
 holding: str | None = None
 
 
-@tool(phrases=["(fetch|bring) [me] (a|the) {part}"], effect="physical", timeout_s=5.0, say={"zigbee": "zig bee"})
+@tool(phrases=["(fetch|bring) [me] (a|the) {part}"], moves=True, timeout_s=5.0, say={"zigbee": "zig bee"})
 async def fetch(part: Part) -> str:
     """Fetch a part from the shelf."""
     global holding
@@ -25,7 +25,7 @@ async def fetch(part: Part) -> str:
     return f"here is the {part}"
 
 
-@tool(phrases=["(release|drop) it"], effect="physical")
+@tool(phrases=["(release|drop) it"], moves=True)
 async def release() -> str:
     """Open the gripper."""
     global holding

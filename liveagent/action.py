@@ -76,7 +76,8 @@ class StopPlayback:
 
 @dataclass(frozen=True, slots=True)
 class CallTool:
-    """Have an effect, once (LAW 6): the same `call_id` twice is one call."""
+    """Have an effect, once (LAW 6): the same `call_id` twice is one call. `deadline_ms` counts from when it is sent.
+    `branch`: the utterance behind which it was decided. `hold_ms`: with any, it is sent at `ReleaseCall`, not before."""
 
     call_id: str
     name: str
@@ -84,6 +85,14 @@ class CallTool:
     deadline_ms: int = 10_000
     branch: int = 0
     by: DecidedBy = "model"
+    hold_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseCall:
+    """The branch that decided a held call has survived its window."""
+
+    call_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +110,8 @@ class CallWatch:
 
 @dataclass(frozen=True, slots=True)
 class CancelCall:
-    """The effect is not wanted any more, if it can still be stopped."""
+    """The effect is not wanted any more, if it can still be stopped; what was not sent yet never is. `reason`:
+    "taken_back", "barge_in", "stop", "cancelled"."""
 
     call_id: str
     reason: str = "stop"
@@ -129,11 +139,11 @@ class Note:
 
 
 Action: TypeAlias = (
-    Say | Duck | Freeze | Resume | StopPlayback | CallTool | CallWatch | CancelCall | Halt | Listen | Note
+    Say | Duck | Freeze | Resume | StopPlayback | CallTool | ReleaseCall | CallWatch | CancelCall | Halt | Listen | Note
 )
 
 ACTIONS: tuple[type[Action], ...] = (
-    Say, Duck, Freeze, Resume, StopPlayback, CallTool, CallWatch, CancelCall, Halt, Listen, Note,
+    Say, Duck, Freeze, Resume, StopPlayback, CallTool, ReleaseCall, CallWatch, CancelCall, Halt, Listen, Note,
 )  # fmt: skip
 
 _FORM: JsonForm[Action] = JsonForm(ACTIONS)

@@ -13,9 +13,10 @@ from typing import Any
 
 from liveagent.automaton import Automaton
 from liveagent.errors import ConfigError
+from liveagent.policy import Policy
 from liveagent.source import ToolSource, check_sources, parted
 from liveagent.spoken import spoken
-from liveagent.tool import Tool, check_tools
+from liveagent.tool import Tool, check_policy, check_tools
 from liveagent.watch import Watch, check_watches
 
 
@@ -46,8 +47,8 @@ class Agent:
     "table" (the toy table), "camera", "screen", a device, a file or an address. `watches`: what it waits for in
     what it sees. `answers`: False listens and looks, and speaks only when it is asked to. `remark`: a question that it
     asks itself whenever what it sees has changed, and answers aloud. `sources`: where more tools come from once it
-    lives, such as `Home(...)`; those that are given among `tools` are put here. Raises ConfigError for anything that
-    could not work, before anything is opened.
+    lives, such as `Home(...)`; those that are given among `tools` are put here. `policy`: what its calls may do, beside
+    what each tool says itself. Raises ConfigError for anything that could not work, before anything is opened.
     """
 
     model: str = "nano"
@@ -64,6 +65,7 @@ class Agent:
     answers: bool = True
     remark: str | None = None
     sources: Sequence[ToolSource] = ()
+    policy: Policy = field(default_factory=Policy)
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model:
@@ -97,6 +99,7 @@ class Agent:
         object.__setattr__(self, "tools", tuple(tools))
         object.__setattr__(self, "sources", (*self.sources, *(each for each in more if each not in self.sources)))
         check_tools(self.tools, self.questions)
+        check_policy(self.policy, self.tools)
         check_watches(self.watches)
         _ = self.automaton  # its limits are errors of the one who wrote the agent, so they come now
 

@@ -121,13 +121,59 @@ class ToolReturned:
 
 @dataclass(frozen=True, slots=True)
 class ToolFailed:
-    """The call came to nothing: `reason` is a short code ("deadline", "refused", "error", "lost"), for the model."""
+    """The call came to nothing: `reason` is a short code ("deadline", "refused", "error", "cancelled", "taken_back",
+    "expired" …), `message` is for the model."""
 
     t_ns: int
     call_id: str
     reason: str
     message: str = ""
     answer: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ToolProgressed:
+    """A call that takes its time is so far: `share` from 0 to 1, None where that is not known; `note` in a few words.
+    For viewers; nothing is decided by it."""
+
+    t_ns: int
+    call_id: str
+    share: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmAsked:
+    """A call is a hazard: it waits until somebody confirms it by button, key or phone, for `left_ms`. By nothing else:
+    whoever can answer was given a token, which is in no event."""
+
+    t_ns: int
+    call_id: str
+    name: str
+    args: dict[str, Json] = field(default_factory=dict)
+    left_ms: int = 15_000
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """Somebody has answered, `by` "button", "key" or "phone"."""
+
+    t_ns: int
+    call_id: str
+    yes: bool
+    by: str = "button"
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeUnknown:
+    """A call of an earlier session was sent `ago_ms` ago, and the program ended before it came back. It is asked about
+    and not repeated."""
+
+    t_ns: int
+    call_id: str
+    name: str
+    args: dict[str, Json] = field(default_factory=dict)
+    ago_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,10 +415,11 @@ class TurnEnded:
 @dataclass(frozen=True, slots=True)
 class AnswerStarted:
     """The agent begins to answer; a `ReplyStarted` or a `ToolCalled` follows, at once or a few ticks on. `why`: a turn
-    ended or was typed, somebody asked for it (`ref` of the `AnswerAsked`), a tool returned, or a watch fired."""
+    ended or was typed, somebody asked for it (`ref` of the `AnswerAsked`), a tool returned, a watch fired, or there is
+    something to ask about a call."""
 
     t_ns: int
-    why: Literal["turn", "asked", "result", "watch"] = "turn"
+    why: Literal["turn", "asked", "result", "watch", "call"] = "turn"
     ref: str = ""
 
 
@@ -498,12 +545,17 @@ class WatchFired:
 
 @dataclass(frozen=True, slots=True)
 class ToolCalled:
+    """A call was decided. `branch`: behind which utterance; `heard_ns`: from when to when what it was decided on was
+    heard or typed; `seen_ns`: when the newest picture was taken that was known then."""
+
     t_ns: int
     call_id: str
     name: str
     args: dict[str, Json] = field(default_factory=dict)
     by: DecidedBy = "model"
     branch: int = 0
+    heard_ns: tuple[int, ...] = ()
+    seen_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -551,7 +603,8 @@ class Noted:
 
 Inbox: TypeAlias = (
     SessionStarted | AudioHeard | GapMarked | TextTyped | TalkPressed | TalkReleased | Voiced | VoiceFailed
-    | SamplesPlayed | ToolReturned | ToolFailed | AgentChanged | TurnsSet | VoiceSet | TurnDropped | MessageAdded
+    | SamplesPlayed | ToolReturned | ToolFailed | ToolProgressed | ConfirmAsked | Confirmed | OutcomeUnknown
+    | AgentChanged | TurnsSet | VoiceSet | TurnDropped | MessageAdded
     | AnswerAsked | AnswerStopped | PlaybackCut | ForgetAsked | DeviceLost | DeviceBack | CameraFroze | SayAsked
     | WatchFailed | Forgotten | Shed | LagNoted | SessionEnded
 )  # fmt: skip
@@ -564,9 +617,9 @@ Event: TypeAlias = Inbox | Notice
 
 INBOX: tuple[type[Inbox], ...] = (
     SessionStarted, AudioHeard, GapMarked, TextTyped, TalkPressed, TalkReleased, Voiced, VoiceFailed, SamplesPlayed,
-    ToolReturned, ToolFailed, AgentChanged, TurnsSet, VoiceSet, TurnDropped, MessageAdded, AnswerAsked, AnswerStopped,
-    PlaybackCut, ForgetAsked, DeviceLost, DeviceBack, CameraFroze, SayAsked, WatchFailed, Forgotten, Shed, LagNoted,
-    SessionEnded,
+    ToolReturned, ToolFailed, ToolProgressed, ConfirmAsked, Confirmed, OutcomeUnknown, AgentChanged, TurnsSet,
+    VoiceSet, TurnDropped, MessageAdded, AnswerAsked, AnswerStopped, PlaybackCut, ForgetAsked, DeviceLost, DeviceBack,
+    CameraFroze, SayAsked, WatchFailed, Forgotten, Shed, LagNoted, SessionEnded,
 )  # fmt: skip
 NOTICES: tuple[type[Notice], ...] = (
     TickHeard, SpeechStarted, SpeechEnded, WordsHeard, WakeHeard, StopHeard, EndGuessed, TurnEnded, AnswerStarted,

@@ -49,6 +49,22 @@ def check_json(value: object, where: str, depth: int = 0) -> Json:
     raise ProtocolError(f"{where}: {type(value).__name__} has no JSON form")
 
 
+def bounded_json(value: object, where: str, most: int) -> Json:
+    """`check_json` of what is no longer than about `most` characters; `ProtocolError` for more, found out without
+    walking through all of it."""
+    left, todo = most, [value]
+    while todo:
+        each = todo.pop()
+        left -= len(each) + 2 if isinstance(each, str | bytes | list | tuple | dict) else 4
+        if left < 0:
+            raise ProtocolError(f"{where}: it gave back more than {most} characters; give less")
+        if isinstance(each, Mapping):
+            todo += [*each.keys(), *each.values()]
+        elif isinstance(each, list | tuple):
+            todo += each
+    return check_json(value, where)
+
+
 def _write(value: object, where: str) -> Json:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: _write(getattr(value, f.name), f"{where}.{f.name}") for f in dataclasses.fields(value)}

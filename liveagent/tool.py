@@ -12,22 +12,30 @@ import keyword
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, get_args, overload
+from typing import Any, Literal, TypeAlias, get_args, overload
 
 from liveagent.argument import Argument, Value
+from liveagent.call import Call
 from liveagent.errors import ConfigError, ToolError
 from liveagent.phrase import Phrase
+from liveagent.policy import RISKS, Policy, Risk
 from liveagent.spoken import spoken
 
-Effect = Literal["none", "reversible", "physical"]
+Tell: TypeAlias = Literal["now", "pause", "silent"]
+LONGEST_HOLD_MS = 5_000
 
 
 @dataclass(frozen=True, eq=False)
 class Tool:
     """A function and everything the agent knows of it. Calling a Tool calls the function.
 
-    `effect`: "none" reads, "reversible" can be undone, "physical" moves something in the world. `confirm`: ask the
-    user first. `say`: how a word that no dictionary has is pronounced, as words that have ("zigbee": "zig bee").
+    `risk`: what a call risks, see `policy.Risk`. `moves`: it moves something in the world: the stop word cancels it,
+    and when it was decided on words of no phrase, and those were heard, it is asked about first. `hold_ms`: the window
+    after the decision in which whoever speaks on, or says stop, takes it back before anything is sent.
+    `cancel_on_barge_in`: speaking into a reply cancels it while it runs; else that cancels what is said, and no more.
+    `tell`: when its result is spoken of: "now", whatever is being said; at the next "pause"; or "silent", when it is
+    asked about. `say`: how a word that no dictionary has is pronounced, as words that have ("zigbee": "zig bee").
+    `takes_call`: the name of the argument that is its `Call`, "" for none.
     """
 
     name: str
@@ -35,10 +43,14 @@ class Tool:
     function: Callable[..., Any]
     arguments: tuple[Argument, ...] = ()
     phrases: tuple[Phrase, ...] = ()
-    effect: Effect = "reversible"
+    risk: Risk = "reversible"
+    moves: bool = False
     timeout_s: float = 10.0
-    confirm: bool = False
+    hold_ms: int = 0
+    cancel_on_barge_in: bool = False
+    tell: Tell = "pause"
     say: Mapping[str, str] = field(default_factory=dict)
+    takes_call: str = ""
     schema: Mapping[str, Any] = field(default_factory=dict, repr=False)  # JSON schema of the arguments
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -82,9 +94,12 @@ def tool(function: Callable[..., Any], /) -> Tool: ...
 def tool(
     *,
     phrases: Sequence[str] = (),
-    effect: Effect = "reversible",
+    risk: Risk = "reversible",
+    moves: bool = False,
     timeout_s: float = 10.0,
-    confirm: bool = False,
+    hold_ms: int = 0,
+    cancel_on_barge_in: bool = False,
+    tell: Tell = "pause",
     say: Mapping[str, str] | None = None,
     name: str | None = None,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
@@ -93,9 +108,12 @@ def tool(
     /,
     *,
     phrases: Sequence[str] = (),
-    effect: Effect = "reversible",
+    risk: Risk = "reversible",
+    moves: bool = False,
     timeout_s: float = 10.0,
-    confirm: bool = False,
+    hold_ms: int = 0,
+    cancel_on_barge_in: bool = False,
+    tell: Tell = "pause",
     say: Mapping[str, str] | None = None,
     name: str | None = None,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
@@ -111,20 +129,24 @@ def tool(
             raise ConfigError(f"{title!r} cannot name a tool: use a def, or name= with letters, digits and _")
         if isinstance(phrases, str):
             raise ConfigError(f"tool {title!r}: phrases= wants a list of phrases, not one string")
-        if effect not in get_args(Effect):
-            raise ConfigError(f"tool {title!r}: effect={effect!r}; use one of {', '.join(get_args(Effect))}")
+        if risk not in RISKS:
+            raise ConfigError(f"tool {title!r}: risk={risk!r}; use one of {', '.join(RISKS)}")
+        if tell not in get_args(Tell):
+            raise ConfigError(f"tool {title!r}: tell={tell!r}; use one of {', '.join(get_args(Tell))}")
+        if not 0 <= hold_ms <= LONGEST_HOLD_MS:
+            raise ConfigError(f"tool {title!r}: hold_ms={hold_ms}; it must be from 0 to {LONGEST_HOLD_MS}")
         if not timeout_s > 0:
             raise ConfigError(f"tool {title!r}: timeout_s={timeout_s}; it must be over 0")
         description = " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())
         if not description:
             raise ConfigError(f"tool {title!r} has no docstring: write one line that says what it does")
-        arguments, schema = _signature(function, title)
+        arguments, schema, takes_call = _signature(function, title)
         parsed = tuple(Phrase.of(phrase, title) for phrase in phrases)
         for phrase in parsed:
             _check_phrase(phrase, title, arguments)
         return Tool(
-            title, description, function, arguments, parsed, effect, timeout_s, confirm,
-            {spoken(word): spoken(how) for word, how in (say or {}).items()}, schema,
+            title, description, function, arguments, parsed, risk, moves, timeout_s, hold_ms, cancel_on_barge_in, tell,
+            {spoken(word): spoken(how) for word, how in (say or {}).items()}, takes_call, schema,
         )  # fmt: skip
 
     return make if function is None else make(function)
@@ -147,7 +169,18 @@ def check_tools(tools: Sequence[Tool], questions: Sequence[str] = ()) -> None:
         raise ConfigError(f"{one} and {other} sound alike: {sentence!r} would call both; change a phrase of one")
 
 
-def _signature(function: Callable[..., Any], title: str) -> tuple[tuple[Argument, ...], Mapping[str, Any]]:
+def check_policy(policy: Policy, tools: Sequence[Tool]) -> None:
+    """Raises ConfigError for limits of an argument that a tool does not have. A tool that is not there may yet come."""
+    if not isinstance(policy, Policy):
+        raise ConfigError(f"policy={policy!r:.80}: give Policy(...)")
+    for tool in tools:
+        limits = policy.limits.get(tool.name)
+        for name in (*limits.ranges, *limits.only) if limits is not None else ():
+            if name not in [argument.name for argument in tool.arguments]:
+                raise ConfigError(f"the policy limits {name!r} of tool {tool.name!r}, which has no such argument")
+
+
+def _signature(function: Callable[..., Any], title: str) -> tuple[tuple[Argument, ...], Mapping[str, Any], str]:
     from pydantic import ConfigDict, create_model
     from pydantic.errors import PydanticUserError
 
@@ -158,6 +191,7 @@ def _signature(function: Callable[..., Any], title: str) -> tuple[tuple[Argument
             f"tool {title!r}: the annotation {error.name!r} is not known there; define it at the top of the file"
         ) from None
     fields: dict[str, Any] = {}
+    takes_call = ""
     for parameter in signature.parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise ConfigError(f"tool {title!r} takes *{parameter.name}: name its arguments one by one")
@@ -165,6 +199,11 @@ def _signature(function: Callable[..., Any], title: str) -> tuple[tuple[Argument
             raise ConfigError(f"tool {title!r}: {parameter.name!r} is positional only; take the / out of the signature")
         if parameter.annotation is parameter.empty:
             raise ConfigError(f"tool {title!r}: say what {parameter.name!r} is, as in `{parameter.name}: int`")
+        if parameter.annotation is Call:
+            if takes_call or not inspect.iscoroutinefunction(function):
+                raise ConfigError(f"tool {title!r}: one argument of an async function can be its Call")
+            takes_call = parameter.name
+            continue
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[parameter.name] = (parameter.annotation, default)
     # pydantic keeps some names for itself; under an alias of our own every argument name is free to use.
@@ -187,7 +226,7 @@ def _signature(function: Callable[..., Any], title: str) -> tuple[tuple[Argument
                 argument.read(argument.default, title)
             except ToolError as error:
                 raise ConfigError(f"tool {title!r}: the default of {argument.name!r} is not allowed: {error}") from None
-    return arguments, schema
+    return arguments, schema, takes_call
 
 
 def _check_phrase(phrase: Phrase, title: str, arguments: Sequence[Argument]) -> None:

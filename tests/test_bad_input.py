@@ -54,7 +54,7 @@ def hang() -> None:
     NEVER.wait()
 
 
-@tool(phrases=["open the door"], confirm=True)
+@tool(phrases=["open the door"], risk="hazard")
 def open_door() -> str:
     """Open the front door of the house and leave it wide open for a while so that the cat can go out and come in."""
     return "open"
@@ -347,7 +347,7 @@ def _voice(voice: Any) -> Callable[[Agent], Any]:
 
 
 async def test_a_tool_that_never_returns_is_told_and_the_session_goes_on(nano: Nano) -> None:
-    screen = Screen("wait for ever", "stop")
+    screen = Screen("wait for ever")
     assert await talk(Agent("nano", tools=[hang], voice=None), text_only=True, terminal=screen) == 0
     (failed,) = screen.of(ToolFailed)
     assert failed.reason == "deadline" and screen.of(ReplyEnded)

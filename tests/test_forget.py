@@ -30,7 +30,7 @@ from tests.nano import random_nano
 from tests.world import World
 
 
-@tool(phrases=["open the door"], confirm=True)
+@tool(phrases=["open the door"], risk="hazard")
 async def open_door() -> str:
     """Open the front door of the house and leave it open for a while."""
     return "open"

@@ -47,7 +47,7 @@ async def wait() -> None:
     await asyncio.sleep(3600)
 
 
-@tool(effect="physical")
+@tool(moves=True)
 async def move() -> None:
     """Take an hour, and move."""
     await asyncio.sleep(3600)
@@ -154,7 +154,7 @@ async def test_a_call_is_cancelled_by_its_id_and_physical_ones_by_halt(desk: Des
     await asyncio.sleep(0)
     desk.hands.obey(Halt())
     came = await desk.until(2)
-    assert {each.call_id for each in came} == {"call_2", "halt_1"}
+    assert {getattr(each, "call_id", "") for each in came} == {"call_2", "halt_1"}
     desk.hands.obey(CancelCall(waiting, "taken back"))
     last = (await desk.until(3))[-1]
     assert isinstance(last, ToolFailed) and (last.call_id, last.reason) == ("call_1", "cancelled")

@@ -30,7 +30,7 @@ from tests.nano import random_nano
 from tests.world import World
 
 
-@tool(phrases=["open the door"], confirm=True)
+@tool(phrases=["open the door"], risk="hazard")
 async def open_door() -> str:
     """Open the front door of the house and leave it open for a while."""
     return "open"
@@ -125,7 +125,7 @@ async def test_a_take_back_keeps_what_was_seen_meanwhile(session: Session) -> No
     world = World(session, camera=lambda tick: frame(BALL if tick < 8 else BOTH, tick))
     await world.run(2)
     world.type("open the door")  # it asks first, in so many words that they are still being said below
-    await world.run(14)
+    await world.run(34)
     assert world.of(Say) and session.answer.reply is not None and session.answer.reply.ended
     assert kinds(session)[-2:] == ["reply", "picture"]
     seen = session.context.ledger.spans[-1]

@@ -42,7 +42,7 @@ FIRST_TICKS = 8
 """Enough of the recording to see a difference in."""
 
 
-@tool(phrases=["open the door"], confirm=True)
+@tool(phrases=["open the door"], risk="hazard")
 async def open_door() -> str:
     """Open the front door of the house and leave it open for a while."""
     return "open"

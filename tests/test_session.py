@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from liveagent import tool
-from liveagent.action import CallTool, Halt, Say, StopPlayback
+from liveagent.action import CallTool, Halt, ReleaseCall, Say, StopPlayback
 from liveagent.agent import Agent
 from liveagent.audio import TICK_NS, TICK_SAMPLES, Tick
 from liveagent.event import (
@@ -32,7 +32,7 @@ from tests.nano import random_nano
 from tests.world import World
 
 
-@tool(phrases=["open the door"], confirm=True)
+@tool(phrases=["open the door"], risk="hazard")
 async def open_door() -> str:
     """Open the front door of the house and leave it open for a while."""
     return "open"
@@ -81,7 +81,7 @@ async def test_every_word_that_plays_is_told_once_and_the_reply_ends(session: Se
     world.type("open the door")
     await world.run(80)
     said = " ".join(say.text for say in world.of(Say)).split()
-    assert said[:2] == ["Shall", "I?"]
+    assert said[:4] == ["Please", "confirm", "that", "by"]
     assert [word.word for word in world.of(WordPlayed)] == said
     (ended,) = world.of(ReplyEnded)
     assert ended.complete
@@ -100,7 +100,7 @@ async def test_typing_into_a_reply_takes_back_what_was_not_heard(session: Sessio
     (cut,) = world.of(Interrupted)
     said = [word.text for say in world.of(Say)[:1] for word in say.words]
     assert len(cut.heard) == before and cut.heard == tuple(said[:before])
-    assert [call.name for call in world.of(CallTool)] == ["timer"]
+    assert [call.name for call in world.of(CallTool)] == ["open_door", "timer"]
     assert world.of(StopPlayback)
     session.context.ledger.check()
 
@@ -132,22 +132,21 @@ async def test_stop_typed_halts_and_is_no_turn(session: Session) -> None:
     world.type("stop")
     await world.run(3)
     assert world.of(StopHeard) and world.of(Halt) and world.of(StopPlayback)
-    assert not world.of(CallTool)
+    assert len(world.of(CallTool)) == 1
     assert world.of(Interrupted)
 
 
-async def test_a_tool_that_asks_first_is_called_after_yes_alone(session: Session) -> None:
+async def test_nothing_that_is_said_confirms_a_hazard(session: Session) -> None:
     world = World(session)
     world.type("open the door")
     await world.run(2)
-    world.type("no")
-    await world.run(2)
-    assert not world.of(CallTool)
-    world.type("open the door")
-    await world.run(2)
-    world.type("yes")
-    await world.run(2)
-    assert [call.name for call in world.of(CallTool)] == ["open_door"]
+    for words in ("yes", "confirmed", "do it"):
+        world.type(words)
+        await world.run(2)
+    (call,) = world.of(CallTool)
+    assert not world.of(ReleaseCall) and (call.name, call.branch, call.hold_ms) == ("open_door", 0, 0)
+    (called,) = world.of(ToolCalled)
+    assert called.heard_ns == (TICK_NS, TICK_NS) and called.seen_ns is None
 
 
 async def test_a_tool_that_fails_is_told_to_the_model_and_the_session_goes_on(session: Session) -> None:

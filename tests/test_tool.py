@@ -13,6 +13,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from liveagent import Tool, tool
+from liveagent.call import Call
 from liveagent.errors import ConfigError, ToolError
 from liveagent.tool import check_tools
 
@@ -32,9 +33,11 @@ Room = Literal["kitchen", "living room"]
 
 @tool(
     phrases=["paint {room} {color} [{count} times]", "write {note}"],
-    effect="physical",
+    risk="hazard",
+    moves=True,
     timeout_s=3,
-    confirm=True,
+    hold_ms=240,
+    tell="now",
     say={"Zigbee": "zig bee"},
 )
 async def paint(
@@ -54,8 +57,9 @@ def add(a: int, b: float | None = None) -> float:
 
 
 def test_what_a_signature_says() -> None:
-    assert (paint.name, paint.description, paint.effect) == ("paint", "Paint a room.", "physical")
-    assert (paint.timeout_s, paint.confirm, paint.say, paint.is_async) == (3, True, {"zigbee": "zig bee"}, True)
+    assert (paint.name, paint.description, paint.risk) == ("paint", "Paint a room.", "hazard")
+    assert (paint.timeout_s, paint.moves, paint.say, paint.is_async) == (3, True, {"zigbee": "zig bee"}, True)
+    assert (paint.hold_ms, paint.tell, add.hold_ms, add.tell, add.risk) == (240, "now", 0, "pause", "reversible")
     kinds = {argument.name: (argument.kind, argument.required) for argument in paint.arguments}
     assert kinds["room"] == ("choice", False) and kinds["note"] == ("text", False)
     assert paint.slots["color"] == {"red": "red", "light blue": "light_blue"}
@@ -185,10 +189,34 @@ def test_a_wrong_phrase(phrases: list[str], says: str) -> None:
 
 
 def test_wrong_settings() -> None:
-    with pytest.raises(ConfigError, match="none, reversible, physical"):
-        tool(effect="bad")(put)  # type: ignore[call-overload]
+    with pytest.raises(ConfigError, match="observe, reversible, hazard, forbidden"):
+        tool(risk="bad")(put)  # type: ignore[call-overload]
+    with pytest.raises(ConfigError, match="now, pause, silent"):
+        tool(tell="later")(put)  # type: ignore[call-overload]
+    with pytest.raises(ConfigError, match="hold_ms"):
+        tool(hold_ms=5001)(put)
     with pytest.raises(ConfigError, match="timeout_s"):
         tool(timeout_s=0)(put)
+
+
+def test_a_tool_that_takes_its_call() -> None:
+    async def mow(rows: int, call: Call) -> str:
+        """Mow."""
+        return call.key
+
+    made = tool(mow)
+    assert made.takes_call == "call" and [argument.name for argument in made.arguments] == ["rows"]
+    assert "call" not in made.schema["properties"]
+
+    def plain(call: Call) -> None:
+        """Do."""
+
+    async def two(one: Call, other: Call) -> None:
+        """Do."""
+
+    for wrong in (plain, two):
+        with pytest.raises(ConfigError, match="its Call"):
+            tool(wrong)
 
 
 def make(name: str, *phrases: str) -> Tool:

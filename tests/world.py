@@ -13,7 +13,17 @@ import numpy as np
 
 from liveagent.action import Action, CallTool, Freeze, Resume, Say, StopPlayback
 from liveagent.audio import TICK_NS, TICK_SAMPLES, Samples, Tick
-from liveagent.event import Event, Inbox, SamplesPlayed, TextTyped, ToolReturned, Voiced, WordMark
+from liveagent.event import (
+    ConfirmAsked,
+    Event,
+    Inbox,
+    SamplesPlayed,
+    TextTyped,
+    ToolFailed,
+    ToolReturned,
+    Voiced,
+    WordMark,
+)
 from liveagent.journal import to_float, to_int16
 from liveagent.runtime.answer import Out
 from liveagent.runtime.record import Recorder
@@ -25,7 +35,7 @@ SILENCE: Samples = np.zeros(TICK_SAMPLES, np.float32)
 
 
 class World:
-    """Runs `session` tick by tick. `log` holds (tick, event or action) in order.
+    """Runs `session` tick by tick; nobody ever confirms a hazard. `log` holds (tick, event or action) in order.
 
     `reference` is what the loudspeaker sounds like, [1280], in each tick in which it plays; `camera` gives a tick's
     picture, or None.
@@ -50,6 +60,7 @@ class World:
         self._played: dict[int, int] = {}
         self._words: dict[int, int] = {}
         self._held = False
+        self._declined: list[ToolFailed] = []  # hazards, whose question is asked first
 
     @property
     def now_ns(self) -> int:
@@ -73,6 +84,9 @@ class World:
     async def _tick(self, samples: Samples) -> None:
         reference = self.reference if self._play() else SILENT_SAMPLES
         inbox, self.inbox = self.inbox, []
+        asked = any(isinstance(each, ConfirmAsked) for each in inbox)
+        if self._declined and not asked and self.session.answer.reply is None:
+            inbox.append(self._declined.pop(0))
         tick = Tick(self.index, to_float(to_int16(samples)), self.now_ns)  # as it is recorded
         frame = self.camera(self.index)
         self.index += 1
@@ -100,6 +114,9 @@ class World:
             self._held = True
         elif isinstance(action, Resume):
             self._held = False
+        elif isinstance(action, CallTool) and self.session.agent.tool(action.name).risk == "hazard":
+            self.inbox.append(ConfirmAsked(self.now_ns, action.call_id, action.name, action.args))
+            self._declined.append(ToolFailed(self.now_ns, action.call_id, "refused", "nobody confirmed it", False))
         elif isinstance(action, CallTool):
             self.inbox.append(ToolReturned(self.now_ns, action.call_id, self.results(action)))
 

@@ -1,6 +1,6 @@
 """A small robot arm's commands, acting on a model of a table; a real arm replaces the bodies.
 
-Movements are physical, so each tool here says so (`effect="physical"`); `stop` is also listened for on raw samples,
+Each tool here that moves something says so (`moves=True`); `stop` is also listened for on raw samples,
 beside the decoder, and does not wait for it.
 """
 
@@ -39,7 +39,7 @@ _STEP = {
 
 @tool(
     phrases=["(pick up|grab|take) the {color} {shape} [please]", "pick the {color} {shape} up"],
-    effect="physical",
+    moves=True,
 )
 async def pick(color: Color, shape: Shape) -> str:
     """Pick up an object."""
@@ -47,7 +47,7 @@ async def pick(color: Color, shape: Shape) -> str:
     return f"i have the {color} {shape}"
 
 
-@tool(phrases=["(put|place) it (on|in) the {spot}", "put it down (on|in) the {spot}"], effect="physical")
+@tool(phrases=["(put|place) it (on|in) the {spot}", "put it down (on|in) the {spot}"], moves=True)
 async def place(spot: Spot) -> str:
     """Put down what the arm holds."""
     held, arm.held = arm.held, None
@@ -56,7 +56,7 @@ async def place(spot: Spot) -> str:
 
 @tool(
     phrases=["(move|go) {direction} {distance} centimeters", "(move|go) {distance} centimeters {direction}"],
-    effect="physical",
+    moves=True,
 )
 async def move(direction: Direction, distance: Centimeters) -> str:
     """Move the hand."""
@@ -66,21 +66,21 @@ async def move(direction: Direction, distance: Centimeters) -> str:
     return f"moved {direction} {distance} centimeters"
 
 
-@tool(phrases=["{action} the (gripper|hand)"], effect="physical")
+@tool(phrases=["{action} the (gripper|hand)"], moves=True)
 async def gripper(action: Literal["open", "close"]) -> str:
     """Open or close the gripper."""
     arm.open = action == "open"
     return f"the gripper is {'open' if arm.open else 'closed'}"
 
 
-@tool(phrases=["go home", "(move|go) back to the start"], effect="physical")
+@tool(phrases=["go home", "(move|go) back to the start"], moves=True)
 async def go_home() -> str:
     """Bring the arm back to its start."""
     arm.x_cm = arm.y_cm = arm.z_cm = 0
     return "i am home"
 
 
-@tool(phrases=["stop [now]", "halt", "freeze"], effect="physical")
+@tool(phrases=["stop [now]", "halt", "freeze"], moves=True)
 async def stop() -> str:
     """Stop all movement at once."""
     arm.stopped = True

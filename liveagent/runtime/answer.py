@@ -22,7 +22,7 @@ from liveagent.ledger import Span
 from liveagent.overlap import invented, narrow, offer
 from liveagent.runtime.context import Context
 from liveagent.runtime.reply import Reply
-from liveagent.tool import Tool
+from liveagent.tool import Tell, Tool
 
 if TYPE_CHECKING:
     from liveagent.nn.model import Model
@@ -38,13 +38,22 @@ NO = frozenset({"no", "no thanks", "no thank you", "never mind", "do not", "don'
 YES = frozenset({"yes", "yes please", "yeah", "okay", "do it", "sure", "go ahead"})
 
 
+RESULT_TOKENS = 256
+"""So much of a result is read; a page is not learnt by heart."""
+
+
 @dataclass(slots=True)
 class Pending:
-    """A call that was sent and has not come back."""
+    """A call that has not come back. `until_ns`: it is held until then, and not sent; None: it was sent. `quiet`: its
+    result is not spoken of any more."""
 
     call_id: str
     name: str
     span: Span
+    tell: Tell = "pause"
+    cancel_on_barge_in: bool = False
+    until_ns: int | None = None
+    quiet: bool = False
 
 
 @dataclass(slots=True)
@@ -112,10 +121,7 @@ class Answer:
             return
         parse = self.agent.automaton.parse(words) if self.use_grammar else None
         if isinstance(parse, Parse):
-            if parse.tool.confirm:
-                await self._ask(parse, t_ns)
-            else:
-                await self._force_call(parse, t_ns)
+            await self._force_call(parse, t_ns)
             return
         if choice == "required":
             await self._call_far(words, self.agent.tools, t_ns)
@@ -164,7 +170,11 @@ class Answer:
             return
         template = self.model.template
         depends = [pending.span.id] if any(s.id == pending.span.id for s in self.context.ledger.spans) else []
-        ids = [*template.result_turn(text, failed), *([template.agent] if answer else [])]
+        ids = template.result_turn(text, failed)
+        if len(ids) > RESULT_TOKENS:
+            ids = [*ids[: RESULT_TOKENS - 1], template.end]
+        if answer:
+            ids.append(template.agent)
         await self.context.add("result", ids, t_ns, depends_on=depends)
         if answer:
             await self._open_reply(template.say, t_ns)
@@ -234,7 +244,7 @@ class Answer:
             await self.context.add("result", [*template.result_turn(str(error), True), template.agent], t_ns)
             await self._open_reply(template.say, t_ns)
             return
-        if tool.confirm or (doubtful and tool.effect == "physical"):
+        if doubtful and tool.moves and tool.risk != "hazard":  # a hazard is confirmed by hand, whoever decided it
             await self.context.rewind(self.context.ledger.spans[-1].start)
             await self._ask(Parse(tool, args), t_ns)
             return
@@ -247,11 +257,27 @@ class Answer:
         what += [call.tool.argument(name).say(value) for name, value in call.args.items()]
         await self.say(f"Shall I? Say yes or no: {', '.join(what)}.", t_ns)
 
+    @property
+    def asks(self) -> bool:
+        """Whether a call waits for the user's yes."""
+        return self._asked is not None
+
     def _send(self, name: str, args: dict[str, Any], by: DecidedBy, t_ns: int) -> None:
         self.calls += 1
         call_id = f"call_{self.calls}"
+        tool, ledger = self.agent.tool(name), self.context.ledger
         plain = {key: check_json(value, name) for key, value in args.items()}
-        self.pending[call_id] = Pending(call_id, name, self.context.ledger.spans[-1])
-        deadline_ms = int(self.agent.tool(name).timeout_s * 1000)
-        self.out.actions.append(CallTool(call_id, name, plain, deadline_ms, by=by))
-        self.out.events.append(ToolCalled(t_ns, call_id, name, plain, by))
+        until_ns = t_ns + tool.hold_ms * 1_000_000 if tool.hold_ms else None
+        self.pending[call_id] = Pending(
+            call_id, name, ledger.spans[-1], tool.tell, tool.cancel_on_barge_in, until_ns
+        )
+        deadline_ms = int(tool.timeout_s * 1000)
+        heard = [s.t_ns for s in ledger.spans if s.turn == ledger.turn and s.kind in ("text", "audio")]
+        seen = [s.t_ns for s in ledger.spans if s.kind == "picture"]
+        self.out.actions.append(CallTool(call_id, name, plain, deadline_ms, self.utterances, by, tool.hold_ms))
+        self.out.events.append(
+            ToolCalled(
+                t_ns, call_id, name, plain, by, self.utterances, (min(heard), max(heard)) if heard else (),
+                max(seen) if seen else None,
+            )
+        )  # fmt: skip

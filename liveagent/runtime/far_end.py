@@ -141,6 +141,7 @@ class FarEnd:
 
     async def _stop(self, event: AnswerStopped) -> None:
         session = self._session
+        await session.calls.take_back("the answer was taken back")
         if (reply := session.answer.reply) is not None and not reply.stopping:
             session.turns.silence()
             await session.speaking.stop(StopPlayback(reply.utterance, event.reason))

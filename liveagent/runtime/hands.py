@@ -1,9 +1,10 @@
 """The hands: tools and the functions of watches are called here, each call once, each with a deadline (LAW 6).
 
-A call arrives as `CallTool` and comes back as `ToolReturned` or `ToolFailed`, through the session's inbox like a sound;
-a watch's as `CallWatch`, and what it wants said as `SayAsked`. A second call with an id that was seen does nothing.
-Whatever a function raises becomes `ToolFailed` or `WatchFailed`; it never ends the session. Plain functions run in a
-thread of their own, so that a slow one does not stop the clock, and one that never returns keeps nobody from ending.
+A call arrives as `CallTool`, is cleared (see `clearing`), and comes back as `ToolReturned` or `ToolFailed`, through the
+session's inbox like a sound; a watch's as `CallWatch`, and what it wants said as `SayAsked`. A second call with an id
+that was seen does nothing. Whatever a function raises becomes `ToolFailed` or `WatchFailed`; it never ends the session.
+Plain functions run in a thread of their own, so that a slow one does not stop the clock, and one that never returns
+keeps nobody from ending.
 """
 
 from __future__ import annotations
@@ -15,11 +16,26 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from liveagent.action import CallTool, CallWatch, CancelCall, Halt
+from liveagent.action import CallTool, CallWatch, CancelCall, Halt, ReleaseCall
+from liveagent.call import Call
 from liveagent.errors import ToolError
-from liveagent.event import SayAsked, ToolFailed, ToolReturned, WatchFailed
-from liveagent.jsonform import check_json
+from liveagent.event import (
+    ConfirmAsked,
+    Confirmed,
+    DeviceLost,
+    OutcomeUnknown,
+    SayAsked,
+    ToolCalled,
+    ToolFailed,
+    ToolProgressed,
+    ToolReturned,
+    WatchFailed,
+)
+from liveagent.jsonform import bounded_json
+from liveagent.policy import Answered, Policy
+from liveagent.runtime.clearing import By, Clearing, NotSent, Terms
 from liveagent.tool import Tool
+from liveagent.transaction import State, Transaction
 from liveagent.watch import Sighting, Watch
 
 REMEMBERED_CALLS = 4096
@@ -28,8 +44,16 @@ CLOSE_S = 1.0
 WATCH_DEADLINE_MS = 60_000
 SAYINGS = 8
 SAYING_CHARS = 300
+MESSAGE_CHARS = 1000
+RESULT_BYTES = 64 << 10
+"""What a tool may give back; who reads it reads a page at most."""
+PROGRESS_NS = 100_000_000
+"""Progress is told ten times a second at most."""
 
-Outcome = ToolReturned | ToolFailed | SayAsked | WatchFailed
+Outcome = (
+    ToolReturned | ToolFailed | ToolProgressed | ConfirmAsked | Confirmed | OutcomeUnknown | DeviceLost | SayAsked
+    | WatchFailed
+)  # fmt: skip
 
 
 class WatchSession:
@@ -54,7 +78,7 @@ class WatchSession:
 
 class Hands:
     """Runs one session's tool calls and the functions of its watches. `put(event)` receives what came of each;
-    `now_ns()` stamps it."""
+    `now_ns()` stamps it. `clearing` is what a call passes before it is sent: by `policy`, on `terms`."""
 
     def __init__(
         self,
@@ -62,21 +86,37 @@ class Hands:
         put: Callable[[Outcome], None],
         now_ns: Callable[[], int],
         watches: Sequence[Watch] = (),
+        policy: Policy | None = None,
+        terms: Terms | None = None,
     ) -> None:
+        self.clearing = Clearing(policy or Policy(), put, now_ns, terms)
         self._tools = {tool.name: tool for tool in tools}
         self._watches = {watch.name: watch for watch in watches}
         self._put, self._now_ns = put, now_ns
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._physical: dict[str, bool] = {}
+        self._moves: dict[str, bool] = {}
+        self._unsent: set[str] = set()  # calls that are not released yet
         self._halts = 0
+        self._closing = False
         self._inner: set[asyncio.Task[Any]] = set()  # the tools' own, those past their deadline too
         self._threads = 0  # of plain functions, those past their deadline too
 
-    def obey(self, action: CallTool | CallWatch | CancelCall | Halt) -> None:
-        """Start or cancel a call, or halt. Returns at once."""
+    def decided(self, called: ToolCalled) -> None:
+        """What a call that is coming was decided on."""
+        self.clearing.decided(called)
+
+    def confirm(self, call_id: str, token: str, yes: bool, by: By) -> Answered:
+        """A person has answered, by a button or a key, with the token that their link was given."""
+        return self.clearing.answer(call_id, token, yes, by)
+
+    def obey(self, action: CallTool | ReleaseCall | CallWatch | CancelCall | Halt) -> None:
+        """Start, release or cancel a call, or halt. Returns at once."""
         if isinstance(action, Halt):
             self._halt()
+            return
+        if isinstance(action, ReleaseCall):
+            self.clearing.survived(action.call_id)
             return
         if isinstance(action, CancelCall):
             task = self._tasks.get(action.call_id)
@@ -103,13 +143,15 @@ class Hands:
         task = asyncio.get_running_loop().create_task(self._call(action), name=f"tool {action.name}")
         self._tasks[action.call_id] = task
         tool = self._tools.get(action.name)
-        self._physical[action.call_id] = tool is not None and tool.effect == "physical"
-        task.add_done_callback(lambda _: self._forget(action.call_id))
+        self._moves[action.call_id] = tool is not None and tool.moves
+        self._unsent.add(action.call_id)
+        task.add_done_callback(lambda _: self._over(action.call_id, task))
 
     def _halt(self) -> None:
-        """The stop word: physical calls that still run are cancelled, and a tool named `stop` is called at once."""
+        """The stop word: what was not sent yet never is, calls that move something are cancelled, and a tool named
+        `stop` is called at once."""
         for call_id, task in self._tasks.items():
-            if self._physical.get(call_id):
+            if self._moves.get(call_id) or call_id in self._unsent:
                 task.cancel()
         tool = self._tools.get("stop")
         if tool is not None and not any(argument.required for argument in tool.arguments):
@@ -117,23 +159,65 @@ class Hands:
             self.obey(CallTool(f"halt_{self._halts}", "stop", deadline_ms=int(tool.timeout_s * 1000), by="grammar"))
 
     async def _call(self, action: CallTool) -> None:
-        tool = self._tools.get(action.name)
-        if tool is None:
-            self._fail(action.call_id, "refused", f"there is no tool named {action.name}")
-            return
+        tool, clearing = self._tools.get(action.name), self.clearing
+        call = clearing.begun(action, tool)
         try:
+            if tool is None:
+                raise ToolError(f"there is no tool named {action.name}")
             args = tool.validate(action.args)
-            result = check_json(await self._within(action.deadline_ms, self._do(tool, args)), action.name)
-        except TimeoutError:
-            self._fail(action.call_id, "deadline", f"no answer within {action.deadline_ms} ms")
+            call = await clearing.clear(call, action, tool, args)
+        except NotSent as why:
+            self._fail(action.call_id, why.reason, str(why))
+            return
         except asyncio.CancelledError:
-            self._fail(action.call_id, "cancelled", "the call was cancelled")
+            self._fail(action.call_id, "taken_back", "it was taken back before it was sent", answer=False)
+            return
         except ToolError as error:
+            await clearing.end(call, "refused", "invalid")
             self._fail(action.call_id, "refused", str(error))
+            return
+        self._unsent.discard(action.call_id)
+        await self._send(call, tool, args, action.deadline_ms)
+
+    async def _send(self, call: Transaction, tool: Tool, args: dict[str, Any], deadline_ms: int) -> None:
+        """Have the effect, now that the call is released."""
+        doing = _Doing(self, call)
+        state: State = "failed"
+        reason, message, result = "", "", None
+        try:
+            given = await self._within(deadline_ms, self._do(tool, args, doing.call))
+            result = bounded_json(given, tool.name, RESULT_BYTES)
+            state = "done"
+        except TimeoutError:
+            state, reason, message = "expired", "deadline", f"no answer within {deadline_ms} ms"
+        except asyncio.CancelledError:
+            reason, message = "cancelled", "the call was cancelled"
+        except ToolError as error:
+            reason, message = "refused", str(error)
         except Exception as error:  # a user's tool may raise anything; it concerns this call alone
-            self._fail(action.call_id, "error", f"{type(error).__name__}: {error}")
+            reason, message = "error", f"{type(error).__name__}: {error}"
+        doing.over = True
+        if self._closing and not tool.is_async and reason == "cancelled":
+            return  # a thread cannot be cancelled: nobody knows how this ends, and the next session asks
+        await asyncio.shield(asyncio.ensure_future(self.clearing.end(doing.transaction, state, reason)))
+        if state == "done":
+            self._put(ToolReturned(self._now_ns(), call.call_id, result))
         else:
-            self._put(ToolReturned(self._now_ns(), action.call_id, result))
+            self._fail(call.call_id, reason, message)
+
+    def progressed(self, doing: _Doing, share: float | None, note: str) -> None:
+        """A tool tells how far it is; the first time, that it has taken the call on."""
+        if doing.over:
+            return
+        if doing.transaction.state == "released":
+            doing.transaction = doing.transaction.to("accepted")
+            task = asyncio.get_running_loop().create_task(self.clearing.accepted(doing.transaction))
+            self._inner.add(task)
+            task.add_done_callback(self._ended)
+        now_ns = self._now_ns()
+        if now_ns - doing.told_ns >= PROGRESS_NS or share == 1.0:
+            doing.told_ns = now_ns
+            self._put(ToolProgressed(now_ns, call_id=doing.transaction.call_id, share=share, note=note))
 
     async def _tell(self, action: CallWatch) -> None:
         """Run the function of a watch that has fired. Whatever it raises is told, and ends nothing else."""
@@ -170,7 +254,9 @@ class Hands:
             task.cancel()
         raise TimeoutError
 
-    async def _do(self, tool: Tool, args: dict[str, Any]) -> Any:
+    async def _do(self, tool: Tool, args: dict[str, Any], call: Call) -> Any:
+        if tool.takes_call:
+            args = {**args, tool.takes_call: call}
         return await tool(**args) if tool.is_async else await self._in_thread(tool, args)
 
     async def _in_thread(self, tool: Tool, args: dict[str, Any]) -> Any:
@@ -208,17 +294,37 @@ class Hands:
         if not task.cancelled():
             task.exception()  # after a deadline nobody else asks for it
 
-    def _fail(self, call_id: str, reason: str, message: str) -> None:
-        self._put(ToolFailed(self._now_ns(), call_id, reason, message))
+    def _fail(self, call_id: str, reason: str, message: str, answer: bool = True) -> None:
+        self._put(ToolFailed(self._now_ns(), call_id, reason, message[:MESSAGE_CHARS], answer))
+
+    def _over(self, call_id: str, task: asyncio.Task[None]) -> None:
+        if task.cancelled():  # before it had so much as begun
+            self._fail(call_id, "taken_back", "it was taken back before it was sent", answer=False)
+        self._forget(call_id)
 
     def _forget(self, call_id: str) -> None:
         self._tasks.pop(call_id, None)
-        self._physical.pop(call_id, None)
+        self._moves.pop(call_id, None)
+        self._unsent.discard(call_id)
 
     async def close(self) -> None:
         """Cancel what still runs, and wait a second for it to end."""
+        self._closing = True
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_S)
+
+
+class _Doing:
+    """A call that was sent: how far it is, and its tool's view of it."""
+
+    def __init__(self, hands: Hands, transaction: Transaction) -> None:
+        self.transaction = transaction
+        self.told_ns = -PROGRESS_NS
+        self.over = False
+        self.call = Call(
+            transaction.call_id, transaction.key, transaction.deadline_ms,
+            lambda share, note: hands.progressed(self, share, note),
+        )  # fmt: skip

@@ -21,6 +21,7 @@ from liveagent.action import (
     Duck,
     Freeze,
     Halt,
+    ReleaseCall,
     Resume,
     Say,
     StopPlayback,
@@ -37,6 +38,8 @@ from liveagent.event import (
     ReplyEnded,
     SamplesPlayed,
     TextTyped,
+    ToolCalled,
+    ToolProgressed,
     Voiced,
 )
 from liveagent.journal import to_float, to_int16
@@ -190,6 +193,8 @@ class Live:
                 self.view(Noted(self._tick_ns, "recording_stopped", str(error)))
         said = [action for action in out.actions if isinstance(action, Say)]
         for event in (*inbox, *out.events):
+            if isinstance(event, ToolCalled):
+                self.hands.decided(event)
             if isinstance(event, ReplyEnded):  # a written reply has its last words and its end in one tick
                 for each in [each for each in said if each.utterance == event.utterance]:
                     said.remove(each)
@@ -209,7 +214,7 @@ class Live:
     @property
     def waiting(self) -> bool:
         """Whether something came in that should not wait for the next sound."""
-        return any(not isinstance(event, SamplesPlayed | Voiced | LagNoted) for event in self._inbox)
+        return any(not isinstance(event, SamplesPlayed | Voiced | LagNoted | ToolProgressed) for event in self._inbox)
 
     def show(self, frame: VideoFrame, still: bool = False) -> None:
         """A picture of the source's, for the next tick; the newest wins. `still`: one that was sent to be looked at,
@@ -272,7 +277,7 @@ class Live:
             played = self.speaker.stop(action.utterance)
             if played is not None:
                 self.put(SamplesPlayed(self.now_ns(), action.utterance, played))
-        elif isinstance(action, CallTool | CallWatch | CancelCall | Halt):
+        elif isinstance(action, CallTool | ReleaseCall | CallWatch | CancelCall | Halt):
             self.hands.obey(action)
 
     @property

@@ -50,13 +50,16 @@ HEARS = ("silero-vad", "pocketsphinx")
 def agent_hash(agent: Agent) -> str:
     """Changes with anything that changes what the agent decides."""
     tools = [
-        [t.name, t.description, dict(t.schema), [p.text for p in t.phrases], t.confirm, t.timeout_s]
+        [t.name, t.description, dict(t.schema), [p.text for p in t.phrases], False, t.timeout_s]
         for t in agent.tools
     ]
     said = dict(agent.pronounced)
     parts: list[Any] = [agent.instructions, tools, list(agent.questions), agent.wake, said]
     if not agent.answers or agent.remark:
         parts.append([agent.answers, agent.remark])
+    told = [[t.hold_ms, t.tell, t.cancel_on_barge_in] for t in agent.tools]
+    if any(each != [0, "pause", False] for each in told):
+        parts.append(told)
     if agent.watches:
         watches = agent.watches
         parts.append([[w.name, w.condition, w.change, w.hold_s, w.again, w.says, w.action is None] for w in watches])

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from liveagent.action import Duck, Freeze, Halt, Resume, StopPlayback
+from liveagent.action import Action, Duck, Freeze, Halt, Resume, StopPlayback
 from liveagent.agent import Agent
 from liveagent.audio import TICK_NS, Samples, Tick
 from liveagent.automaton import Parse
 from liveagent.event import (
     AnswerStarted,
     CameraFroze,
+    ConfirmAsked,
     DeviceBack,
     DeviceLost,
     EndGuessed,
@@ -31,6 +32,7 @@ from liveagent.event import (
     Forgotten,
     Inbox,
     Noted,
+    OutcomeUnknown,
     PicturesEvicted,
     ReplyEnded,
     Resumed,
@@ -60,6 +62,7 @@ from liveagent.manners import Manners
 from liveagent.news import Why
 from liveagent.overrun import PRUNING
 from liveagent.runtime.answer import AGAIN, Answer, Out
+from liveagent.runtime.calls import CALL_WAIT_TICKS, Calls
 from liveagent.runtime.context import Context
 from liveagent.runtime.engine import Lane
 from liveagent.runtime.far_end import KINDS as FAR_KINDS
@@ -81,8 +84,6 @@ if TYPE_CHECKING:
     from liveagent.nn.model import Model
 
 SILENT_SAMPLES: Samples = np.zeros(0, np.float32)
-CALL_WAIT_TICKS = 25
-"""So long a picture waits for a call's result, which belongs behind the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,7 @@ class Session:
         self._out = Out()
         self._now_ns = 0
         self.manners, self.voice, self.interruptible = self.config.manners, self.config.voice, True
+        self.calls = Calls(self)
         self.far_end = FarEnd(self)
         self._sense_anew()
 
@@ -242,6 +244,7 @@ class Session:
         for event in inbox:
             await self._take(event)
         await self._listen(tick, reference)
+        await self.calls.tick()
         await self._remember()
         await self._prefill()
         await self.watcher.ask(self._now_ns)
@@ -303,10 +306,8 @@ class Session:
             if (reply := self.answer.reply) is not None and reply.utterance == event.utterance:
                 await self.speaking.finish()
                 self.speaking.end(complete=True)  # what nobody can hear is read
-        elif isinstance(event, ToolReturned):
-            await self._returned(event.call_id, str(event.result), False, event.answer)
-        elif isinstance(event, ToolFailed):
-            await self._returned(event.call_id, event.message or event.reason, True, event.answer)
+        elif isinstance(event, ToolReturned | ToolFailed | ConfirmAsked | OutcomeUnknown):
+            await self.calls.take(event)
         elif isinstance(event, FAR_KINDS):
             await self.far_end.take(event)
         elif isinstance(event, TalkPressed | TalkReleased):
@@ -344,10 +345,8 @@ class Session:
         self.speaking.latency.stamp("decided", self._now_ns)
         await self._answer(words, "text")
 
-    async def _returned(self, call_id: str, text: str, failed: bool, answer: bool) -> None:
+    async def tell_result(self, call_id: str, text: str, failed: bool, answer: bool) -> None:
         """A result goes before the words of a user who has begun to speak meanwhile, and is then not spoken of."""
-        if call_id not in self.answer.pending:
-            return
         begun = await self.user.step_aside()
         await self.speaking.finish()
         before = self.answer.reply
@@ -498,7 +497,7 @@ class Session:
             latency.stamp("token", self._now_ns)
         if understood is not None and understood.unsure:
             await self.answer.say(AGAIN, self._now_ns)
-        elif (agreed := self._agree(words)) is not None:
+        elif (agreed := await self.calls.cancelled(words) or self._agree(words)) is not None:
             await self.answer.say(agreed, self._now_ns)
         else:
             await self.answer.decide(words, done.steps, done.logp, self._now_ns, heard=kind == "audio")
@@ -520,9 +519,10 @@ class Session:
     # --- the reply
 
     async def _speak_up(self) -> None:
-        """Say unprompted what a watch found, or what there is to remark: once nobody speaks and nothing is open."""
-        nobody = self.turns.phase == "idle" and not self.user.open and not self.answer.pending
-        if not nobody or self.answer.reply is not None:
+        """Say unprompted what a call asks, what a watch found, or what there is to remark: once nobody speaks, and no
+        result can be expected any moment."""
+        nobody = self.turns.phase == "idle" and not self.user.open and self.answer.reply is None
+        if not nobody or await self.calls.speak_up() or self.calls.recent:
             return
         if not self.watcher.waits:
             if self._remarkable:
@@ -550,6 +550,7 @@ class Session:
 
     async def _stop(self, heard: StopHeard) -> None:
         self.note(heard)
+        await self.calls.take_back("stopped")
         self._out.actions.append(Halt())
         for each in self.turns.feed(heard):
             if isinstance(each, StopPlayback):
@@ -560,3 +561,6 @@ class Session:
 
     def note(self, event: Event) -> None:
         self._out.events.append(event)
+
+    def act(self, action: Action) -> None:
+        self._out.actions.append(action)

@@ -1,0 +1,38 @@
+"""`Call`: one call, as the tool that is being called sees it.
+
+    @tool(timeout_s=120, tell="pause")
+    async def vacuum(room: Room, call: Call) -> str:
+        \"\"\"Vacuum a room.\"\"\"
+        for share in robot.cleaning(room):
+            await call.progress(share, "cleaning")
+
+An async tool has it by naming an argument of this type; the model does not see that argument.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+NOTE_CHARS = 200
+
+
+class Call:
+    """`id`: the session's name of it. `key`: names this call among all calls of all sessions, the same for every try:
+    whatever has the effect can do nothing for a key that it has seen. `deadline_ms`: how long it may take in all."""
+
+    def __init__(self, id: str, key: str, deadline_ms: int, told: Callable[[float | None, str], None]) -> None:
+        """`told` is told of progress: the share, if it is known, and a note."""
+        self.id, self.key, self.deadline_ms = id, key, deadline_ms
+        self._told = told
+
+    async def progress(self, share: float | None = None, note: str = "") -> None:
+        """So much of it is done, from 0 to 1; and what is being done, in a few words. Returns at once, and may be
+        called as often as one likes: what comes faster than it can be shown is passed over. The first one also says
+        that the call was taken on."""
+        known = isinstance(share, int | float) and math.isfinite(share)
+        self._told(min(1.0, max(0.0, float(share))) if known and share is not None else None, str(note)[:NOTE_CHARS])
+
+    async def accepted(self) -> None:
+        """Whoever is to do it has taken it on."""
+        self._told(None, "")
