@@ -179,6 +179,10 @@ class KeyPhrase:
         self._decoder.start_utt()
         self._samples = 0
 
+    def close(self) -> None:
+        """A decoder that is dropped within an utterance never gives its memory back. Feed nothing after this."""
+        self._decoder.end_utt()
+
 
 def pcm(samples: Floats, at: int) -> bytes:
     """16 bit, over the fixed whisper of noise at this place of the utterance; what is no number counts as silence."""

@@ -115,6 +115,10 @@ class StopWord:
             return bool(ago > _SETTLE_FRAMES and score >= _REJECT_NATS)
         return False
 
+    def close(self) -> None:
+        """End the burst; a decoder that is dropped within one never gives its memory back."""
+        self._end()
+
     def _end(self) -> None:
         if self._open:
             self._decoder.end_utt()

@@ -212,8 +212,11 @@ class Listener:
 
     def close(self) -> None:
         """Hear nothing any more. The recogniser's megabytes go now: the collector, which sees some small objects in a
-        circle, would let them wait for hours."""
+        circle, would let them wait for hours. None is let go within an utterance: PocketSphinx loses what it holds."""
         self.cancel()
+        for each in (self._stop, self._wake):
+            if each is not None:
+                each.close()
         self._recogniser = self._stop = self._wake = None
 
     def _read(self, heard: Heard) -> None:
