@@ -44,15 +44,7 @@ class CallGrammar:
                 raise ConfigError(f"the tools' names must differ as words, {name!r} does not: rename one")
         self.pieces = pieces
         self.regex = "(" + "|".join(_call(tool) for tool in tools) + ")"
-        self._tokenizer = _tokenizer(pieces)
-        # No forcing: what bytes must follow is told to the tokenizer without the word's pieces so far, so it would cut
-        # them differently and forbid the right piece.
-        lark = '%llguidance {"no_forcing": true}\nstart: /' + self.regex.replace("/", "\\/") + "/"
-        grammar = LLMatcher.grammar_from_lark(lark)
-        failed, notes = LLMatcher.validate_grammar_with_warnings(grammar, self._tokenizer)
-        if failed:
-            raise ConfigError(f"no grammar can be made of these tools ({notes[0]}): give fewer or shorter choices")
-        self._first = LLMatcher(self._tokenizer, grammar)
+        self._first = _compiled(self.regex, pieces)
 
     def matcher(self) -> CallMatcher:
         """A matcher at the place right after `<call>`."""
@@ -135,6 +127,20 @@ def _value(argument: Argument) -> str:
     if argument.kind in ("int", "float") and len(argument.slots) > LISTED:
         return f"( ({_NUMBER_WORDS})){{1,9}}"
     return "( " + "| ".join(re.escape(words).replace("\\ ", " ") for words in argument.slots) + ")"
+
+
+@lru_cache(maxsize=8)
+def _compiled(regex: str, pieces: Pieces) -> LLMatcher:
+    """A matcher at the beginning, to be copied: every session of an agent has the same one. ConfigError."""
+    tokenizer = _tokenizer(pieces)
+    # No forcing: what bytes must follow is told to the tokenizer without the word's pieces so far, so it would cut
+    # them differently and forbid the right piece.
+    lark = '%llguidance {"no_forcing": true}\nstart: /' + regex.replace("/", "\\/") + "/"
+    grammar = LLMatcher.grammar_from_lark(lark)
+    failed, notes = LLMatcher.validate_grammar_with_warnings(grammar, tokenizer)
+    if failed:
+        raise ConfigError(f"no grammar can be made of these tools ({notes[0]}): give fewer or shorter choices")
+    return LLMatcher(tokenizer, grammar)
 
 
 @lru_cache(maxsize=4)

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from liveagent.errors import ConfigError, DeviceError
+from liveagent.runtime.prompts import MOST_PROMPTS, Prompts
 from liveagent.runtime.work import (
     VAD_FRAME_SAMPLES,
     Append,
@@ -73,6 +74,7 @@ class _Job:
     after: list[torch.Tensor] = field(default_factory=list)  # the logits [V] after each of those
     steps: int = 0
     started: bool = False
+    prompt: bool = False  # reads a lane's first tokens
 
 
 @dataclass(slots=True)
@@ -94,8 +96,11 @@ class _Lane:
 class Core:
     """The engine without its thread. Not safe for several threads; `Engine` is."""
 
-    def __init__(self, model: Nano, lanes: int = 4, slots: int = 1024, sleeps: bool = True) -> None:
-        """sleeps: in silence neither ear nor VAD run; without it they always do, for what that saves to be measured."""
+    def __init__(
+        self, model: Nano, lanes: int = 4, slots: int = 1024, sleeps: bool = True, prompts: int = MOST_PROMPTS
+    ) -> None:
+        """sleeps: in silence neither ear nor VAD run; without it they always do, for what that saves to be measured.
+        prompts: how many are kept so that another lane need not read them."""
         if lanes < 4:
             raise ConfigError(f"an engine needs at least 4 lanes, not {lanes}: smaller steps round differently (LAW 2)")
         self.model, self.lanes, self.slots, self.sleeps = model, lanes, slots, sleeps
@@ -105,6 +110,7 @@ class Core:
             self._cache = model.decoder.init_state(lanes, slots)
             self._eye = model.eye.init_state(lanes) if model.eye is not None else None
         self._lane = [_Lane() for _ in range(lanes)]
+        self._prompts = Prompts(model.decoder, prompts)
         self._block = model.ear.block_samples
         self._vocab = model.pieces.vocab_size
 
@@ -329,8 +335,14 @@ class Core:
                 if not work.ids:
                     self._finish(n, Done(lane.length))
                     return False
-                job.rows = self._rows_of(work)
                 self._room(lane, len(work.ids))
+                if isinstance(work, Append) and not lane.length and self._is_prompt(work):
+                    job.prompt = True
+                    if (logits := self._prompts.read(work.ids, self._cache, n)) is not None:
+                        lane.length, lane.logits = len(work.ids), logits
+                        self._finish(n, Done(lane.length, logp=self._wanted(logits, work.want)))
+                        return False
+                job.rows = self._rows_of(work)
                 if isinstance(work, Probe) and work.hide[0] < work.hide[1]:
                     if not 0 <= work.hide[0] <= work.hide[1] <= lane.length:
                         raise ConfigError(f"cannot hide {work.hide}: the lane holds {lane.length} tokens")
@@ -344,6 +356,11 @@ class Core:
                 self._room(lane, work.max_tokens)
                 self._go_on(lane, job, self._choose(lane, job))
         return True
+
+    @staticmethod
+    def _is_prompt(work: Append) -> bool:
+        """Whether nothing but its ids says what is read."""
+        return work.soft is None and work.sights is None and not work.t_s
 
     def _grammar(self, tools: tuple[Tool, ...]) -> Any:
         if not tools:
@@ -453,6 +470,8 @@ class Core:
             return
         lane.logits = logits
         if isinstance(work, Append):
+            if job.prompt:
+                self._prompts.keep(work.ids, self._cache, n, logits)
             self._finish(n, Done(lane.length, logp=self._wanted(logits, work.want), steps=job.steps))
             return
         assert isinstance(work, Decode)
