@@ -52,7 +52,7 @@ FLOORS = {
         frozenset({"root", "nn", "ports", "wire", "runtime"}), frozenset({"numpy", "pydantic", "torch", "llguidance"})
     ),
     "train": Floor(
-        frozenset({"root", "nn", "train", "tools"}),
+        frozenset({"root", "nn", "train", "tools", "clients"}),  # the simulated arm draws what the finder learns
         frozenset({"numpy", "torch", "torchaudio", "safetensors", "tokenizers", "av", "scipy", "espeakng_loader"}),
         prints=True,  # a training is a program that people watch for hours
     ),

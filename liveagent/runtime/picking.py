@@ -1,0 +1,145 @@
+"""`Picking`: from "the blue cube" to where the arm must go, by looking, and by looking again.
+
+All it is given is a picture, where the camera stands, and what the joints say. It finds things in pixels (`Finder`),
+chooses how the fingers come down between neighbours, and sends the robot places in metres; whether something was
+gripped, the robot feels. What cannot be seen is not guessed at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from liveagent.errors import ToolError
+from liveagent.nn.finder import COLOUR_SURE, Finder
+from liveagent.spotted import Spotted, clear_turn, which
+from liveagent.video import Pixels
+from liveagent.viewpoint import Viewpoint
+
+TRIES = 2
+ROUND = ("ball", "cylinder")
+TRAY_FLOOR_M = 0.004
+ON_TRAY_M = ((0.0, 0.0), (0.028, 0.028), (-0.028, -0.028), (0.028, -0.028), (-0.028, 0.028))
+"""Where on a tray something may be put, the middle first."""
+APART_M = 0.048
+SPOTS = {"left": (0.40, 0.20), "middle": (0.40, 0.0), "right": (0.40, -0.20), "front": (0.30, 0.0), "back": (0.52, 0.0)}
+"""Places on the table, in the base's frame."""
+FREE_M = 0.085
+"""How far from everything else something is put down on the table."""
+
+
+class Robot(Protocol):
+    """What a robot with an arm and a camera must offer here."""
+
+    async def look(self) -> tuple[Pixels, Viewpoint]:
+        """A picture that was taken after this was asked, and where it was taken from. ToolError for a blind robot."""
+        ...
+
+    async def do(self, action: str, **args: Any) -> Mapping[str, Any]:
+        """Have an action done, to its end; its result. ToolError says why it failed."""
+        ...
+
+    async def holding(self) -> bool:
+        """Whether the fingers feel something."""
+        ...
+
+
+class Picking:
+    """One robot's. Its calls come one after the other."""
+
+    def __init__(self, finder: Finder, robot: Robot) -> None:
+        self._finder, self.robot = finder, robot
+
+    async def see(self) -> list[Spotted]:
+        """What lies on the table, with the arm out of the way."""
+        pixels, view = await self.robot.look()
+        spotted = await asyncio.to_thread(self._finder.find, pixels, view)
+        return [each for each in spotted if each.colour_sure >= COLOUR_SURE]
+
+    async def pick(self, color: str, shape: str) -> None:
+        """Have it in the hand. ToolError when it cannot be seen, reached or gripped."""
+        if await self.robot.holding():
+            raise ToolError("i am holding something already; tell me where to put it")
+        await self.robot.do("home")
+        for left in reversed(range(TRIES)):
+            spotted = await self.see()
+            thing = _needed(spotted, shape, color)
+            try:
+                await self.robot.do("pick", x=thing.x, y=thing.y, turn=grip(thing, spotted))
+                return
+            except ToolError:
+                if not left:
+                    raise
+
+    async def place_on_tray(self, color: str) -> None:
+        """Put what is held on a tray of that colour."""
+        await self._need_held()
+        await self.robot.do("home")
+        spotted = await self.see()
+        tray = _needed(spotted, "tray", color)
+        x, y = on_tray(tray, spotted)
+        await self.robot.do("place", x=x, y=y, height=TRAY_FLOOR_M)
+
+    async def place_at(self, spot: str) -> None:
+        """Put what is held on the table, where there is room near a spot."""
+        await self._need_held()
+        await self.robot.do("home")
+        x, y = beside(SPOTS[spot], await self.see())
+        await self.robot.do("place", x=x, y=y, height=0.0)
+
+    async def pick_and_place(self, color: str, shape: str, tray: str) -> None:
+        """Both, after making sure that both are there."""
+        if not await self.robot.holding():
+            await self.robot.do("home")
+            spotted = await self.see()
+            _needed(spotted, "tray", tray)
+        await self.pick(color, shape)
+        await self.place_on_tray(tray)
+
+    async def _need_held(self) -> None:
+        if not await self.robot.holding():
+            raise ToolError("i am not holding anything")
+
+
+def grip(thing: Spotted, spotted: Sequence[Spotted]) -> float:
+    """In which direction the fingers close on it: across its sides, or where there is most room."""
+    if thing.kind in ROUND:
+        along = math.atan2(thing.y, thing.x - 0.06) + math.pi / 2
+        turns = [along + k * math.pi / 8 for k in (0, 1, -1, 2, -2, 3, -3, 4)]
+    else:
+        turns = [thing.turn, thing.turn + math.pi / 2]
+    return clear_turn(thing, spotted, turns)
+
+
+def on_tray(tray: Spotted, spotted: Sequence[Spotted]) -> tuple[float, float]:
+    """A free place on it. ToolError when it is full."""
+    there = [each for each in spotted if each.kind != "tray"]
+    for dx, dy in ON_TRAY_M:
+        c, s = math.cos(tray.turn), math.sin(tray.turn)
+        x, y = tray.x + c * dx - s * dy, tray.y + s * dx + c * dy
+        if all(math.hypot(x - each.x, y - each.y) > APART_M for each in there):
+            return x, y
+    raise ToolError(f"the {tray.name} is full")
+
+
+def beside(spot: tuple[float, float], spotted: Sequence[Spotted]) -> tuple[float, float]:
+    """The free place on the table nearest to a spot. ToolError when there is none."""
+    steps = [(spot[0] + 0.02 * i, spot[1] + 0.02 * j) for i in range(-4, 5) for j in range(-5, 6)]
+    inside = [(x, y) for x, y in steps if 0.26 <= x <= 0.56 and -0.26 <= y <= 0.26]
+
+    def free(x: float, y: float) -> bool:
+        return all(math.hypot(x - e.x, y - e.y) > FREE_M + (0.055 if e.kind == "tray" else 0) for e in spotted)
+
+    found = [each for each in inside if free(*each)]
+    if not found:
+        raise ToolError("there is no room there")
+    return min(found, key=lambda each: math.dist(each, spot))
+
+
+def _needed(spotted: Sequence[Spotted], kind: str, colour: str) -> Spotted:
+    found = which(spotted, kind, colour)
+    if found is None:
+        raise ToolError(f"i cannot see a {colour} {kind}")
+    return found
