@@ -8,6 +8,7 @@ number at a time; the result does not depend on the chunking. Pure numpy, all st
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,8 +95,17 @@ class CtcSearch:
         accepting = np.zeros(nodes, bool)
         accepting[list(automaton.accepting)] = True
         self._accepting = np.concatenate([accepting[self._to], accepting])
+        self._begin()
+
+    def another(self) -> CtcSearch:
+        """One more lane's search of the same sentences, from the start. What is only read they share."""
+        search = copy(self)
+        search._begin()
+        return search
+
+    def _begin(self) -> None:
         # Where each state's token came from, frame by frame. States: edges, then nodes (= a blank was last).
-        self._back = np.zeros((64, self._edges + nodes), np.int32)
+        self._back = np.zeros((64, self._edges + self.nodes), np.int32)
         self.reset()
 
     def reset(self) -> None:

@@ -131,6 +131,23 @@ def test_reset_forgets_everything() -> None:
     assert used.best(whole=True) == fresh.best(whole=True)
 
 
+def test_another_search_of_the_same_sentences_knows_nothing_of_the_first() -> None:
+    logp = log_probabilities(np.random.default_rng(5), 160)
+    automaton = Automaton.of([], ["a b", "b [c] a"])
+    first, alone = CtcSearch(automaton, spell), CtcSearch(automaton, spell)
+    first.feed(logp[:50])
+    other = first.another()
+    for at in range(50, 160, 10):  # in turns
+        first.feed(logp[at : at + 10])
+        other.feed(logp[at : at + 10])
+    alone.feed(logp[50:])
+    assert other.best() == alone.best() and other.best(whole=True) == alone.best(whole=True)
+    assert first.best().frames == 160
+    alone.reset()
+    alone.feed(logp)
+    assert first.best() == alone.best()
+
+
 def test_memory_is_bounded_and_an_endless_utterance_is_no_sentence() -> None:
     search = CtcSearch(Automaton.of([], ["a b"]), spell)
     for _ in range(MAX_FRAMES // 50 + 2):

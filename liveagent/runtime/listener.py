@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from liveagent.agent import Agent
 from liveagent.audio import Samples
-from liveagent.automaton import Parse
+from liveagent.automaton import Automaton, Parse
 from liveagent.ctc import CtcSearch, Greedy, Spike, Spot
 from liveagent.errors import ConfigError, DeviceError
 from liveagent.event import WordSource
@@ -73,7 +74,7 @@ class Listener:
         self.problems: list[str] = []
         self.open = False
         self._words = Words(thresholds)
-        self._search = CtcSearch(agent.automaton, lambda word: [pieces.encode(word)], pieces.blank)
+        self._search = _search(agent.automaton, pieces).another()
         self._greedy = Greedy(pieces.blank)
         self._spikes: list[Spike] = []
         self._thoughts: list[Soft] = []  # one a spike
@@ -245,3 +246,9 @@ class Listener:
             state = ways[state][word]
         whole = state in self.agent.automaton.accepting
         return Understood(words, source, whole, confidence, whole and not ways[state])
+
+
+@lru_cache(maxsize=8)
+def _search(automaton: Automaton, pieces: Pieces) -> CtcSearch:
+    """Spelled once for all sessions of an agent."""
+    return CtcSearch(automaton, lambda word: [pieces.encode(word)], pieces.blank)
