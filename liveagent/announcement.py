@@ -215,7 +215,7 @@ def _available(options: Mapping[str, Json], topic: str) -> tuple[tuple[Available
         template = options.get("availability_template")
         found.append(Available(alone, template if isinstance(template, str) else None, str(yes), str(no)))
     mode = options.get("availability_mode")
-    return tuple(found[:8]), mode if mode in ("all", "any") else "latest"
+    return tuple(found[:8]), "all" if mode == "all" else "any" if mode == "any" else "latest"
 
 
 def check_topic(value: Json, where: str) -> str:

@@ -69,11 +69,12 @@ def read_found(said: Mapping[str, Json]) -> Tool | None:
     tool = declared_tool(said)
     if tool is None:
         return None
-    phrases, risk, tell = said.get("phrases") or [], said.get("risk", "reversible"), said.get("tell", "pause")
+    phrases, risk = said.get("phrases") or [], said.get("risk", "reversible")
+    tell = next((each for each in get_args(Tell) if each == said.get("tell", "pause")), None)
     timeout_s, hold_ms = said.get("timeout_s", 10.0), said.get("hold_ms", 0)
     if not isinstance(phrases, list) or len(phrases) > PHRASES or not all(isinstance(each, str) for each in phrases):
         raise ConfigError(f"tool {tool.name!r}: phrases must be a list of at most {PHRASES} texts")
-    if risk not in RISKS or tell not in get_args(Tell):
+    if risk not in RISKS or tell is None:
         raise ConfigError(f"tool {tool.name!r}: risk is one of {', '.join(RISKS)}, tell of now, pause and silent")
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 0 < timeout_s <= LONGEST_S:
         raise ConfigError(f"tool {tool.name!r}: timeout_s is more than 0, and {LONGEST_S:.0f} at most")

@@ -21,7 +21,7 @@ BRIDGE = [
     {"topic": "zigbee2mqtt/bridge/state", "value_template": "{{ value_json.state }}"},
     {"topic": "zigbee2mqtt/hallway lamp/availability", "value_template": "{{ value_json.state }}"},
 ]
-ZIGBEE = {
+ZIGBEE: dict[str, dict[str, Any]] = {
     "homeassistant/light/0x00158d0001/light/config": {
         "availability": BRIDGE, "availability_mode": "all", "brightness": True, "brightness_scale": 254,
         "command_topic": "zigbee2mqtt/hallway lamp/set", "name": None, "object_id": "hallway_lamp", "schema": "json",
@@ -72,7 +72,7 @@ ZIGBEE = {
         "unique_id": "0x00158d0005_contact", "value_template": "{{ value_json.contact }}",
     },
 }  # fmt: skip
-TASMOTA = {
+TASMOTA: dict[str, dict[str, Any]] = {
     "homeassistant/light/A1B2C3_LI_1/config": {
         "name": "Desk lamp", "stat_t": "tele/tasmota_A1/STATE", "avty_t": "tele/tasmota_A1/LWT", "pl_avail": "Online",
         "pl_not_avail": "Offline", "cmd_t": "cmnd/tasmota_A1/POWER", "val_tpl": "{{value_json.POWER}}", "pl_off": "OFF",
@@ -93,7 +93,7 @@ TASMOTA = {
     },
 }  # fmt: skip
 NODE = {"ids": "24a160aabbcc", "name": "greenhouse node", "sw": "2026.10.0", "mdl": "esp32dev", "mf": "Espressif"}
-ESPHOME = {
+ESPHOME: dict[str, dict[str, Any]] = {
     "homeassistant/light/greenhouse/grow_light/config": {
         "schema": "json", "brightness": True, "clrm": True, "sup_clrm": ["rgb"], "name": "Grow Light",
         "stat_t": "greenhouse/light/grow_light/state", "cmd_t": "greenhouse/light/grow_light/command",
@@ -114,7 +114,7 @@ ESPHOME = {
         "uniq_id": "ESPbuttonrestart", "dev": NODE,
     },
 }  # fmt: skip
-DEVICE = {
+DEVICE: dict[str, dict[str, Any]] = {
     "homeassistant/device/garage_box/config": {
         "dev": {"ids": "garage_box", "name": "Garage box", "sa": "Garage"}, "o": {"name": "box", "sw": "1.0"},
         "~": "garage", "avty_t": "~/online", "qos": 1,
@@ -291,7 +291,7 @@ def test_the_same_again_changes_nothing() -> None:
 
 def test_two_with_one_id_are_one_and_a_problem_until_the_first_is_gone() -> None:
     discovery = found(TASMOTA)
-    other = TASMOTA["homeassistant/switch/D4E5F6_RL_1/config"] | {"cmd_t": "evil/POWER", "dev": {"name": "Oven"}}
+    other = {**TASMOTA["homeassistant/switch/D4E5F6_RL_1/config"], "cmd_t": "evil/POWER", "dev": {"name": "Oven"}}
     discovery.feed("homeassistant/switch/other/config", json.dumps(other).encode())
     names = {each.name for each in discovery.things}
     assert "oven" not in names and "kettle" in names
