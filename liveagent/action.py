@@ -77,7 +77,7 @@ class StopPlayback:
 @dataclass(frozen=True, slots=True)
 class CallTool:
     """Have an effect, once (LAW 6): the same `call_id` twice is one call. `deadline_ms` counts from when it is sent.
-    `branch`: the utterance behind which it was decided. `hold_ms`: with any, it is sent at `ReleaseCall`, not before."""
+    `branch`: the utterance behind which it was decided. `hold_ms`: with any, it is sent at `ReleaseCall`."""
 
     call_id: str
     name: str

@@ -19,11 +19,14 @@ NOTE_CHARS = 200
 
 class Call:
     """`id`: the session's name of it. `key`: names this call among all calls of all sessions, the same for every try:
-    whatever has the effect can do nothing for a key that it has seen. `deadline_ms`: how long it may take in all."""
+    whatever has the effect can do nothing for a key that it has seen. `deadline_ms`: how long it may take in all.
+    `confirmed`: a person has said yes to it, by hand."""
 
-    def __init__(self, id: str, key: str, deadline_ms: int, told: Callable[[float | None, str], None]) -> None:
+    def __init__(
+        self, id: str, key: str, deadline_ms: int, told: Callable[[float | None, str], None], confirmed: bool = False
+    ) -> None:
         """`told` is told of progress: the share, if it is known, and a note."""
-        self.id, self.key, self.deadline_ms = id, key, deadline_ms
+        self.id, self.key, self.deadline_ms, self.confirmed = id, key, deadline_ms, confirmed
         self._told = told
 
     async def progress(self, share: float | None = None, note: str = "") -> None:

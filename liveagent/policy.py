@@ -230,7 +230,7 @@ class Confirmations:
 
 def digest_of(name: str, args: Mapping[str, Json]) -> str:
     """The same for the same call and no other, whatever order its arguments have."""
-    written = json.dumps([name, dict(args)], sort_keys=True, separators=(",", ":"), allow_nan=False)
+    written = json.dumps([name, dict(args)], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(written.encode()).hexdigest()
 
 

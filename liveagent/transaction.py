@@ -41,7 +41,8 @@ FOLLOWS: Mapping[State, tuple[State, ...]] = {
 class Transaction:
     """`key`: the same for every try of this call, and of no other. `branch`: the utterance behind which it was decided.
     `heard_ns`: from when to when what it was decided on was heard or typed, `seen_ns`: when the newest picture was
-    taken, both on the session's clock. `reason`: why it ended as it did, as a code."""
+    taken, both on the session's clock. `confirmed_by`: "button", "key", "phone", or "". `reason`: why it ended as it
+    did, as a code."""
 
     key: str
     session: str
@@ -55,6 +56,7 @@ class Transaction:
     decided_ns: int = 0
     heard_ns: tuple[int, ...] = ()
     seen_ns: int | None = None
+    confirmed_by: str = ""
     state: State = "decided"
     reason: str = ""
 

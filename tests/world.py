@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from liveagent.action import Action, CallTool, Freeze, Resume, Say, StopPlayback
+from liveagent.action import Action, CallTool, CancelCall, Freeze, ReleaseCall, Resume, Say, StopPlayback
 from liveagent.audio import TICK_NS, TICK_SAMPLES, Samples, Tick
 from liveagent.event import (
     ConfirmAsked,
@@ -35,10 +35,11 @@ SILENCE: Samples = np.zeros(TICK_SAMPLES, np.float32)
 
 
 class World:
-    """Runs `session` tick by tick; nobody ever confirms a hazard. `log` holds (tick, event or action) in order.
+    """Runs `session` tick by tick; nobody ever confirms a hazard. `results` gives what a call returns, None for one
+    that takes its time. `log` holds (tick, event or action) in order.
 
     `reference` is what the loudspeaker sounds like, [1280], in each tick in which it plays; `camera` gives a tick's
-    picture, or None.
+    picture, or None. `attends`: results are attended to between two ticks.
     """
 
     def __init__(
@@ -48,8 +49,9 @@ class World:
         reference: Samples = SILENT_SAMPLES,
         recorder: Recorder | None = None,
         camera: Callable[[int], VideoFrame | None] = lambda tick: None,
+        attends: bool = False,
     ) -> None:
-        self.camera = camera
+        self.camera, self.attends = camera, attends
         self.session, self.results, self.reference, self.recorder = session, results, reference, recorder
         self.index = 0
         self.log: list[tuple[int, Event | Action]] = []
@@ -60,6 +62,7 @@ class World:
         self._played: dict[int, int] = {}
         self._words: dict[int, int] = {}
         self._held = False
+        self._windows: dict[str, CallTool] = {}
         self._declined: list[ToolFailed] = []  # hazards, whose question is asked first
 
     @property
@@ -96,10 +99,22 @@ class World:
             for forgotten, state in out.forgotten:
                 self.recorder.forget(forgotten, state)
         self.ticks.append((tick, inbox, out))
+        self._tell(tick.index, inbox, out)
+        if self.attends and any(isinstance(event, ToolReturned) for event in self.inbox):
+            await self._attend()
+
+    async def _attend(self) -> None:
+        inbox, self.inbox = self.inbox, []
+        out = await self.session.attend(inbox)
+        if self.recorder is not None:
+            self.recorder.attended(self.index, inbox, out)
+        self._tell(self.index, inbox, out)
+
+    def _tell(self, index: int, inbox: Sequence[Inbox], out: Out) -> None:
         self.tokens += out.tokens
-        self.log += [(tick.index, event) for event in (*inbox, *out.events)]
+        self.log += [(index, event) for event in (*inbox, *out.events)]
         for action in out.actions:
-            self.log.append((tick.index, action))
+            self.log.append((index, action))
             self._obey(action)
 
     def _obey(self, action: Action) -> None:
@@ -117,8 +132,20 @@ class World:
         elif isinstance(action, CallTool) and self.session.agent.tool(action.name).risk == "hazard":
             self.inbox.append(ConfirmAsked(self.now_ns, action.call_id, action.name, action.args))
             self._declined.append(ToolFailed(self.now_ns, action.call_id, "refused", "nobody confirmed it", False))
+        elif isinstance(action, CallTool) and action.hold_ms:
+            self._windows[action.call_id] = action
+        elif isinstance(action, ReleaseCall):
+            self._return(self._windows.pop(action.call_id))
+        elif isinstance(action, CancelCall):
+            if self._windows.pop(action.call_id, None) is not None:
+                self.inbox.append(ToolFailed(self.now_ns, action.call_id, "taken_back", "not sent", False))
         elif isinstance(action, CallTool):
-            self.inbox.append(ToolReturned(self.now_ns, action.call_id, self.results(action)))
+            self._return(action)
+
+    def _return(self, call: CallTool) -> None:
+        result = self.results(call)
+        if result is not None:  # else it takes its time
+            self.inbox.append(ToolReturned(self.now_ns, call.call_id, result))
 
     def _voice(self, utterance: int, words: Sequence[object], final: bool) -> None:
         first = self._words.get(utterance, 0)

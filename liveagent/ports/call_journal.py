@@ -62,7 +62,6 @@ class Row:
     at_ms: int
     owner: str
     run: str
-    confirmed_by: str = ""
     released_ms: int | None = None
     ended_ms: int | None = None
     told: bool = True
@@ -83,34 +82,42 @@ class CallJournal:
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._held = self._hold(path)
             self._db = sqlite3.connect(
                 str(path) if path else ":memory:", timeout=BUSY_S, isolation_level=None, check_same_thread=False
             )
-            self._open()
         except (OSError, sqlite3.Error) as error:
             raise self._trouble(error) from error
+        try:
+            self._open()
+            if path is not None:
+                self._held = self._hold(path)
+        except (OSError, sqlite3.Error) as error:
+            self._db.close()
+            raise self._trouble(error) from error
+        except ConfigError:
+            self._db.close()
+            raise
 
     # --- writing
 
-    async def begin(self, call: Transaction, owner: str = "", confirmed_by: str = "") -> Transaction | None:
+    async def begin(self, call: Transaction, owner: str = "") -> Transaction | None:
         """Write a call down; its state says how far it is. If its key is here already, nothing is written and the call
         as it stands comes back: whoever tries again does nothing twice."""
         written = json.dumps(dict(call.args), separators=(",", ":"))
         if len(written) > MOST_ARGS_BYTES:
             raise ConfigError(f"{call.name}: its arguments take {len(written)} bytes; {MOST_ARGS_BYTES} are the most")
-        return await self._do(lambda: self._begin(call, written, owner, confirmed_by))
+        return await self._do(lambda: self._begin(call, written, owner))
 
     async def move(self, call: Transaction) -> None:
         """Write down how far a call is now."""
         await self._do(lambda: self._move(call))
 
-    def _begin(self, call: Transaction, args: str, owner: str, confirmed_by: str) -> Transaction | None:
+    def _begin(self, call: Transaction, args: str, owner: str) -> Transaction | None:
         now = self._now_ms()
         done = self._db.execute(
             "INSERT OR IGNORE INTO calls VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,1)",
             (call.key, now, owner, self.run, call.session, call.call_id, call.name, args, call.risk, call.by,
-             call.branch, call.deadline_ms, call.decided_ns, json.dumps(call.heard_ns), call.seen_ns, confirmed_by,
+             call.branch, call.deadline_ms, call.decided_ns, json.dumps(call.heard_ns), call.seen_ns, call.confirmed_by,
              call.state, call.reason, None, now if call.ended else None),
         )  # fmt: skip
         if not done.rowcount:
@@ -123,9 +130,10 @@ class CallJournal:
     def _move(self, call: Transaction) -> None:
         now = self._now_ms()
         self._db.execute(
-            "UPDATE calls SET state = ?, reason = ?, released_at = COALESCE(released_at, ?), ended_at = ? "
-            f"WHERE key = ? AND {_OPEN}",
-            (call.state, call.reason, now if call.state == "released" else None, now if call.ended else None, call.key),
+            "UPDATE calls SET state = ?, reason = ?, confirmed_by = ?, released_at = COALESCE(released_at, ?), "
+            f"ended_at = ? WHERE key = ? AND {_OPEN}",
+            (call.state, call.reason, call.confirmed_by, now if call.state == "released" else None,
+             now if call.ended else None, call.key),
         )
 
     def _prune(self) -> None:
@@ -189,11 +197,10 @@ class CallJournal:
         call = Transaction(
             row["key"], row["session"], row["call_id"], row["name"], args, row["risk"], row["decided_by"],
             row["branch"], row["deadline_ms"], row["decided_ns"], tuple(json.loads(row["heard_ns"])), row["seen_ns"],
-            row["state"], row["reason"],
+            row["confirmed_by"], row["state"], row["reason"],
         )  # fmt: skip
         return Row(
-            call, row["at"], row["owner"], row["run"], row["confirmed_by"], row["released_at"], row["ended_at"],
-            bool(row["told"]),
+            call, row["at"], row["owner"], row["run"], row["released_at"], row["ended_at"], bool(row["told"])
         )  # fmt: skip
 
     async def close(self) -> None:

@@ -106,12 +106,11 @@ class Clearing:
         if isinstance(decision, Refused):
             await self.end(call, "refused", decision.reason)
             raise NotSent("refused", "refused", decision.why)
-        confirmed_by = ""
         if isinstance(decision, Confirm):
-            call, confirmed_by = await self._confirm(replace(call, args=plain))
+            call = await self._confirm(replace(call, args=plain))
         call = call.to("journalled")
         if tool.name != "stop":  # a stop waits for no disk
-            await self._write(call, confirmed_by)
+            await self._write(call)
         call = call.to("released")
         if tool.name != "stop":
             await self._write(call)
@@ -143,7 +142,7 @@ class Clearing:
         with contextlib.suppress(NotSent):
             await self._write(call)
 
-    async def _write(self, call: Transaction, confirmed_by: str = "") -> None:
+    async def _write(self, call: Transaction) -> None:
         journal = self.terms.journal
         if journal is None:
             return
@@ -151,7 +150,7 @@ class Clearing:
             if call.key in self._written:
                 await journal.move(call)
                 return
-            before = await journal.begin(call, self.terms.owner, confirmed_by)
+            before = await journal.begin(call, self.terms.owner)
         except LiveAgentError as error:
             self._put(DeviceLost(self._now_ns(), "journal of calls", str(error)))
             raise NotSent("refused", "journal", "what is called cannot be written down, so it is not called") from error
@@ -161,7 +160,7 @@ class Clearing:
 
     # --- a person's yes
 
-    async def _confirm(self, call: Transaction) -> tuple[Transaction, By]:
+    async def _confirm(self, call: Transaction) -> Transaction:
         left_s, elsewhere = self._confirm_s, self.terms.elsewhere
         call = call.to("confirming")
         expires_ns = self._now_ns() + int(left_s * 1e9)
@@ -201,7 +200,7 @@ class Clearing:
         if not yes:
             await self.end(call, "refused", "declined")
             raise NotSent("refused", "refused", f"the user declined {call.name}")
-        return call, by
+        return replace(call, confirmed_by=by)
 
     async def _taken_back(self, call: Transaction) -> None:
         await asyncio.shield(asyncio.ensure_future(self.end(call, "taken_back")))

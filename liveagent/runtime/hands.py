@@ -326,5 +326,5 @@ class _Doing:
         self.over = False
         self.call = Call(
             transaction.call_id, transaction.key, transaction.deadline_ms,
-            lambda share, note: hands.progressed(self, share, note),
+            lambda share, note: hands.progressed(self, share, note), bool(transaction.confirmed_by),
         )  # fmt: skip
