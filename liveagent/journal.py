@@ -36,6 +36,9 @@ MAX_RECORD_BYTES = 1 << 24
 Kind: TypeAlias = Literal["event", "action", "audio", "tokens", "json", "end", "picture"]  # only ever longer
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+ATTENDED: Json = {"attended": True}
+"""Closes, among a tick's records and before its sound, what was attended to between the tick before and this one."""
+
 _TOP = struct.Struct("<8sHI")
 _RECORD = struct.Struct("<II")
 _BODY = struct.Struct("<QB")

@@ -28,7 +28,7 @@ from liveagent.event import (
     to_json,
 )
 from liveagent.film import Film
-from liveagent.journal import Record
+from liveagent.journal import ATTENDED, Record
 from liveagent.jsonform import Json
 from liveagent.spoken import words_to_int
 
@@ -119,6 +119,9 @@ def wiped(records: Sequence[Record], gone: Stretch, forgotten: Forgotten, state:
                 record.kind in ("action", "tokens") or (record.kind == "event" and not isinstance(record.event, BARE))
             ):
                 continue
+            elif record.kind == "json" and record.json == ATTENDED:
+                if hidden:
+                    continue
             elif record.kind == "json":
                 if here:
                     left.append(Record(tick, "event", to_json(forgotten).encode()))
@@ -154,7 +157,7 @@ def _closings(records: Iterable[Record]) -> Iterator[tuple[int, dict[str, Any]]]
 def _time(records: Sequence[Record]) -> int | None:
     """When a tick began; None when its end is missing."""
     for record in reversed(records):
-        if record.kind == "json":
+        if record.kind == "json" and record.json != ATTENDED:
             value = record.json
             if not isinstance(value, dict) or not isinstance(t_ns := value.get("t_ns"), int):
                 raise ProtocolError(f"recording: tick {record.tick} has no time")

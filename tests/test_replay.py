@@ -17,10 +17,18 @@ import numpy as np
 import pytest
 
 from liveagent import ConfigError, DeviceError, tool
-from liveagent.action import Action, CallTool, StopPlayback
+from liveagent.action import ACTIONS, Action, CallTool, StopPlayback
 from liveagent.agent import Agent
 from liveagent.audio import TICK_NS, TICK_SAMPLES, Tick
-from liveagent.event import Interrupted, SpeechStarted, TextTyped, ToolCalled
+from liveagent.event import (
+    Interrupted,
+    ReplyStarted,
+    SpeechStarted,
+    TextTyped,
+    TickHeard,
+    ToolCalled,
+    ToolReturned,
+)
 from liveagent.journal import Header, JournalWriter, Recording, read
 from liveagent.ports.media import MediaFile
 from liveagent.runtime.answer import Out
@@ -84,7 +92,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
                 AGENT, session.model, LANES, session.config, "voice", session.listener.has_recogniser, "2026-01-01"
             )
             recorder = Recorder(path, header)
-            world = World(session, lambda call: {"done": call.name, "level": 0.5}, tone, recorder)
+            world = World(session, lambda call: {"done": call.name, "level": 0.5}, tone, recorder, attends=True)
             world.type("turn on the kitchen light")
             await world.run(5)
             world.type("open the door")
@@ -99,7 +107,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 
     world = asyncio.run(converse())
     assert world.of(Interrupted) and world.of(StopPlayback) and world.of(SpeechStarted) and len(world.of(CallTool)) >= 2
-    actions = [(tick.index, action) for tick, _, out in world.ticks for action in out.actions]
+    actions = [(at, item) for at, item in world.log if isinstance(item, ACTIONS)]
     return Recorded(path, actions, world.tokens, len(world.ticks))
 
 
@@ -110,6 +118,17 @@ def test_a_replay_gives_the_same_tokens_and_actions(recorded: Recorded) -> None:
     assert list(report.actions) == recorded.actions
     assert report.tokens == len(recorded.tokens) > 0
     assert any(isinstance(event, ToolCalled) for _, event in report.events)
+
+
+def test_what_came_in_between_two_ticks_is_decided_on_before_the_next_is_heard(recorded: Recorded) -> None:
+    early = [each for each in ticks_of(recorded.read()) if each.attended]
+    report = replay(recorded.path, check=True, agent=AGENT, model=random_nano())
+    began = 0
+    for each in early:
+        assert any(isinstance(event, ToolReturned) for inbox in each.attended for event in inbox)
+        kinds = [type(event) for at, event in report.events if at == each.tick.index]
+        began += ReplyStarted in kinds[: kinds.index(TickHeard)]
+    assert began
 
 
 @pytest.mark.slow

@@ -66,6 +66,13 @@ class Out:
     forgotten: list[tuple[Forgotten, Json]] = field(default_factory=list)
     """What was forgotten in this tick, and what is still known: for the recording."""
 
+    def extend(self, later: Out) -> None:
+        """What was given after this."""
+        self.actions += later.actions
+        self.events += later.events
+        self.tokens += later.tokens
+        self.forgotten += later.forgotten
+
 
 class Answer:
     """Decides and decodes for one session. `out` is the open tick's; the session sets it."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkabl
 
 from liveagent.action import Action
 from liveagent.agent import Agent
-from liveagent.audio import RATE_HZ, TICK_NS, Tick
+from liveagent.audio import RATE_HZ, TICK_NS, TICK_SAMPLES, Tick
 from liveagent.errors import LinkError, LiveAgentError, ProtocolError
 from liveagent.event import (
     AnswerStopped,
@@ -32,6 +32,8 @@ from liveagent.event import (
     SessionEnded,
     TurnsSet,
 )
+from liveagent.policy import Question
+from liveagent.runtime.clearing import Terms
 from liveagent.runtime.far_hands import FarHands
 from liveagent.runtime.far_speaker import FarSpeaker
 from liveagent.runtime.inlet import AHEAD_NS, Inlet, Piece
@@ -41,7 +43,19 @@ from liveagent.runtime.session import Session, SessionConfig
 from liveagent.runtime.voicer import Voicer
 from liveagent.video import Pixels, VideoFrame
 from liveagent.voice import Voice
-from liveagent.wire.codec import Asked, Codec, Frame, Memory, Patches, Picture, Problem, Sound, Spoken
+from liveagent.wire.codec import (
+    Asked,
+    Codec,
+    Confirm,
+    Confirming,
+    Frame,
+    Memory,
+    Patches,
+    Picture,
+    Problem,
+    Sound,
+    Spoken,
+)
 
 if TYPE_CHECKING:
     from liveagent.nn.model import Model
@@ -109,12 +123,16 @@ class Conversation:
         client_tools: Literal["replace", "add", "refuse"] = "replace",
         config: SessionConfig | None = None,
         see: See | None = None,
+        terms: Terms | None = None,
+        others: Callable[[], int] = lambda: 0,
     ) -> None:
         """`voice` speaks the replies (None: they are written), and is closed with the conversation. `client_tools`:
-        what tools that the peer brings do to the agent's own. `see` decodes pictures."""
+        what tools that the peer brings do to the agent's own. `see` decodes pictures. `terms`: what its calls are
+        subject to. `others`: how many more share
+        the engine; whoever hears a recording that was sent at once takes no more of it than its part."""
         self.agent, self.model, self.lane, self.codec = agent, model, lane, codec
         self.stats = Stats()
-        self._voice, self._see, self._client_tools = voice, see, client_tools
+        self._voice, self._see, self._client_tools, self._terms = voice, see, client_tools, terms or Terms()
         self._config = config or SessionConfig(voice=voice is not None, echo_gate=False)
         self.live: Live | None = None
         self.speaker = FarSpeaker(self._spoken, time.monotonic_ns, reports=codec.reports_playback)
@@ -122,7 +140,9 @@ class Conversation:
         self.attached = True
         self._inlet = Inlet()
         self._sound_ns = 0  # when sound last came
+        self._others = others
         self._flood_told_ns = 0
+        self._flooded_ns: int | None = None  # when sound last came so fast that it was not taken
         self._received_ns = 0
         self._ticks = 0
         self._start_ns = 0
@@ -154,9 +174,13 @@ class Conversation:
                 return Voicer(voice, self.loudspeaker.play, live.put, live.now_ns)
 
         self._start_ns = time.monotonic_ns()
-        self.live = Live(session, lambda live: FarHands(session, live.put, live.now_ns), self.loudspeaker, voicer, None,
-                         self._view)  # fmt: skip
+        self.live = Live(
+            session, lambda live: FarHands(session, live.put, live.now_ns, self._terms), self.loudspeaker, voicer, None,
+            self._view,
+        )  # fmt: skip
+        self.live.hands.clearing.show = self._ask
         self.live.on_put = self._news.set
+        await self.live.hands.clearing.ask_about_the_past()
         self.codec.open(self._start_ns)
         self._flush()
 
@@ -204,6 +228,8 @@ class Conversation:
         self.speaker.reports = self.codec.reports_playback
         for each in asked:
             await self._take(each)
+        if self.live is not None:
+            self.live.hands.clearing.show_again()
         self._flush()
 
     async def engine_back(self, lane: Lane) -> None:
@@ -241,6 +267,8 @@ class Conversation:
                 await asyncio.sleep(FLOOD_WAIT_S)  # whoever floods is not read from meanwhile: the others are
         elif isinstance(asked, Picture):
             await self._look(asked)
+        elif isinstance(asked, Confirm):
+            self._confirm(asked)
         elif isinstance(asked, SamplesPlayed):
             self.speaker.heard(asked)
             self.put(asked)
@@ -256,6 +284,24 @@ class Conversation:
             self._room.clear()
             await self._room.wait()
 
+    def _ask(self, question: Question, token: str, left_s: float) -> bool:
+        """Show whoever is connected what they are to confirm; False where the protocol has no way to."""
+        if self.codec.confirms:
+            about = self.agent.tool(question.name).description
+            left_ms = int(left_s * 1000)
+            asks = Confirming(question.call_id, question.name, about, question.args, token, left_ms)
+            self.codec.tell(asks, time.monotonic_ns())
+            self._flush()
+        return self.codec.confirms
+
+    def _confirm(self, confirm: Confirm) -> None:
+        """At once, past the sound that waits: it is no part of the conversation."""
+        if self.live is None:
+            return
+        said = self.live.hands.confirm(confirm.call_id, confirm.token, confirm.yes, "button")
+        if said not in ("yes", "no"):
+            self.problem("not_confirmed", f"that answer does not count: {said}", confirm.call_id)
+
     def _hear(self, sound: Sound) -> bool:
         """False when it comes so fast that it is not taken; told once a second."""
         now_ns = time.monotonic_ns()
@@ -263,7 +309,9 @@ class Conversation:
         if taken:
             self._sound_ns = now_ns
             self._news.set()
-        elif now_ns - self._flood_told_ns > 1_000_000_000:
+        else:
+            self._flooded_ns = now_ns
+        if not taken and now_ns - self._flood_told_ns > 1_000_000_000:
             self._flood_told_ns = now_ns
             self.problem("too_fast", f"sound is over {AHEAD_NS // 1_000_000_000} s ahead of real time; it is not heard")
         self._count()
@@ -311,8 +359,10 @@ class Conversation:
             tick, ready_ns = await self._next()
             if tick is None:
                 break
+            begin_s = time.monotonic()
             async with self._ticking:
                 await self._step(tick, ready_ns)
+            await self._share(tick, time.monotonic() - begin_s)
 
     async def _step(self, tick: Tick, ready_ns: int | None) -> None:
         live = self.live
@@ -320,12 +370,8 @@ class Conversation:
         begin_ns = time.monotonic_ns()
         try:
             out = await live.step(tick, ready_ns)
-        except LinkError:  # the engine is gone; `engine_back` reads everything anew
-            self._steady.clear()
-            self.codec.tell(Problem("engine_lost", "the model is being started again; nothing said so far is lost"),
-                            time.monotonic_ns())  # fmt: skip
-            self._flush()
-            await self._steady.wait()
+        except LinkError:
+            await self._await_engine()
             return
         stats, now_ns = self.stats, time.monotonic_ns()
         stats.ticks += 1
@@ -337,13 +383,33 @@ class Conversation:
             self.codec.tell(Memory(spans), now_ns)
         self._flush()
 
+    async def _await_engine(self) -> None:
+        """It is gone; `engine_back` reads everything anew."""
+        self._steady.clear()
+        self.codec.tell(Problem("engine_lost", "the model is being started again; nothing said so far is lost"),
+                        time.monotonic_ns())  # fmt: skip
+        self._flush()
+        await self._steady.wait()
+
+    async def _attend(self, live: Live) -> None:
+        """Between two ticks of sound that flows, what should not wait for the next."""
+        async with self._ticking:
+            if self._ended:
+                return
+            try:
+                await live.attend()
+            except LinkError:
+                await self._await_engine()
+        self._flush()
+
     async def _next(self) -> tuple[Tick | None, int]:
         """The next tick, and when the last of what it is made of had come; (None, 0) at the end."""
         while not self._ended:
             now_ns = time.monotonic_ns()
             due_ns = self._start_ns + (self._ticks + 1) * TICK_NS
             flowing = now_ns - self._sound_ns < FLOWING_NS
-            if not self._held(now_ns, due_ns):
+            held = self._held(now_ns, due_ns)
+            if not held:
                 piece, events = self._inlet.fill(self._start_ns + self._ticks * TICK_NS)
                 for event in events:
                     self.put(event)
@@ -352,7 +418,10 @@ class Conversation:
                 early = now_ns >= due_ns - EARLY_TICKS * TICK_NS
                 if self.live is not None and self.live.waiting and early and not flowing:
                     return self._tick(self._inlet.cut()), now_ns
-            wait_ns = due_ns + (STALL_NS if flowing and not self._inlet.manual else 0) - now_ns
+            if self.live is not None and self.live.waiting and flowing and self._ticks:
+                await self._attend(self.live)
+                continue
+            wait_ns = due_ns + (STALL_NS if flowing and not self._inlet.manual and not held else 0) - now_ns
             if wait_ns <= 0:
                 if now_ns - due_ns > 50 * TICK_NS:  # the machine slept: those ticks are gone, and nothing was in them
                     self._start_ns = now_ns - self._ticks * TICK_NS - TICK_NS
@@ -363,9 +432,18 @@ class Conversation:
         return None, 0
 
     def _held(self, now_ns: int, due_ns: int) -> bool:
-        """Whether sound that waits is a recording that must not run ahead of a reply that sounds."""
-        waiting = self._inlet.waiting_bytes // 4
-        return waiting > BACKLOG_SAMPLES and self.speaker.sounding and now_ns < due_ns
+        """Whether sound that waits must not be heard faster than it would be spoken: a recording may not run ahead of a
+        reply that sounds, nor a flood live on the others' time."""
+        if now_ns >= due_ns or self._inlet.waiting_bytes // 4 <= BACKLOG_SAMPLES:
+            return False
+        flooded = self._flooded_ns is not None and now_ns - self._flooded_ns < AHEAD_NS
+        return flooded or self.speaker.sounding
+
+    async def _share(self, tick: Tick, took_s: float) -> None:
+        """After a tick that was ahead of its time, while more sound waits: the others' turn."""
+        early_s = (tick.t_ns + TICK_NS - time.monotonic_ns()) / 1e9
+        if early_s > 0 and self._inlet.waiting_bytes >= 4 * TICK_SAMPLES:
+            await asyncio.sleep(min(early_s, TICK_NS / 1e9, took_s * self._others()))
 
     def _tick(self, piece: Piece) -> Tick:
         if piece.still is not None and self.live is not None:

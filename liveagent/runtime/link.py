@@ -68,7 +68,7 @@ class Link:
             await self._put({"type": "websocket.close", "code": 1011, "reason": ""})
 
     async def read(self) -> Frame | None:
-        """The next message; None once the peer is gone and what it had sent is read: the last is what it closed with."""
+        """The next message; None once the peer is gone and all it had sent is read, its closing code last."""
         if self._heard_out or self.slow:
             return None
         message = await self._receive()

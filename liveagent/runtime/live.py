@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -129,6 +130,8 @@ class Live:
         self._inbox: list[Inbox] = []
         self.on_put: Callable[[], object] = lambda: None
         """Told when something comes in: whoever decides when to tick may want to."""
+        self._deciding = asyncio.Lock()
+        self._index = 0  # of the next tick
         self._tick_ns = 0
         self.hands = hands(self)
         self.voicer = voicer(self) if voicer is not None else None
@@ -154,15 +157,33 @@ class Live:
 
     async def run(self, source: AsyncIterator[AudioChunk | VideoFrame]) -> None:
         """Until the source ends; its open last tick is filled with silence."""
-        async for item in source:
-            if isinstance(item, VideoFrame):
-                self.show(item)
-                continue
-            for tick in self.feed(item):
-                await self.step(tick)
-        last = self.chunker.flush()
-        if last is not None:
-            await self.step(last)
+        attending = asyncio.create_task(self._attend()) if self.real_time else None
+        try:
+            async for item in source:
+                if isinstance(item, VideoFrame):
+                    self.show(item)
+                    continue
+                for tick in self.feed(item):
+                    await self.step(tick)
+                if attending is not None and attending.done():
+                    attending.result()
+            last = self.chunker.flush()
+            if last is not None:
+                await self.step(last)
+        finally:
+            if attending is not None:
+                attending.cancel()
+                await asyncio.gather(attending, return_exceptions=True)
+
+    async def _attend(self) -> None:
+        """What comes in while the next sound is waited for."""
+        news = asyncio.Event()
+        self.on_put = news.set
+        while True:
+            await news.wait()
+            news.clear()
+            if self.waiting and self._index:
+                await self.attend()
 
     def feed(self, chunk: AudioChunk) -> list[Tick]:
         """The ticks that this sound completes."""
@@ -183,14 +204,37 @@ class Live:
             start = tick.index * TICK_SAMPLES
             inbox.append(GapMarked(tick.t_ns, start, tick.gap_samples, "lost"))
         frame = self._frame()
-        out = await self.session.tick(tick, inbox, reference, frame)
-        if self.recorder is not None:
-            try:
-                self.recorder.tick(tick, reference, inbox, out, frame)
-                for forgotten, state in out.forgotten:
-                    self.recorder.forget(forgotten, state)
-            except LiveAgentError as error:  # once: a broken recorder keeps quiet
-                self.view(Noted(self._tick_ns, "recording_stopped", str(error)))
+        async with self._deciding:
+            out = await self.session.tick(tick, inbox, reference, frame)
+            self._index = tick.index + 1
+            self._record(lambda recorder: recorder.tick(tick, reference, inbox, out, frame))
+            for forgotten, state in out.forgotten:
+                self._record(partial(Recorder.forget, forgotten=forgotten, state=state))
+            self._tell(inbox, out, tick.index)
+        compared = self.sync.tick(tick, out.events, getattr(self.camera, "clock", None))
+        if compared is not None:
+            self.view(compared)
+        self._mind_lag(tick, self._tick_ns if ready_ns is None else ready_ns)
+        return out
+
+    async def attend(self) -> None:
+        """Between two ticks: what came in, without waiting for the next sound."""
+        async with self._deciding:
+            inbox, self._inbox = self._inbox, []
+            out = await self.session.attend(inbox)
+            self._record(lambda recorder: recorder.attended(self._index, inbox, out))
+            self._tell(inbox, out, self._index)
+
+    def _record(self, what: Callable[[Recorder], None]) -> None:
+        if self.recorder is None:
+            return
+        try:
+            what(self.recorder)
+        except LiveAgentError as error:  # once: a broken recorder keeps quiet
+            self.view(Noted(self._tick_ns, "recording_stopped", str(error)))
+
+    def _tell(self, inbox: Sequence[Inbox], out: Out, index: int) -> None:
+        """Viewers of what came in and what was decided, and those who obey."""
         said = [action for action in out.actions if isinstance(action, Say)]
         for event in (*inbox, *out.events):
             if isinstance(event, ToolCalled):
@@ -199,17 +243,12 @@ class Live:
                 for each in [each for each in said if each.utterance == event.utterance]:
                     said.remove(each)
                     self.view(each)
-            if not isinstance(event, AudioHeard) and self.overrun.shows(event, tick.index):
+            if not isinstance(event, AudioHeard) and self.overrun.shows(event, index):
                 self.view(event)
         for action in out.actions:
             self._obey(action)
             if not isinstance(action, Say) or action in said:
                 self.view(action)
-        compared = self.sync.tick(tick, out.events, getattr(self.camera, "clock", None))
-        if compared is not None:
-            self.view(compared)
-        self._mind_lag(tick, self._tick_ns if ready_ns is None else ready_ns)
-        return out
 
     @property
     def waiting(self) -> bool:

@@ -17,7 +17,7 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from liveagent.audio import Samples, Tick
 from liveagent.errors import DeviceError, LiveAgentError
 from liveagent.event import Forgotten, Inbox
 from liveagent.film import Film
-from liveagent.journal import Header, JournalWriter, Record, read, to_int16
+from liveagent.journal import ATTENDED, Header, JournalWriter, Record, read, to_int16
 from liveagent.jsonform import Json
 from liveagent.runtime.answer import Out
 from liveagent.stretch import Stretch, wiped
@@ -189,13 +189,20 @@ class Recorder:
         self, tick: Tick, reference: Samples, inbox: Sequence[Inbox], out: Out, frame: VideoFrame | None = None
     ) -> None:
         """Keep one tick; it is on its way to the disk when this returns. After an error it does nothing."""
+        self._keep(lambda: self._append(tick, reference, inbox, out, frame))
+
+    def attended(self, index: int, inbox: Sequence[Inbox], out: Out) -> None:
+        """Keep what was attended to before tick `index`; as `tick`."""
+        self._keep(lambda: self._append_attended(index, inbox, out))
+
+    def _keep(self, append: Callable[[], None]) -> None:
         with self._news:
             if self._broken or self._closing:
                 return
             try:
                 if self._error is not None:
                     raise self._stopped(self._error)
-                self._append(tick, reference, inbox, out, frame)
+                append()
             except LiveAgentError:
                 self._broken = True
                 raise
@@ -250,13 +257,21 @@ class Recorder:
             payload = self._film.write(frame)
             self._saved_bytes -= len(payload)
             journal.picture(tick.index, payload)
-        for event in inbox:
-            journal.event(tick.index, event)
-        for action in out.actions:
-            journal.action(tick.index, action)
-        if out.tokens:
-            journal.tokens(tick.index, out.tokens)
+        self._append_decided(tick.index, inbox, out)
         journal.json(tick.index, {"t_ns": tick.t_ns, "gap": tick.gap_samples})
+
+    def _append_attended(self, index: int, inbox: Sequence[Inbox], out: Out) -> None:
+        self._append_decided(index, inbox, out)
+        self._journal.json(index, ATTENDED)
+
+    def _append_decided(self, index: int, inbox: Sequence[Inbox], out: Out) -> None:
+        journal = self._journal
+        for event in inbox:
+            journal.event(index, event)
+        for action in out.actions:
+            journal.action(index, action)
+        if out.tokens:
+            journal.tokens(index, out.tokens)
 
     def _run(self) -> None:
         while True:

@@ -19,7 +19,7 @@ from liveagent.audio import Samples, Tick
 from liveagent.errors import ConfigError, ProtocolError
 from liveagent.event import Event, Inbox
 from liveagent.film import Film
-from liveagent.journal import Header, Recording, read
+from liveagent.journal import ATTENDED, Header, Recording, read
 from liveagent.jsonform import Json
 from liveagent.manners import Manners
 from liveagent.runtime.answer import Out
@@ -43,13 +43,27 @@ SHOWN = 200
 
 @dataclass(slots=True)
 class RecordedTick:
-    """One tick as it was: the input, and what the session made of it."""
+    """One tick as it was: the input, and what the session made of it. `attended`: what was attended to before it, each
+    time; what came of that is in `out`, before what came of the tick."""
 
     tick: Tick
     reference: Samples = field(default_factory=lambda: SILENT_SAMPLES)
     frame: VideoFrame | None = None
     inbox: list[Inbox] = field(default_factory=list)
     out: Out = field(default_factory=Out)
+    attended: list[list[Inbox]] = field(default_factory=list)
+
+    @property
+    def came_in(self) -> list[Inbox]:
+        return [*(event for inbox in self.attended for event in inbox), *self.inbox]
+
+    async def again(self, session: Session) -> Out:
+        """Let a session live through it."""
+        out = Out()
+        for inbox in self.attended:
+            out.extend(await session.attend(inbox))
+        out.extend(await session.tick(self.tick, self.inbox, self.reference, self.frame))
+        return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +98,11 @@ class Report:
 def ticks_of(recording: Recording) -> Iterator[RecordedTick]:
     """The recording, tick by tick. A last tick that is not whole is left out. ProtocolError for damaged records."""
     at, sounds, frame, inbox, out = -1, list[Samples](), None, list[Inbox](), Out()
+    attended = list[list[Inbox]]()
     film = Film()
     for record in recording.records:
         if record.tick != at:
-            at, sounds, frame, inbox, out = record.tick, [], None, [], Out()
+            at, sounds, frame, inbox, out, attended = record.tick, [], None, [], Out(), []
         if record.kind == "audio":
             sounds.append(record.samples)
         elif record.kind == "picture":
@@ -98,6 +113,9 @@ def ticks_of(recording: Recording) -> Iterator[RecordedTick]:
             out.actions.append(record.action)
         elif record.kind == "tokens":
             out.tokens += record.tokens
+        elif record.kind == "json" and record.json == ATTENDED:
+            attended.append(inbox)
+            inbox = []
         elif record.kind == "json":  # closes a tick
             value = record.json
             if not sounds or not isinstance(value, dict):
@@ -106,7 +124,8 @@ def ticks_of(recording: Recording) -> Iterator[RecordedTick]:
             if not isinstance(t_ns, int) or not isinstance(gap, int):
                 raise ProtocolError(f"recording: tick {at} has no time")
             tick = Tick(at, sounds[0], t_ns, gap)
-            yield RecordedTick(tick, sounds[1] if len(sounds) > 1 else SILENT_SAMPLES, frame, inbox, out)
+            reference = sounds[1] if len(sounds) > 1 else SILENT_SAMPLES
+            yield RecordedTick(tick, reference, frame, inbox, out, attended)
 
 
 def config_of(header: Header) -> SessionConfig:
@@ -164,20 +183,20 @@ async def run(session: Session, recording: Recording) -> Report:
     for each in ticks_of(recording):
         if each.tick.index in sealed:  # decided by a session that knew what is forgotten
             passed += 1
-            events += ((each.tick.index, event) for event in each.inbox)
+            events += ((each.tick.index, event) for event in each.came_in)
             actions += ((each.tick.index, action) for action in each.out.actions)
             if (state := known.get(each.tick.index)) is not None:
                 await session.restore(State.from_json(state))
             continue
         try:
-            out = await session.tick(each.tick, each.inbox, each.reference, each.frame)
+            out = await each.again(session)
         except ProtocolError:
             if difference is None:
                 raise
             break  # what the world answered then does not fit what is said now: there is nothing left to compare
         count += 1
         tokens += len(out.tokens)
-        events += ((each.tick.index, event) for event in (*each.inbox, *out.events))
+        events += ((each.tick.index, event) for event in (*each.came_in, *out.events))
         actions += ((each.tick.index, action) for action in out.actions)
         if difference is None and (out.actions, out.tokens) != (each.out.actions, each.out.tokens):
             difference = difference_of(each, out)

@@ -259,6 +259,15 @@ class Session:
         self.note(self.context.state(self._now_ns))
         return self._out
 
+    async def attend(self, inbox: Sequence[Inbox]) -> Out:
+        """Between two ticks: what came in that should not wait for the next sound, such as a tool's result. Nothing is
+        heard and no time passes; a reply that begins here begins up to a tick earlier."""
+        self._out = self.answer.out = Out()
+        for event in inbox:
+            await self._take(event)
+        await self.speaking.write()
+        return self._out
+
     async def _mind_exchanges(self, tick_ns: int, opened: bool) -> None:
         """Notice when something is open; between two exchanges, forget what is to be forgotten."""
         answer, exchanges = self.answer, self.forgetting.exchanges

@@ -52,6 +52,10 @@ class Speaking:
         if reply is not None and not reply.stopping and not reply.playback.played_samples and user_speaks:
             # The user went on before the answer could be heard: it was an answer to half of what they wanted to say.
             await self.stop(StopPlayback(reply.utterance), at_once=True)
+        await self.write()
+
+    async def write(self) -> None:
+        """The open reply's next tokens."""
         if self.turns.phase != "contest":
             begun = self.answer.reply is not None and bool(self.answer.reply.ids)
             await self.answer.decode_more(MORE_TOKENS_PER_TICK if begun else DECODE_TOKENS_PER_TICK, self.now_ns)

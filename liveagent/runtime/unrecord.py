@@ -89,7 +89,7 @@ class _Life:
                         await session.restore(replace(state, spans=tuple(spans)))
                 else:
                     try:
-                        out = await session.tick(tick, each.inbox, each.reference, each.frame)
+                        out = await each.again(session)
                     except ProtocolError as error:
                         return Difference(tick.index, "what the world answered", str(error)), left, []
                     if (out.actions, out.tokens) != (each.out.actions, each.out.tokens):
