@@ -12,7 +12,7 @@ from liveagent.errors import ProtocolError
 from liveagent.event import AgentChanged, TurnsSet, VoiceSet
 from liveagent.wire.openai_secret import client_secret, error_body
 from liveagent.wire.openai_session import MOST_INSTRUCTIONS
-from tests.openai_peer import TOOL, WELCOME, Peer, S
+from tests.openai_peer import TOOL, WELCOME, Peer
 
 
 def session(peer: Peer) -> dict[str, Any]:
@@ -223,22 +223,23 @@ def test_a_client_secret() -> None:
         "expires_after": {"anchor": "created_at", "seconds": 60},
         "session": {"type": "realtime", "instructions": "Hi."},
     }
-    made = client_secret(json.dumps(body), WELCOME, "ek_abc", 1_000)
-    found = ClientSecretCreateResponse.model_validate_json(json.dumps(made.answer), strict=True)
-    assert found.value == "ek_abc" and found.expires_at == made.expires_unix_s == 1_060
-    assert made.answer["session"]["instructions"] == "Hi."  # type: ignore[index,call-overload]
+    made = client_secret(json.dumps(body), WELCOME)
+    answer: dict[str, Any] = made.answer("ek_abc", 1_000)
+    found = ClientSecretCreateResponse.model_validate_json(json.dumps(answer), strict=True)
+    assert found.value == "ek_abc" and made.seconds == 60 and found.expires_at == 1_060
+    assert answer["session"]["instructions"] == "Hi."
     peer = Peer()
     peer.new()
-    assert made.first is not None
-    assert AgentChanged(0, "Hi.") in peer.raw(made.first)
+    first = json.dumps({"type": "session.update", "session": dict(made.session)})
+    assert AgentChanged(0, "Hi.") in peer.raw(first)
     assert peer.kinds() == ["session.updated"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", '{"session":null}'])
 def test_a_client_secret_of_nothing_has_the_defaults(body: str | bytes) -> None:
-    made = client_secret(body, WELCOME, "ek_abc", 1_000)
-    ClientSecretCreateResponse.model_validate_json(json.dumps(made.answer), strict=True)
-    assert made.expires_unix_s == 1_600 and made.first is None
+    made = client_secret(body, WELCOME)
+    ClientSecretCreateResponse.model_validate_json(json.dumps(made.answer("ek_abc", 1_000)), strict=True)
+    assert made.seconds == 600 and not made.session
 
 
 @pytest.mark.parametrize(
@@ -250,5 +251,5 @@ def test_a_client_secret_of_nothing_has_the_defaults(body: str | bytes) -> None:
 )  # fmt: skip
 def test_client_secrets_that_cannot_be(body: bytes) -> None:
     with pytest.raises(ProtocolError) as error:
-        client_secret(body, WELCOME, "ek_abc", S)
+        client_secret(body, WELCOME)
     assert error_body(error.value)["error"]

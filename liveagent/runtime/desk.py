@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from liveagent.errors import ProtocolError
-from liveagent.jsonform import Json
 from liveagent.ports.metrics import CONTENT_TYPE
-from liveagent.runtime.door import LEAST_SECRET_S, MOST_SECRET_S, SECRET_S, key_of
+from liveagent.runtime.door import SECRET_S, key_of
 from liveagent.runtime.page import Page, page_headers
 from liveagent.runtime.request import Refused
-from liveagent.runtime.scope import BODY_BYTES, Receive, Scope, Send, answer, body_of, client_of, headers_of, path_of
-from liveagent.wire.strict_json import read_object
+from liveagent.runtime.scope import Receive, Scope, Send, answer, body_of, client_of, headers_of, path_of
+from liveagent.wire.openai_secret import client_secret, error_body
 
 if TYPE_CHECKING:
     from liveagent.runtime.server import Server
@@ -67,15 +66,14 @@ class Desk:
         self, headers: Mapping[str, str], client: str, host: str, receive: Receive, send: Send
     ) -> None:
         """A key for one session, for a page that must not have the lasting one; as OpenAI's clients ask for it."""
-        owner, asked = await self._asked(headers, client, host, receive)
-        session, after = asked.get("session") or {}, asked.get("expires_after") or {}
-        seconds = after.get("seconds", SECRET_S) if isinstance(after, dict) else None
-        if not isinstance(session, dict) or type(seconds) is not int:
-            raise Refused("session is an object, expires_after.seconds a whole number", status=400, reason="json")
-        seconds = min(MOST_SECRET_S, max(LEAST_SECRET_S, seconds))
-        key = self._server.door.mint(owner, seconds, session)
-        said = {"value": key, "expires_at": int(time.time()) + seconds, "session": {"type": "realtime", **session}}
-        await answer(send, 200, said)
+        owner, body = await self._asked(headers, client, host, receive)
+        try:
+            secret = client_secret(body, self._server.seats.welcome("openai"))
+        except ProtocolError as error:
+            await answer(send, 400, error_body(error))
+            return
+        key = self._server.door.mint(owner, secret.seconds, secret.session)
+        await answer(send, 200, secret.answer(key, int(time.time())))
 
     async def _mint_token(
         self, headers: Mapping[str, str], client: str, host: str, receive: Receive, send: Send
@@ -86,13 +84,9 @@ class Desk:
 
     async def _asked(
         self, headers: Mapping[str, str], client: str, host: str, receive: Receive
-    ) -> tuple[str, dict[str, Json]]:
-        """Whose key asks, and the body as JSON. Refused."""
+    ) -> tuple[str, bytes]:
+        """Whose key asks, and the body. Refused."""
         door = self._server.door
         held = door.enter(key_of(headers), client, host, once=False)
         with door.waiting(client):
-            body = await body_of(receive)
-        try:
-            return held.owner, read_object(body, BODY_BYTES) if body.strip() else {}
-        except ProtocolError as error:
-            raise Refused(str(error), status=400, reason="json") from None
+            return held.owner, await body_of(receive)
