@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from liveagent import tool
 from liveagent.action import CallTool, Say
 from liveagent.agent import Agent
-from liveagent.audio import RATE_HZ, TICK_SAMPLES
+from liveagent.audio import RATE_HZ, TICK_NS, TICK_SAMPLES
 from liveagent.errors import ProtocolError
 from liveagent.event import (
     AgentChanged,
@@ -109,7 +110,7 @@ async def peer(request: pytest.FixtureRequest) -> AsyncIterator[Peer]:
     voice = await open_voice(AGENT)
     talk = Conversation(AGENT, random_nano(), Lane(engine, engine.open()), codec, voice=voice, see=see)
     await talk.open()
-    running = asyncio.create_task(talk.run())
+    running = asyncio.create_task(talk.run(), name="run")
     yield Peer(talk, codec)
     await talk.close()
     await running
@@ -168,7 +169,36 @@ async def test_sound_that_comes_too_fast_is_not_taken_and_said(peer: Peer) -> No
     stats = peer.talk.stats
     assert stats.received_samples == 16 * RATE_HZ and stats.gap_samples >= RATE_HZ
     assert {problem.code for problem in peer.of(Problem)} == {"too_fast"}
-    await peer.until(lambda: stats.consumed_samples + stats.gap_samples == stats.received_samples)
+    inlet = peer.talk._inlet
+    waits = inlet.waiting_bytes // 4 + inlet._part_samples
+    assert inlet.consumed_samples + inlet.gap_samples + waits == stats.received_samples
+    # Of what waits from such a peer nothing is heard before its time.
+    due = (time.monotonic_ns() - peer.talk._start_ns) // TICK_NS
+    assert 0 < stats.ticks <= due + 1
+
+
+@pytest.mark.parametrize("others", [0, 3])
+async def test_a_recording_sent_at_once_leaves_the_others_their_part(
+    peer: Peer, others: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naps: list[float] = []
+    sleep = asyncio.sleep
+
+    async def nap(seconds: float) -> None:
+        task = asyncio.current_task()
+        if task is not None and task.get_name() == "run":
+            naps.append(seconds)
+        await sleep(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", nap)
+    peer.talk._others = lambda: others
+    await peer.ask(Sound(np.zeros(4 * RATE_HZ, np.int16), RATE_HZ))
+    stats = peer.talk.stats
+    await peer.until(lambda: stats.consumed_samples == stats.received_samples)
+    if others:
+        assert len(naps) > 5 and min(naps) > 0 and max(naps) <= TICK_NS / 1e9
+    else:
+        assert not any(naps), "alone it is heard as fast as it can be"
 
 
 async def test_a_still_picture_is_looked_at_before_what_follows(peer: Peer) -> None:

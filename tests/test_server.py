@@ -15,6 +15,7 @@ import pytest
 import websockets
 
 from liveagent.runtime import admission, reception
+from liveagent.runtime.cooldown import CoolDown
 from liveagent.runtime.page import Page
 from liveagent.runtime.server import Server
 from tests.site import Site, Talk, eventually, serving, small_agent, write_weights
@@ -354,6 +355,35 @@ async def test_what_is_no_hello_ends_that_connection_and_frees_the_lane(site: Si
             await socket.recv()
         assert why.value.rcvd is not None and why.value.rcvd.code == 1007
     assert site.server.engine.free_lanes == 4
+
+
+async def test_whoever_is_thrown_out_again_and_again_waits_and_nobody_loses_a_conversation_by_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site.server.seats, "cooldown", CoolDown(lambda: 100.0))
+    async with site.talk() as kept:
+        await kept.greeted()
+        await kept.cut()
+    for _ in range(3):
+        async with site.talk() as talk:
+            await talk.greeted()
+            with pytest.raises(websockets.ConnectionClosed) as why:
+                for _ in range(60):
+                    await talk.socket.send("[")
+                while True:
+                    await talk.next()
+            assert why.value.rcvd is not None and why.value.rcvd.code == 4400
+    async with site.talk() as talk:
+        with pytest.raises(websockets.ConnectionClosed) as why:
+            await talk.greeted()
+        assert why.value.rcvd is not None and why.value.rcvd.code == 1013
+        assert "begin again in 1 s" in why.value.rcvd.reason
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        async with site.connect("/v1/realtime"):
+            pass
+    assert refused.value.response.status_code == 503 and refused.value.response.headers["Retry-After"] == "1"
+    async with site.talk(resume=kept.ticket) as talk:
+        assert (await talk.greeted())["resumed"]
 
 
 async def test_no_words_and_no_keys_in_any_log(site: Site, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from liveagent.errors import EngineLost, LiveAgentError, ProtocolError
+from liveagent.runtime.cooldown import who_of
 from liveagent.runtime.door import Secret, key_of
 from liveagent.runtime.link import Link
 from liveagent.runtime.request import Options, Protocol, Refused, Request
@@ -90,6 +91,9 @@ class Reception:
                 await link.accept(_subprotocol(protocol, offered))
                 await link.close(NEEDS_KEY, str(why))
                 return None
+            who = who_of(f"{held.owner}/{options.user}", client)
+            if protocol == "openai":
+                server.seats.cooldown.check(who)
             await link.accept(_subprotocol(protocol, offered))
             hello: Frame | None = None
             if protocol != "openai":
@@ -98,7 +102,7 @@ class Reception:
                     return None
             if is_loading and not await self._wait(link):
                 return None
-            return await self._seat(protocol, f"{held.owner}/{options.user}", options, held, hello, link)
+            return await self._seat(protocol, f"{held.owner}/{options.user}", who, options, held, hello, link)
 
     def _check(self, protocol: Protocol) -> None:
         server = self._server
@@ -134,7 +138,7 @@ class Reception:
         return await link.write(loading(server.agent.model, of, of))
 
     async def _seat(
-        self, protocol: Protocol, owner: str, options: Options, held: Secret, hello: Frame | None, link: Link
+        self, protocol: Protocol, owner: str, who: str, options: Options, held: Secret, hello: Frame | None, link: Link
     ) -> Seat | None:
         """A new conversation, or one that is taken up; one that is gone is said to be, never silently a new one."""
         server = self._server
@@ -155,7 +159,8 @@ class Reception:
             if server.resident is not None and greeting is not None:
                 return await server.resident.look_on(link, owner, greeting)
             server.admission.check(server.engine.free_lanes, len(server.seats))
-            seat = await server.seats.open(protocol, owner, options, held.session if protocol == "openai" else None)
+            session = held.session if protocol == "openai" else None
+            seat = await server.seats.open(protocol, owner, options, session, who=who)
         except Refused as why:
             server.metrics.refused(why.reason)
             await link.close(BUSY, str(why))

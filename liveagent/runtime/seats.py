@@ -26,6 +26,7 @@ from liveagent.jsonform import Json
 from liveagent.phrase import Alt, Arg, Node, Phrase, Word
 from liveagent.runtime.admission import Admission
 from liveagent.runtime.conversation import Conversation, Stats
+from liveagent.runtime.cooldown import CoolDown
 from liveagent.runtime.devices import find_camera, open_voice
 from liveagent.runtime.engine import Lane
 from liveagent.runtime.engine_process import EngineProcess
@@ -47,6 +48,9 @@ PARK_S = 120.0
 MOST_PHRASES = 12
 GOING_MS = 2000
 GOODBYE = 1000
+OFFENCES = 4400, 1007
+"""The codes with which codecs close a connection whose messages cannot be understood, the native protocol's, Gemini's:
+whoever is closed so too often waits before they may begin again."""
 TAKEN_UP = "taken up on another connection"
 
 Make: TypeAlias = Callable[[Agent, Lane, Codec, Voice | None], Awaitable[Conversation]]
@@ -56,8 +60,8 @@ _log = logging.getLogger("liveagent.server")
 
 @dataclass(eq=False)
 class Seat:
-    """One conversation's. `owner`: whose key opened it. `link` is None while nobody is connected. `stays`: it goes on
-    whether anybody is or not, and is never parked."""
+    """One conversation's. `owner`: whose key opened it, `who`: who answers for what they do in it. `link` is None while
+    nobody is connected. `stays`: it goes on whether anybody is or not, and is never parked."""
 
     id: str
     protocol: Protocol
@@ -70,6 +74,7 @@ class Seat:
     pumping: asyncio.Task[Ending] | None = None
     parked_s: float | None = None
     stays: bool = False
+    who: str = field(default="", repr=False)
     connecting: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     seen: Stats = field(default_factory=Stats)
 
@@ -87,6 +92,12 @@ class Seat:
         """Whether it was closed for a message of the peer's that could not be read, in a protocol without errors."""
         codec = self.conversation.codec
         return isinstance(codec, GeminiCodec) and codec.misread
+
+    @property
+    def thrown_out(self) -> bool:
+        """Whether it was closed for what the peer sent."""
+        closing = self.conversation.closing
+        return closing is not None and closing[0] in OFFENCES
 
     @property
     def failed(self) -> bool:
@@ -108,7 +119,9 @@ class Seats:
         client_tools: ClientTools = "replace",
         config: SessionConfig | None = None,
         park_s: float = PARK_S,
+        cooldown: CoolDown | None = None,
     ) -> None:
+        self.cooldown = cooldown or CoolDown(time.monotonic)
         self._agent, self._model, self._engine = agent, model, engine
         self._metrics, self._pictures, self._client_tools, self._config = metrics, pictures, client_tools, config
         self._park_s = park_s
@@ -120,6 +133,10 @@ class Seats:
     def __contains__(self, seat: Seat) -> bool:
         return self._seats.get(seat.id) is seat
 
+    def _others(self) -> int:
+        """How many conversations somebody is connected to, but for one."""
+        return max(0, sum(seat.link is not None for seat in self._seats.values()) - 1)
+
     @property
     def parked(self) -> int:
         return sum(seat.parked_s is not None for seat in self._seats.values())
@@ -128,10 +145,12 @@ class Seats:
 
     async def open(
         self, protocol: Protocol, owner: str, options: Options, session: Mapping[str, Json] | None = None,
-        make: Make | None = None,
+        make: Make | None = None, who: str = "",
     ) -> Seat:
         """A conversation, greeted, on a lane of its own. `session`: a client's settings that its key carries. `make`:
-        makes one that stays. Refused where there is no lane; LiveAgentError for an agent that cannot be made."""
+        makes one that stays. `who`: who answers for it. Refused where there is no lane, and for whoever was thrown out
+        too often; LiveAgentError for an agent that cannot be made."""
+        self.cooldown.check(who)
         agent = options.applied(self._agent)
         number = secrets.token_hex(8)
         welcome, digest = self._welcome(agent, number, protocol)
@@ -158,7 +177,7 @@ class Seats:
                 conversation = Conversation(
                     agent, self._model, lane, codec, voice=voice,
                     client_tools=options.client_tools or self._client_tools,
-                    config=self._config, see=self._pictures.decode,
+                    config=self._config, see=self._pictures.decode, others=self._others,
                 )  # fmt: skip
             await conversation.open()
             if agent.camera is not None and options.camera and conversation.live is not None:
@@ -174,7 +193,7 @@ class Seats:
                 await voice.close()  # nobody else does
             lane.close()
             raise
-        seat = Seat(number, protocol, owner, conversation, welcome, digest, stays=make is not None)
+        seat = Seat(number, protocol, owner, conversation, welcome, digest, stays=make is not None, who=who)
         seat.run = asyncio.create_task(conversation.run(), name=f"conversation {number}")
         self._seats[number] = seat
         self._metrics.opened(protocol)
@@ -221,6 +240,8 @@ class Seats:
             return
         if ending == "slow":
             await link.close(1013, "too slow; connect again to resume")
+        elif ending == "closed" and seat.thrown_out and not seat.stays:
+            self.cooldown.offend(seat.who)
         await self._left(seat, ending)
 
     async def _left(self, seat: Seat, ending: Ending | Literal["stopped"]) -> None:
