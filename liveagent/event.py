@@ -188,6 +188,15 @@ class AgentChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolsFound:
+    """What the agent's sources of tools have now, in the written form of `liveagent.found`, in place of what they had
+    before."""
+
+    t_ns: int
+    tools: tuple[dict[str, Json], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TurnsSet:
     """How turns are taken from now on. `mode`: by voice ("open"), or only between `TalkPressed` and `TalkReleased`.
     `answers`: a finished turn is answered without being asked; `interrupts`: a voice takes a reply back. The rest:
@@ -604,7 +613,7 @@ class Noted:
 Inbox: TypeAlias = (
     SessionStarted | AudioHeard | GapMarked | TextTyped | TalkPressed | TalkReleased | Voiced | VoiceFailed
     | SamplesPlayed | ToolReturned | ToolFailed | ToolProgressed | ConfirmAsked | Confirmed | OutcomeUnknown
-    | AgentChanged | TurnsSet | VoiceSet | TurnDropped | MessageAdded
+    | AgentChanged | ToolsFound | TurnsSet | VoiceSet | TurnDropped | MessageAdded
     | AnswerAsked | AnswerStopped | PlaybackCut | ForgetAsked | DeviceLost | DeviceBack | CameraFroze | SayAsked
     | WatchFailed | Forgotten | Shed | LagNoted | SessionEnded
 )  # fmt: skip
@@ -617,9 +626,9 @@ Event: TypeAlias = Inbox | Notice
 
 INBOX: tuple[type[Inbox], ...] = (
     SessionStarted, AudioHeard, GapMarked, TextTyped, TalkPressed, TalkReleased, Voiced, VoiceFailed, SamplesPlayed,
-    ToolReturned, ToolFailed, ToolProgressed, ConfirmAsked, Confirmed, OutcomeUnknown, AgentChanged, TurnsSet,
-    VoiceSet, TurnDropped, MessageAdded, AnswerAsked, AnswerStopped, PlaybackCut, ForgetAsked, DeviceLost, DeviceBack,
-    CameraFroze, SayAsked, WatchFailed, Forgotten, Shed, LagNoted, SessionEnded,
+    ToolReturned, ToolFailed, ToolProgressed, ConfirmAsked, Confirmed, OutcomeUnknown, AgentChanged, ToolsFound,
+    TurnsSet, VoiceSet, TurnDropped, MessageAdded, AnswerAsked, AnswerStopped, PlaybackCut, ForgetAsked, DeviceLost,
+    DeviceBack, CameraFroze, SayAsked, WatchFailed, Forgotten, Shed, LagNoted, SessionEnded,
 )  # fmt: skip
 NOTICES: tuple[type[Notice], ...] = (
     TickHeard, SpeechStarted, SpeechEnded, WordsHeard, WakeHeard, StopHeard, EndGuessed, TurnEnded, AnswerStarted,

@@ -1,4 +1,5 @@
-"""Tools that a source found, in their written form: what a session is told, a journal keeps, and a replay reads again.
+"""Tools that a source found: their place beside an agent's own, and the written form in which a session is told of
+them, a journal keeps them and a replay reads them again.
 
 A session needs to know what a tool is called, what it takes, how it is asked for and what it risks; the function stays
 with the source, and the hands know it. So a replay knows the tools that were there then, without a broker or a server.
@@ -11,11 +12,13 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from liveagent.argument import Argument
+from liveagent.automaton import Automaton, sound_alike
 from liveagent.declared import declared_tool
 from liveagent.errors import ConfigError, ToolError
 from liveagent.jsonform import Json, check_json
 from liveagent.phrase import Phrase
 from liveagent.policy import RISKS
+from liveagent.spoken import spoken
 from liveagent.tool import Tell, Tool
 
 FOUND_TOOLS = 64
@@ -91,3 +94,40 @@ def read_found(said: Mapping[str, Json]) -> Tool | None:
         tool, function=not_here, phrases=parsed, risk=risk, moves=said.get("moves") is True, hold_ms=hold_ms,
         timeout_s=float(timeout_s), tell=tell,
     )  # fmt: skip
+
+
+def joined(
+    own: Sequence[Tool], questions: Sequence[str], found: Sequence[Tool]
+) -> tuple[tuple[Tool, ...], tuple[str, ...]]:
+    """What of `found` can stand beside an agent's own tools, and in a line each what cannot. Who has a name first keeps
+    it; of two that one sentence would call the later one loses its phrases, and so do the last ones where all of them
+    are more than can be listened for."""
+    problems: list[str] = []
+    names = {_as_said(tool.name) for tool in own}
+    kept: list[Tool] = []
+    for tool in found:
+        if not _as_said(tool.name) or _as_said(tool.name) in names:
+            problems.append(f"the tool {tool.name!r} is left out: another one is called so")
+        elif len(kept) >= FOUND_TOOLS:
+            problems.append(f"the tool {tool.name!r} is left out: {FOUND_TOOLS} are the most")
+        else:
+            names.add(_as_said(tool.name))
+            kept.append(tool)
+    while any(tool.phrases for tool in kept):
+        try:
+            clash = sound_alike((*own, *kept), questions)
+            if clash is None:
+                Automaton.of((*own, *kept), questions)
+                break
+            loser = next(at for at in reversed(range(len(kept))) if f"tool {kept[at].name!r}" in clash[:2])
+            why = f"{clash[2]!r} means something else already"
+        except ConfigError:
+            loser = next(at for at in reversed(range(len(kept))) if kept[at].phrases)
+            why = "there is too much to listen for"
+        problems.append(f"the tool {kept[loser].name!r} is not called by its phrases: {why}")
+        kept[loser] = replace(kept[loser], phrases=())
+    return tuple(kept), tuple(problems)
+
+
+def _as_said(name: str) -> str:
+    return spoken("".join(f" {each}" if each.isupper() else each for each in name).replace("_", " "))

@@ -7,7 +7,9 @@ What would move the ground under a reply that sounds, or under words that are be
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -23,29 +25,36 @@ from liveagent.event import (
     MessageAdded,
     Noted,
     PlaybackCut,
+    ToolsFound,
     TurnDropped,
     TurnsSet,
     VoiceSet,
 )
+from liveagent.found import joined, read_found
 from liveagent.ledger import Kind
 from liveagent.manners import Manners
 from liveagent.spoken import spoken
+from liveagent.tool import Tool
 
 if TYPE_CHECKING:
     from liveagent.agent import Agent
     from liveagent.runtime.session import Session
 
 FarEvent = (
-    AgentChanged | TurnsSet | VoiceSet | TurnDropped | MessageAdded | AnswerAsked | AnswerStopped | PlaybackCut
-    | ForgetAsked
+    AgentChanged | ToolsFound | TurnsSet | VoiceSet | TurnDropped | MessageAdded | AnswerAsked | AnswerStopped
+    | PlaybackCut | ForgetAsked
 )  # fmt: skip
 KINDS = (
-    AgentChanged, TurnsSet, VoiceSet, TurnDropped, MessageAdded, AnswerAsked, AnswerStopped, PlaybackCut, ForgetAsked
+    AgentChanged, ToolsFound, TurnsSet, VoiceSet, TurnDropped, MessageAdded, AnswerAsked, AnswerStopped, PlaybackCut,
+    ForgetAsked,
 )  # fmt: skip
 SIDES: dict[str, tuple[Kind, ...]] = {
     "user": ("text", "audio"), "agent": ("reply", "call", "mark"), "picture": ("picture",)
 }  # fmt: skip
 WAITING = 64
+LEAST_TOKENS = 384
+"""What is left for a conversation when tools are found: nobody wants an agent that knows every lamp, and nothing else.
+"""
 ClientTools: TypeAlias = Literal["replace", "add", "refuse"]
 
 
@@ -56,8 +65,8 @@ class FarEnd:
         self._session = session
         self.answers = session.agent.answers
         self.client_tools: ClientTools = "replace"
-        self._waiting: deque[AgentChanged | ForgetAsked] = deque(maxlen=WAITING)
-        self._own, self._manners = session.agent, session.manners
+        self._waiting: deque[AgentChanged | ToolsFound | ForgetAsked] = deque(maxlen=WAITING)
+        self._made, self._own, self._manners = session.agent, session.agent, session.manners
         self.last: tuple[str, str] = "", ""
         """Who spoke last in the memory ("user", "assistant", "result", "system") and, of a user, the words."""
 
@@ -92,6 +101,8 @@ class FarEnd:
             event = self._waiting.popleft()
             if isinstance(event, AgentChanged):
                 await self._change(event)
+            elif isinstance(event, ToolsFound):
+                await self._find(event)
             else:
                 await self._forget(event)
 
@@ -177,6 +188,40 @@ class FarEnd:
             session.note(Noted(event.t_ns, "agent_refused", str(error)))
             return
         await session.become(agent)
+
+    async def _find(self, event: ToolsFound) -> None:
+        """Have these tools beside the agent's own, in place of those that were found before."""
+        session, found = self._session, list[Tool]()
+        for each in event.tools:
+            try:
+                tool = read_found(each)
+            except LiveAgentError as error:
+                session.note(Noted(event.t_ns, "tool_refused", str(error)))
+                continue
+            if tool is not None:
+                found.append(tool)
+        kept, problems = await asyncio.to_thread(joined, self._made.tools, self._made.questions, found)
+        fitting = self._fitting(kept)
+        problems += tuple(f"the tool {tool.name!r} is left out: the memory has no room" for tool in kept[fitting:])
+        for problem in problems:
+            session.note(Noted(event.t_ns, "tool_refused", problem))
+        now = session.agent.tools
+        theirs = self._own.tools
+        self._own = self._made.replace(tools=[*self._made.tools, *kept[:fitting]])
+        if now and all(map(is_far, now)) and not all(map(is_far, theirs)):
+            return  # a client's tools stand in place of all others
+        far = [tool for tool in now if is_far(tool)]
+        await session.become(session.agent.replace(tools=[*self._own.tools, *far]))
+
+    def _fitting(self, found: Sequence[Tool]) -> int:
+        """How many of these tools leave enough room for a conversation behind the prompt."""
+        session = self._session
+        room = session.config.low_tokens - LEAST_TOKENS
+        for count in range(len(found), 0, -1):
+            tools = (*self._made.tools, *found[:count])
+            if len(session.model.template.prompt(session.agent.instructions, tools)) <= room:
+                return count
+        return 0
 
     async def _forget(self, event: ForgetAsked) -> None:
         kinds, context = SIDES[event.side], self._session.context

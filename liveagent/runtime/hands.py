@@ -91,6 +91,7 @@ class Hands:
     ) -> None:
         self.clearing = Clearing(policy or Policy(), put, now_ns, terms)
         self._tools = {tool.name: tool for tool in tools}
+        self._found: dict[str, Tool] = {}
         self._watches = {watch.name: watch for watch in watches}
         self._put, self._now_ns = put, now_ns
         self._seen: OrderedDict[str, None] = OrderedDict()
@@ -101,6 +102,13 @@ class Hands:
         self._closing = False
         self._inner: set[asyncio.Task[Any]] = set()  # the tools' own, those past their deadline too
         self._threads = 0  # of plain functions, those past their deadline too
+
+    def found(self, tools: Sequence[Tool]) -> None:
+        """What the agent's sources have now. Its own tools keep their names; calls that run go on."""
+        self._found = {tool.name: tool for tool in tools}
+
+    def _tool(self, name: str) -> Tool | None:
+        return self._tools.get(name) or self._found.get(name)
 
     def decided(self, called: ToolCalled) -> None:
         """What a call that is coming was decided on."""
@@ -142,7 +150,7 @@ class Hands:
             return
         task = asyncio.get_running_loop().create_task(self._call(action), name=f"tool {action.name}")
         self._tasks[action.call_id] = task
-        tool = self._tools.get(action.name)
+        tool = self._tool(action.name)
         self._moves[action.call_id] = tool is not None and tool.moves
         self._unsent.add(action.call_id)
         task.add_done_callback(lambda _: self._over(action.call_id, task))
@@ -159,7 +167,7 @@ class Hands:
             self.obey(CallTool(f"halt_{self._halts}", "stop", deadline_ms=int(tool.timeout_s * 1000), by="grammar"))
 
     async def _call(self, action: CallTool) -> None:
-        tool, clearing = self._tools.get(action.name), self.clearing
+        tool, clearing = self._tool(action.name), self.clearing
         call = clearing.begun(action, tool)
         try:
             if tool is None:

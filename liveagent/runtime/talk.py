@@ -11,7 +11,7 @@ import datetime
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from liveagent.action import Action
 from liveagent.agent import Agent
@@ -19,8 +19,11 @@ from liveagent.audio import AudioChunk
 from liveagent.event import CameraFroze, DeviceBack, DeviceLost, Event, Noted, TalkPressed, TalkReleased
 from liveagent.journal import Header
 from liveagent.manners import Manners, Mode
+from liveagent.policy import Question
+from liveagent.ports.call_journal import CallJournal
 from liveagent.ports.mic import Mic
 from liveagent.ports.nullspeaker import NullSpeaker
+from liveagent.runtime.clearing import Terms
 from liveagent.runtime.core import Core
 from liveagent.runtime.devices import Note, find_camera, find_sounds, find_speaker, find_voice, has_pictures
 from liveagent.runtime.engine import Engine, Lane
@@ -30,6 +33,7 @@ from liveagent.runtime.listener import Listener
 from liveagent.runtime.live import Camera, Live
 from liveagent.runtime.record import Recorder, header_of
 from liveagent.runtime.session import Session, SessionConfig
+from liveagent.runtime.sources import Sources, follow
 from liveagent.runtime.viewer import Viewer
 from liveagent.runtime.voicer import Voicer
 from liveagent.video import VideoFrame
@@ -51,6 +55,14 @@ class Screen(Protocol):
     def feed(self, item: Event | Action) -> None: ...
 
     def typed_lines(self, pressed: Callable[[str], None]) -> AsyncIterator[str]: ...
+
+
+@runtime_checkable
+class Keyed(Protocol):
+    """A screen at which single keys can be pressed, by a person."""
+
+    @property
+    def keyed(self) -> bool: ...
 
 
 def load_model(agent: Agent) -> Nano:
@@ -91,6 +103,7 @@ async def talk(
     full_duplex: bool = False,
     push_to_talk: bool = False,
     camera: str | None = None,
+    journal: Path | None = None,
 ) -> int:
     """Run one session until its source ends or it is cancelled. Returns an exit code.
 
@@ -98,7 +111,8 @@ async def talk(
     as it can be computed, replies playing into nothing. origin: what the recording's header names as the agent.
     headphones: nothing of the loudspeaker reaches the microphone. Without them a terminal is half-duplex: while a reply
     sounds it listens for the stop word alone; full_duplex trusts the echo gate instead. push_to_talk: Tab begins and
-    ends a turn. camera: what is looked at, see `find_camera`.
+    ends a turn. camera: what is looked at, see `find_camera`. journal: where calls are written down, None for memory
+    alone.
     """
     view = Viewer(terminal.feed)
     loop = asyncio.get_running_loop()
@@ -115,6 +129,8 @@ async def talk(
                 loop.call_soon_threadsafe(live.put, event)
 
     async with AsyncExitStack() as stack:
+        written = await asyncio.to_thread(CallJournal, journal)
+        stack.push_async_callback(written.close)
         voice = await find_voice(agent, note)
         if voice is not None:
             stack.push_async_callback(voice.close)
@@ -137,6 +153,11 @@ async def talk(
             )
         manners = Manners(mode=mode, half_duplex=half_duplex)
         config = SessionConfig(voice=voice is not None, manners=manners, echo_gate=not headphones)
+        sources = Sources(agent.sources)
+        await sources.open()
+        stack.push_async_callback(sources.close)
+        for problem in sources.problems:
+            note("source", problem)
         session = await stack.enter_async_context(open_session(agent, config))
         for problem in session.listener.problems:
             note("recogniser", problem)
@@ -146,9 +167,10 @@ async def talk(
             recorder = Recorder(record, _header(session, origin, pictures))
             what = "voices, words and pictures" if pictures else "voices and words"
             note("recording", f"recording {what} to {record}")
+        terms = Terms(written, owner="terminal")
         live = Live(
             session,
-            lambda live: Hands(agent.tools, live.put, live.now_ns, agent.watches),
+            lambda live: Hands(agent.tools, live.put, live.now_ns, agent.watches, agent.policy, terms),
             speaker,
             (lambda live: Voicer(voice, live.speaker.play, live.put, live.now_ns)) if voice is not None else None,
             recorder,
@@ -157,8 +179,11 @@ async def talk(
             camera=look,
         )
         lives.append(live)
+        stack.callback(follow(live, sources))
+        asked = _Asked(live, isinstance(terminal, Keyed) and terminal.keyed)
+        await live.hands.clearing.ask_about_the_past()
         skip = asyncio.Event()
-        typing = asyncio.create_task(_read_typed(terminal, live, skip))
+        typing = asyncio.create_task(_read_typed(terminal, live, skip, asked))
         try:
             if check and isinstance(sounds, Mic):
                 await _check(session, aiter(sounds), note, skip)
@@ -209,8 +234,30 @@ async def _run(
             return
 
 
-async def _read_typed(terminal: Screen, live: Live, skip: asyncio.Event) -> None:
+class _Asked:
+    """What this terminal was asked to confirm, and the tokens for it: one key says yes to the oldest, another no."""
+
+    def __init__(self, live: Live, keyed: bool) -> None:
+        self._live, self._keyed = live, keyed
+        self._tokens: dict[str, str] = {}
+        live.hands.clearing.show = self._show
+
+    def _show(self, question: Question, token: str, left_s: float) -> bool:
+        if self._keyed:
+            self._tokens[question.call_id] = token
+        return self._keyed
+
+    def press(self, yes: bool) -> None:
+        while self._tokens:
+            call_id = next(iter(self._tokens))
+            if self._live.hands.confirm(call_id, self._tokens.pop(call_id), yes, "key") in ("yes", "no"):
+                return  # else it has run out
+
+
+async def _read_typed(terminal: Screen, live: Live, skip: asyncio.Event, asked: _Asked) -> None:
     def pressed(key: str) -> None:
+        if key in ("go", "escape"):
+            asked.press(key == "go")
         if key == "tab" and live.session.config.manners.mode == "push_to_talk":
             down = live.session.turns.pressed
             live.put((TalkReleased if down else TalkPressed)(live.now_ns()))
