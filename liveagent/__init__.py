@@ -12,9 +12,12 @@ from liveagent.watch import watch
 if TYPE_CHECKING:
     from liveagent.agent import Agent, Plan
     from liveagent.errors import ConfigError, DeviceError, LinkError, LiveAgentError, ProtocolError, ToolError
+    from liveagent.ports.mcp import Mcp
+    from liveagent.runtime.home import Home
     from liveagent.runtime.house import House
     from liveagent.runtime.request import Options, Refused, Request
     from liveagent.runtime.server import Server
+    from liveagent.source import ToolSource
     from liveagent.tool import Tool
     from liveagent.watch import Watch
 
@@ -24,9 +27,11 @@ _HOME = {
     "Agent": "agent",
     "ConfigError": "errors",
     "DeviceError": "errors",
+    "Home": "runtime.home",
     "House": "runtime.house",
     "LinkError": "errors",
     "LiveAgentError": "errors",
+    "Mcp": "ports.mcp",
     "Options": "runtime.request",
     "Plan": "agent",
     "ProtocolError": "errors",
@@ -35,15 +40,18 @@ _HOME = {
     "Server": "runtime.server",
     "Tool": "tool",
     "ToolError": "errors",
+    "ToolSource": "source",
     "Watch": "watch",
 }
 __all__ = [
     "Agent",
     "ConfigError",
     "DeviceError",
+    "Home",
     "House",
     "LinkError",
     "LiveAgentError",
+    "Mcp",
     "Options",
     "Plan",
     "ProtocolError",
@@ -52,6 +60,7 @@ __all__ = [
     "Server",
     "Tool",
     "ToolError",
+    "ToolSource",
     "Watch",
     "__version__",
     "tool",

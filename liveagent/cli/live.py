@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from liveagent.cli.program import AgentName, Device, app, set_threads, typed_errors
+from liveagent.cli.sources import Homes, Servers, with_sources
 
 if TYPE_CHECKING:
     from liveagent.agent import Agent
@@ -108,6 +109,8 @@ def talk(
             help="What to see: the toy table, a camera, the screen, a film. Else the source's own, or the agent's.",
         ),
     ] = None,
+    home: Homes = None,
+    mcp: Servers = None,
     device: Device = None,
 ) -> None:
     """Talk with an agent in this terminal. Without a microphone a shipped clip is heard instead."""
@@ -123,7 +126,7 @@ def talk(
             raise ConfigError("--fast cannot hurry a camera: --camera table or none, or a film as --source")
         if record is not None and not record.absolute().parent.is_dir():
             raise ConfigError(f"--record {record}: there is no folder {record.absolute().parent}; make it first")
-        made = load_agent(agent)
+        made = with_sources(load_agent(agent), home, mcp)
         if device is not None:
             made = made.replace(device=device)
         status = talk_with(
@@ -171,6 +174,8 @@ def serve(
     ] = False,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open the page.")] = False,
     log_json: Annotated[bool, typer.Option("--log-json", help="The log as JSON, a line each.")] = False,
+    home: Homes = None,
+    mcp: Servers = None,
     device: Device = None,
 ) -> None:
     """Serve an agent: its page, and clients of OpenAI Realtime and Gemini Live."""
@@ -188,7 +193,7 @@ def serve(
         if headphones and not mic:
             raise ConfigError("--headphones is about this machine's microphone: add --mic")
         house = partial(House.find, camera=camera, headphones=headphones) if mic else None
-        made = load_agent(agent)
+        made = with_sources(load_agent(agent), home, mcp)
         if device is not None:
             made = made.replace(device=device)
         place = Place(host, port, tls_cert, tls_key, tls_self_signed, tuple(key or ()), tuple(origin or ()))
