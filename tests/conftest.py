@@ -20,6 +20,12 @@ settings.register_profile("liveagent", deadline=None, derandomize=True, max_exam
 settings.load_profile("liveagent")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def state_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What runs leave behind stays with the tests."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 @pytest.fixture(autouse=True)
 def seeds() -> None:
     """Python's and numpy's generators from the same place in each test; tests with torch seed it themselves."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,7 +18,7 @@ from rich.text import Text
 
 from liveagent.action import Action
 from liveagent.clients.terminal.entry import Entry
-from liveagent.clients.terminal.keys import Line, silence, typed_lines
+from liveagent.clients.terminal.keys import Line, has_keys, silence, typed_lines
 from liveagent.clients.terminal.scene import Place, Seen, Touchable
 from liveagent.clients.terminal.screen import ASCII, Screen, Signs, entry_line, entry_row
 from liveagent.clients.terminal.touch import OFF, ON, WHERE, Touch
@@ -53,6 +54,11 @@ class Terminal:
         self._screen = _Locked(Screen(self.view, self.line, self.title, self.hints, self.signs), self._lock)
         self._touch = Touch(lambda: self._tell_terminal(WHERE), self._target)
         self._mouse = False
+
+    @property
+    def keyed(self) -> bool:
+        """Whether somebody sits here who can press a key, and sees what for."""
+        return not self.plain and self.script is None and sys.stdin is not None and has_keys(sys.stdin)
 
     def look(self, camera: object) -> None:
         """This is what the session looks at: it is drawn, if it has `pixels`, and the mouse moves what is in it, if it
@@ -116,7 +122,7 @@ class Terminal:
         self.console.print(Text(message), soft_wrap=self.plain)
 
     def typed_lines(self, pressed: Callable[[str], None] | None = None) -> AsyncGenerator[str, None]:
-        """Every line typed (see `keys.typed_lines`), while the line being typed is drawn. `pressed`: tab, escape."""
+        """Every line typed (see `keys.typed_lines`), while the line being typed is drawn. `pressed`: see there."""
         if self.script is not None:
             return self._scripted(self.script)
 

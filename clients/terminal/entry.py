@@ -64,15 +64,17 @@ class Call:
     name: str
     args: tuple[tuple[str, str], ...] = ()
     by: DecidedBy = "model"
-    state: Literal["waiting", "done", "failed"] = "waiting"
+    state: Literal["waiting", "asking", "done", "failed"] = "waiting"
     result: str = ""
+    share: float | None = None  # how much of it is done, while it is
+    until_ns: int = 0  # up to when it can be confirmed, while that is asked
     t_ns: int | None = None
     took_ms: float | None = None
     shown: bool = False
 
     @property
     def settled(self) -> bool:
-        return self.state != "waiting"
+        return self.state in ("done", "failed")
 
 
 @dataclass(slots=True)

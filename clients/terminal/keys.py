@@ -37,7 +37,7 @@ _ESCAPES = {
 _CONTROLS = {
     "\r": "enter", "\n": "enter", "\x7f": "back", "\b": "back", "\t": "tab", "\x01": "home", "\x05": "end",
     "\x02": "left", "\x06": "right", "\x0b": "kill", "\x15": "clear", "\x17": "word", "\x04": "eof", "\x10": "up",
-    "\x0e": "down",
+    "\x0e": "down", "\x07": "go",
 }  # fmt: skip
 
 
@@ -161,7 +161,7 @@ def silence(source: TextIO | None = None) -> Callable[[], None]:
     Returns the way back, which is taken at the latest when the process ends. Does nothing to what is no terminal.
     """
     source = sys.stdin if source is None else source
-    if source is None or source.closed or not _has_keys(source):
+    if source is None or source.closed or not has_keys(source):
         return _nothing
     fd = source.fileno()
     before = termios.tcgetattr(fd)
@@ -185,13 +185,13 @@ async def typed_lines(
     """Every line typed, without its end; empty ones are passed over. Ends at the end of the input (Ctrl-D).
 
     `changed` is called after each key that was typed on a terminal; `pressed` gets the keys that no line needs:
-    "tab", "escape", and those of the mouse.
+    "tab", "escape", "go" (Ctrl-G), and those of the mouse.
     """
     source = sys.stdin if stdin is None else stdin
     if source is None or source.closed:
         return
     queue: asyncio.Queue[str | None] = asyncio.Queue(MAX_WAITING)
-    if _has_keys(source):
+    if has_keys(source):
         lines = _from_terminal(source, queue, line or Line(), changed, pressed)
     else:
         lines = _from_file(source, queue)
@@ -202,7 +202,7 @@ async def typed_lines(
         await lines.aclose()
 
 
-def _has_keys(source: TextIO) -> bool:
+def has_keys(source: TextIO) -> bool:
     """Whether single keys can be read: a terminal, and this process in front of it (else reading would stop it)."""
     if termios is None or not source.isatty():
         return False
@@ -235,7 +235,7 @@ async def _from_terminal(
             if key == "eof":
                 if not line.text or not data:
                     waiting.append(None)
-            elif key in ("tab", "escape") or " " in key[1:]:
+            elif key in ("tab", "escape", "go") or " " in key[1:]:
                 if pressed is not None:
                     pressed(key)
             elif (done := line.press(key)) is not None:

@@ -120,8 +120,11 @@ def _call(entry: Call, signs: Signs) -> Text:
     args = ", ".join(f"{name}={value}" for name, value in entry.args)
     text = Text.assemble((entry.name, "magenta"), f"({args}) ")
     match entry.state:
+        case "asking":
+            text.append(f"{signs.waiting} to be confirmed", "bold yellow")
         case "waiting":
-            text.append(f"{signs.waiting} waiting", "yellow")
+            done = "waiting" if entry.share is None else f"{entry.share:.0%}"
+            text.append(f"{signs.waiting} {done} {entry.result}".rstrip(), "yellow")
         case "done":
             text.append(f"{signs.done} {entry.result}", "green")
         case "failed":
@@ -288,6 +291,12 @@ class Screen:
             rows.append((Text("wait", "dim"), Text(said, "dim")))
         for note in self._troubles():
             rows.append((Text("!", "bold yellow"), Text(note, "yellow")))
+        if (asked := view.asking) is not None:
+            left_s = max(0.0, (asked.until_ns - view.now_ns) / 1e9)
+            args = ", ".join(f"{name}={value}" for name, value in asked.args)
+            what = Text.assemble(("May it? ", "bold yellow"), (f"{asked.name}({args})", "bold"))
+            what.append(f"  Ctrl-G: yes, Esc: no, {left_s:.0f} s", "yellow")
+            rows.append((Text("?", "bold yellow"), what))
         rows.append((Text(signs.prompt, "bold green"), _typing(self.line, width - LABEL_WIDTH - 2)))
         return Group(_grid(rows), Text(f" {signs.dot} ".join(self.hints), "dim"))
 

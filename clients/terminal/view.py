@@ -49,6 +49,11 @@ class View:
         return max(0.0, (self.now_ns - self.cache.oldest_ns) / 1e9)
 
     @property
+    def asking(self) -> Call | None:
+        """The call that is to be confirmed next."""
+        return next((call for call in self._calls.values() if call.state == "asking"), None)
+
+    @property
     def lag_ms(self) -> float:
         """How far behind the microphone it was a moment ago; lateness is only told while it lasts."""
         recent = self._lag is not None and self.now_ns - self._lag.t_ns < LAG_SHOWN_NS
@@ -235,6 +240,17 @@ class View:
                 call.by = item.by
                 if isinstance(item, ev.ToolCalled):
                     call.t_ns = item.t_ns
+            case ev.ConfirmAsked() if item.call_id in self._calls:
+                call = self._calls[item.call_id]
+                call.state, call.until_ns = "asking", item.t_ns + item.left_ms * 1_000_000
+            case ev.Confirmed() if item.call_id in self._calls:
+                self._calls[item.call_id].state = "waiting"
+            case ev.ToolProgressed() if item.call_id in self._calls:
+                call = self._calls[item.call_id]
+                call.share, call.result = item.share, plain(item.note)
+            case ev.OutcomeUnknown():
+                args = ", ".join(f"{plain(name)}={plain(str(value))}" for name, value in item.args.items())
+                self._add(Remark(f"not known whether it was done: {plain(item.name)}({args})", True))
             case ev.ToolReturned() | ev.ToolFailed():
                 call = self._calls.pop(item.call_id, None)
                 if call is None:

@@ -30,17 +30,20 @@ def talk_with(
     full_duplex: bool = False,
     push_to_talk: bool = False,
     camera: str | None = None,
+    journal: Path | None = None,
 ) -> int:
     """One session in this terminal, until it ends; returns an exit status. Ctrl-C raises KeyboardInterrupt.
 
     `name`: what a recording says the agent is, a pipeline's name or a file. `typed`: lines that stand for the
-    keyboard, each typed when the one before has been answered. Raises LiveAgentError for what is
+    keyboard, each typed when the one before has been answered. `journal`: where calls are written down, else where
+    `liveagent audit` looks for them. Raises LiveAgentError for what is
     wrong, with the terminal put back.
     """
     set_threads()
     import asyncio
 
     from liveagent.clients.terminal import Terminal
+    from liveagent.runtime.serve import calls_file
     from liveagent.runtime.talk import talk as run
 
     terminal = Terminal(Path(name).stem, agent.tools)
@@ -60,6 +63,7 @@ def talk_with(
                 full_duplex=full_duplex,
                 push_to_talk=push_to_talk,
                 camera=camera,
+                journal=journal or calls_file(),
             )
         )
 
@@ -187,7 +191,7 @@ def serve(
         from liveagent.load import load_agent
         from liveagent.ports.webserver import event_loop
         from liveagent.runtime.house import House
-        from liveagent.runtime.serve import Place, write_log
+        from liveagent.runtime.serve import Place, calls_file, write_log
         from liveagent.runtime.serve import serve as run
 
         if headphones and not mic:
@@ -202,5 +206,5 @@ def serve(
         with asyncio.Runner(loop_factory=event_loop()) as runner:
             runner.run(
                 run(made, place, lanes=lanes, camera=None if mic else camera, house=house, tell=typer.echo,
-                    open_page=not no_open)
+                    open_page=not no_open, journal=calls_file())
             )  # fmt: skip

@@ -28,13 +28,14 @@ from liveagent.event import (
     VoiceSet,
 )
 from liveagent.ports.nullspeaker import NullSpeaker
+from liveagent.runtime.clearing import Terms
 from liveagent.runtime.conversation import Conversation
 from liveagent.runtime.devices import find_camera, find_sounds, find_speaker
 from liveagent.runtime.live import Camera, Loudspeaker
 from liveagent.runtime.session import SessionConfig
 from liveagent.video import VideoFrame
 from liveagent.voice import Voice
-from liveagent.wire.codec import Asked, Codec, Picture, Sound
+from liveagent.wire.codec import Asked, Codec, Confirm, Picture, Sound
 
 if TYPE_CHECKING:
     from liveagent.nn.model import Model
@@ -119,7 +120,7 @@ class HouseConversation(Conversation):
 
     def __init__(
         self, agent: Agent, model: Model, lane: Lane, codec: Codec, house: House, *, voice: Voice | None,
-        config: SessionConfig | None = None,
+        config: SessionConfig | None = None, terms: Terms | None = None,
     ) -> None:
         config = config or SessionConfig()
         apart = house.headphones or isinstance(house.speaker, NullSpeaker)
@@ -127,7 +128,7 @@ class HouseConversation(Conversation):
         if agent.wake and manners.mode == "open":
             manners = replace(manners, mode="wake_phrase")
         config = replace(config, voice=voice is not None, echo_gate=not house.headphones, manners=manners)
-        super().__init__(agent, model, lane, codec, voice=voice, config=config)
+        super().__init__(agent, model, lane, codec, voice=voice, config=config, terms=terms)
         self.house = house
         self.loudspeaker = house.speaker
         self.detach()
@@ -148,6 +149,8 @@ class HouseConversation(Conversation):
         """What is asked by whoever looks on."""
         if isinstance(asked, TAKEN):
             self.put(asked)
+        elif isinstance(asked, Confirm):
+            self._confirm(asked)
         elif not isinstance(asked, PASSED_OVER):
             self.problem("house", "it hears with a microphone of its own: from here one can type, stop and forget")
 

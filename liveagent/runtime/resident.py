@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from liveagent.agent import Agent
 from liveagent.errors import LiveAgentError
+from liveagent.runtime.clearing import Terms
 from liveagent.runtime.engine import Lane
 from liveagent.runtime.house import House, HouseConversation, OpenHouse, Put
 from liveagent.runtime.link import Link
@@ -80,9 +81,13 @@ class Resident:
         if self._opening is not None:
             await asyncio.gather(self._opening, return_exceptions=True)
 
-    async def _make(self, agent: Agent, lane: Lane, codec: Codec, voice: Voice | None) -> HouseConversation:
+    async def _make(
+        self, agent: Agent, lane: Lane, codec: Codec, voice: Voice | None, terms: Terms
+    ) -> HouseConversation:
         put = Put()
         house = await asyncio.to_thread(self._open_house, agent, put)
-        conversation = HouseConversation(agent, self._model, lane, codec, house, voice=voice, config=self._config)
+        conversation = HouseConversation(
+            agent, self._model, lane, codec, house, voice=voice, config=self._config, terms=terms
+        )
         put.to(conversation)
         return conversation

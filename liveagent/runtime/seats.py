@@ -25,6 +25,7 @@ from liveagent.errors import DeviceError, EngineLost, LiveAgentError
 from liveagent.jsonform import Json
 from liveagent.phrase import Alt, Arg, Node, Phrase, Word
 from liveagent.runtime.admission import Admission
+from liveagent.runtime.clearing import Terms
 from liveagent.runtime.conversation import Conversation, Stats
 from liveagent.runtime.cooldown import CoolDown
 from liveagent.runtime.devices import find_camera, open_voice
@@ -33,6 +34,7 @@ from liveagent.runtime.engine_process import EngineProcess
 from liveagent.runtime.link import Ending, Link, pump
 from liveagent.runtime.request import ClientTools, Options, Protocol, Refused
 from liveagent.runtime.session import SessionConfig
+from liveagent.runtime.sources import Sources, follow
 from liveagent.tool import Tool
 from liveagent.voice import Voice
 from liveagent.wire.codec import Codec, GoingAway, Welcome
@@ -53,7 +55,9 @@ OFFENCES = 4400, 1007
 whoever is closed so too often waits before they may begin again."""
 TAKEN_UP = "taken up on another connection"
 
-Make: TypeAlias = Callable[[Agent, Lane, Codec, Voice | None], Awaitable[Conversation]]
+Make: TypeAlias = Callable[[Agent, Lane, Codec, Voice | None, Terms], Awaitable[Conversation]]
+TermsOf: TypeAlias = Callable[[str, str, str], Terms]
+"""What the calls of a conversation are subject to: its number, its owner's digest, and its user by `admit`."""
 
 _log = logging.getLogger("liveagent.server")
 
@@ -75,6 +79,8 @@ class Seat:
     parked_s: float | None = None
     stays: bool = False
     who: str = field(default="", repr=False)
+    sources: Sources = field(default_factory=lambda: Sources(()), repr=False)
+    unfollow: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, repr=False)
     connecting: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     seen: Stats = field(default_factory=Stats)
 
@@ -120,11 +126,17 @@ class Seats:
         config: SessionConfig | None = None,
         park_s: float = PARK_S,
         cooldown: CoolDown | None = None,
+        sources: Sources | None = None,
+        terms: TermsOf = lambda session, owner, user: Terms(session=session, owner=owner),
     ) -> None:
+        self._terms = terms
         self.cooldown = cooldown or CoolDown(time.monotonic)
+        self._sources = sources or Sources(())
         self._agent, self._model, self._engine = agent, model, engine
         self._metrics, self._pictures, self._client_tools, self._config = metrics, pictures, client_tools, config
         self._park_s = park_s
+        self.ended = 0
+        """How many conversations are over."""
         self._seats: dict[str, Seat] = {}
 
     def __len__(self) -> int:
@@ -153,7 +165,8 @@ class Seats:
         self.cooldown.check(who)
         agent = options.applied(self._agent)
         number = secrets.token_hex(8)
-        welcome, digest = self._welcome(agent, number, protocol)
+        sources = Sources(agent.sources, self._sources)
+        welcome, digest = self._welcome(sources.shown(agent), number, protocol)
         if make is not None:
             welcome = replace(welcome, extra={"house": True})
         try:
@@ -164,22 +177,27 @@ class Seats:
             raise Refused(str(error), status=503, retry_s=5, reason="lanes") from None
         conversation: Conversation | None = None
         voice = None
+        unfollow = contextlib.ExitStack()
         try:
+            await sources.open()
             try:
                 voice = await open_voice(agent)
             except DeviceError as error:
                 _log.warning("replies are only written: %s", error)
                 welcome = replace(welcome, voice=None)
             codec = codec_of(protocol, welcome)
+            terms = self._terms(number, hashlib.sha256(owner.encode()).hexdigest()[:16], options.user)
             if make is not None:
-                conversation = await make(agent, lane, codec, voice)
+                conversation = await make(agent, lane, codec, voice, terms)
             else:
                 conversation = Conversation(
                     agent, self._model, lane, codec, voice=voice,
                     client_tools=options.client_tools or self._client_tools,
-                    config=self._config, see=self._pictures.decode, others=self._others,
+                    config=self._config, see=self._pictures.decode, others=self._others, terms=terms,
                 )  # fmt: skip
             await conversation.open()
+            if conversation.live is not None:
+                unfollow.callback(follow(conversation.live, sources))
             if agent.camera is not None and options.camera and conversation.live is not None:
                 conversation.live.camera = await asyncio.to_thread(
                     find_camera, options.camera, agent, None, lambda code, message: None, lambda event: None
@@ -192,13 +210,20 @@ class Seats:
             if voice is not None and (conversation is None or conversation.live is None):
                 await voice.close()  # nobody else does
             lane.close()
+            unfollow.close()
+            await sources.close()
             raise
-        seat = Seat(number, protocol, owner, conversation, welcome, digest, stays=make is not None, who=who)
+        seat = Seat(number, protocol, owner, conversation, welcome, digest, stays=make is not None, who=who,
+                    sources=sources, unfollow=unfollow)  # fmt: skip
         seat.run = asyncio.create_task(conversation.run(), name=f"conversation {number}")
         self._seats[number] = seat
         self._metrics.opened(protocol)
         _log.info("session opened", extra={"session": number, "protocol": protocol})
         return seat
+
+    def welcome(self, protocol: Protocol) -> Welcome:
+        """What somebody would be told who came now."""
+        return self._welcome(self._agent, secrets.token_hex(8), protocol)[0]
 
     def _welcome(self, agent: Agent, number: str, protocol: Protocol) -> tuple[Welcome, bytes]:
         secret, digest = _fresh_secret()
@@ -268,7 +293,10 @@ class Seats:
         if seat.run is not None:
             seat.run.cancel()
             await asyncio.gather(seat.run, return_exceptions=True)
+        seat.unfollow.close()
+        await seat.sources.close()
         self._metrics.ended(reason)
+        self.ended += 1
         _log.info("session ended", extra={"session": seat.id, "reason": reason})
 
     # --- taking up again

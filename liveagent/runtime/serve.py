@@ -82,11 +82,13 @@ class Place:
 
 async def serve(
     agent: Agent, place: Place, *, lanes: int = 4, camera: str | None = None, house: OpenHouse | None = None,
-    tell: Tell, open_page: bool = True,
+    tell: Tell, open_page: bool = True, journal: Path | None = None,
 ) -> None:
-    """Until Ctrl-C or a polite kill. `tell` is told what a person should read. Raises LiveAgentError."""
+    """Until Ctrl-C or a polite kill. `tell` is told what a person should read. `journal`: see `Server`. Raises
+    LiveAgentError."""
     place.check()
-    server = Server(agent, lanes=lanes, keys=place.keys, origins=place.origins, camera=camera, house=house)
+    server = Server(agent, lanes=lanes, keys=place.keys, origins=place.origins, camera=camera, house=house,
+                    journal=journal)  # fmt: skip
     files = await asyncio.to_thread(place.files)
     web = WebServer(server, place.host, place.port, certificate=files)
     web.bind()
@@ -149,6 +151,11 @@ def state_folder() -> Path:
     """Where what must outlive a run is kept, as freedesktop.org's base directories say."""
     home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(home) / "liveagent"
+
+
+def calls_file() -> Path:
+    """Where `talk` and `serve` write calls down."""
+    return state_folder() / "calls.db"
 
 
 def has_desktop() -> bool:

@@ -9,6 +9,7 @@
     /v1/realtime                   OpenAI Realtime, any model name; POST /v1/realtime/client_secrets, GET /v1/models
     /v1alpha/auth_tokens           POST: Gemini's keys for one session
     …/ws/google.ai.generativelanguage.<version>.GenerativeService.BidiGenerateContent   Gemini Live
+    /robot                         robots that dial in, with `robots=`
     /metrics /healthz              for Prometheus, and for whoever restarts servers
 
 Written against ASGI itself: there are a dozen routes and no framework would spare a line. The weights live in a process
@@ -21,17 +22,23 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
 
 from liveagent.agent import Agent
 from liveagent.errors import EngineLost, LiveAgentError
 from liveagent.nn.model import Model, checked
+from liveagent.policy import Question
+from liveagent.ports.call_journal import CallJournal
+from liveagent.ports.heap import give_back
 from liveagent.ports.metrics import Metrics
 from liveagent.ports.pictures import Pictures
 from liveagent.runtime.admission import Admission
 from liveagent.runtime.boundary import Loaded
+from liveagent.runtime.clearing import Terms
 from liveagent.runtime.desk import Desk
 from liveagent.runtime.door import Door
 from liveagent.runtime.engine_process import EngineProcess
@@ -41,15 +48,22 @@ from liveagent.runtime.logline import SCRUBBED, Scrub
 from liveagent.runtime.reception import Reception
 from liveagent.runtime.request import Admit, ClientTools
 from liveagent.runtime.resident import Resident
-from liveagent.runtime.scope import Receive, Scope, Send
+from liveagent.runtime.robots import Robots
+from liveagent.runtime.scope import Receive, Scope, Send, path_of
 from liveagent.runtime.seats import PARK_S, Seats
 from liveagent.runtime.session import SessionConfig
+from liveagent.runtime.sources import Sources
 
 MEASURE_S = 0.08
 WEIGH_EVERY = 3  # a quarter of a second
 SWEEP_EVERY = 25
 
 _log = logging.getLogger("liveagent.server")
+
+
+ConfirmElsewhere: TypeAlias = Callable[[Question, str], Awaitable[bool]]
+"""Asks a person about a hazard by a way of the host's own, a phone say: the question, and the user as `admit` named
+them. Only True is a yes; it is cancelled when the time is up."""
 
 
 class Server:
@@ -69,15 +83,20 @@ class Server:
         config: SessionConfig | None = None,
         park_s: float = PARK_S,
         page: bool = True,
+        robots: Robots | None = None,
+        journal: Path | None = None,
+        confirm: ConfirmElsewhere | None = None,
     ) -> None:
         """lanes: how many may talk at once, at least 4. keys: with any, everybody needs one of them; with none, only
         this machine is served, unless `admit` decides: it is called with each `Request`, and returns `Options` or
         raises `Refused`. origins: other pages that may connect. camera: what every session looks at, here. house:
         with `House.find` one conversation hears and speaks with the microphone and loudspeaker that are here, whether
-        anybody is connected or not, and the page looks on. page: whether the web page is served. Raises ConfigError.
+        anybody is connected or not, and the page looks on. page: whether the web page is served. robots: who dials in
+        at /robot. journal: the file in which calls are written down, None for memory alone: then nobody is asked about
+        calls that a crash has left. confirm: asks about hazards elsewhere than on the page. Raises ConfigError.
         """
         self.agent, self.lanes = agent, lanes
-        self.admit = admit
+        self.admit, self._robots = admit, robots
         self._weights = None if agent.model == "nano" else agent.model
         self.model = Model.read(self._weights, agent.device)
         self.door = Door(keys, origins, time.monotonic, admitted=admit is not None)
@@ -87,15 +106,22 @@ class Server:
         self.engine = EngineProcess(
             self._weights, lanes, slots, device=agent.device, on_lost=self._lost, on_back=self._back
         )
+        self.sources = Sources(agent.sources)
         self.seats = Seats(
             agent, self.model, self.engine, self.metrics, self.pictures,
-            client_tools=client_tools, config=config, park_s=park_s,
+            client_tools=client_tools, config=config, park_s=park_s, sources=self.sources, terms=self._terms,
         )  # fmt: skip
+        self._journal_file, self._confirm = journal, confirm
+        self._journal: CallJournal | None = None
         self.resident = Resident(self.seats, self.model, house, config) if house is not None else None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._again: set[asyncio.Task[None]] = set()
         self._scrub = Scrub()
+
+    def _terms(self, session: str, owner: str, user: str) -> Terms:
+        elsewhere = None if self._confirm is None else partial(_ask_elsewhere, self._confirm, user)
+        return Terms(self._journal, elsewhere, session, owner)
 
     # --- its life
 
@@ -111,7 +137,9 @@ class Server:
             await self.close()
 
     def start(self) -> None:
-        """Begin to load, and return at once; those who connect meanwhile are told so."""
+        """Begin to load, and return at once; those who connect meanwhile are told so. DeviceError for a journal that
+        takes nothing."""
+        self._journal = CallJournal(self._journal_file)
         self._loop = asyncio.get_running_loop()
         for name in SCRUBBED:
             logging.getLogger(name).addFilter(self._scrub)
@@ -122,6 +150,9 @@ class Server:
         """Wait until the weights are loaded and the house is opened. Raises what is wrong with them."""
         found = await asyncio.to_thread(self.engine.wait)
         _log.info("weights loaded", extra={"bytes": found.weights_bytes, "seconds": round(found.load_s, 1)})
+        await self.sources.open()
+        for problem in self.sources.problems:
+            _log.warning("%s", problem)
         if self.resident is not None:
             await self.resident.open()
         return found
@@ -139,8 +170,11 @@ class Server:
             await asyncio.gather(self._keeping, *self._again, return_exceptions=True)
             self._keeping = None
         await self.stop()
+        await self.sources.close()
         await asyncio.to_thread(self.engine.close)
         await self.pictures.close()
+        if self._journal is not None:
+            await self._journal.close()
         for name in SCRUBBED:
             logging.getLogger(name).removeFilter(self._scrub)
 
@@ -151,7 +185,7 @@ class Server:
     async def _keep(self) -> None:
         """Measure, weigh, sweep, for as long as it lives."""
         loop = asyncio.get_running_loop()
-        turn, due = 0, loop.time()
+        turn, due, ended = 0, loop.time(), 0
         while True:
             due += MEASURE_S
             await asyncio.sleep(max(0.0, due - loop.time()))
@@ -171,6 +205,9 @@ class Server:
                     self.metrics.set("lanes_free", self.engine.free_lanes)
                 if turn % SWEEP_EVERY == 0:
                     await self.seats.sweep()
+                    if self.seats.ended != ended:
+                        ended = self.seats.ended
+                        await asyncio.to_thread(give_back)
                     if self.resident is not None and self.resident.seat is None and self.engine.state == "up":
                         self._soon(self.resident.again())
             except LiveAgentError as error:
@@ -207,7 +244,9 @@ class Server:
     # --- ASGI
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
+        if scope["type"] == "websocket" and self._robots is not None and path_of(scope) == "/robot":
+            await self._robots.serve(scope, Link(scope, receive, send))
+        elif scope["type"] == "websocket":
             await self._reception.serve(scope, Link(scope, receive, send))
         elif scope["type"] == "http":
             await self._desk.serve(scope, receive, send)
@@ -223,3 +262,7 @@ class Server:
             await send({"type": "lifespan.shutdown.complete"})
         except LiveAgentError as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
+
+
+async def _ask_elsewhere(confirm: ConfirmElsewhere, user: str, question: Question) -> bool:
+    return await confirm(question, user)

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from liveagent import event as ev
 from liveagent.errors import ProtocolError
 from liveagent.jsonform import Json, JsonForm
+from liveagent.wire.codec import Confirm
 from liveagent.wire.strict_json import read_object
 
 VERSION = 1
@@ -74,7 +75,7 @@ def read_hello(data: str | bytes) -> Hello:
     return Hello(speak, _resume(said.get("resume")))
 
 
-def read_asked(data: str, t_ns: int) -> Ask | Ping:
+def read_asked(data: str, t_ns: int) -> Ask | Ping | Confirm:
     """Any later message. `t_ns`: the session's time, whatever the peer says. ProtocolError says what is wrong."""
     said = read_object(data, MAX_MESSAGE_BYTES, MAX_DEPTH)
     if said.get("type") == "ping":
@@ -83,10 +84,22 @@ def read_asked(data: str, t_ns: int) -> Ask | Ping:
         if isinstance(at, bool) or not isinstance(at, int | float) or abs(at) > 1e15:
             raise ProtocolError("ping: at is a number of ms")
         return Ping(float(at))
+    if said.get("type") == "Confirm":
+        return _confirm(said)
     said["t_ns"] = t_ns
     ask = _FORM.decode(json.dumps(said))
     _check(ask)
     return ask
+
+
+def _confirm(said: dict[str, Json]) -> Confirm:
+    _only(said, "type", "call_id", "token", "yes")
+    call_id, token, yes = said.get("call_id"), said.get("token"), said.get("yes")
+    if not isinstance(call_id, str) or not isinstance(token, str) or max(len(call_id), len(token)) > MAX_REF_CHARS:
+        raise ProtocolError("Confirm: a call_id, and the token that came with it")
+    if not isinstance(yes, bool):
+        raise ProtocolError("Confirm: yes is true or false")
+    return Confirm(call_id, token, yes)
 
 
 def _resume(said: Json) -> Resume | None:

@@ -51,7 +51,17 @@ class Picture:
     ref: str = ""
 
 
-Asked: TypeAlias = Sound | Picture | Inbox
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """A person pressed a button about a call that waits, with the token that was sent to this connection alone. No
+    event, and no part of the conversation: it is heard and read by nobody but the hands."""
+
+    call_id: str
+    token: str
+    yes: bool
+
+
+Asked: TypeAlias = Sound | Picture | Confirm | Inbox
 
 
 # ---- what a codec is told --------------------------------------------------------------------------------------------
@@ -99,6 +109,19 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class Confirming:
+    """A call waits for a person: to be shown with exactly these arguments, and `token` for the answer. For whoever is
+    connected now, once; it is not kept for those who come later."""
+
+    call_id: str
+    name: str
+    about: str
+    args: Mapping[str, Json]
+    token: str
+    left_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Patches:
     """Which patches of the picture taken at `t_ns` were just encoded, row by row, for a peer that shows them."""
 
@@ -106,7 +129,7 @@ class Patches:
     mask: tuple[bool, ...]
 
 
-Told: TypeAlias = Event | Action | Spoken | Problem | GoingAway | Resumable | Memory | Patches
+Told: TypeAlias = Event | Action | Spoken | Problem | GoingAway | Resumable | Memory | Patches | Confirming
 """A codec passes over what its protocol has no word for."""
 
 
@@ -146,6 +169,9 @@ class Codec(Protocol):
     closing: tuple[int, str] | None
     """A websocket close code and a reason under 120 bytes, once the connection cannot go on; what `take` still gives
     is sent before it."""
+
+    confirms: bool
+    """Whether a person at the far end can be shown a button, and answer with it."""
 
     reports_playback: bool
     """Whether the peer says, sample by sample, what it has played. Else that is counted for it."""

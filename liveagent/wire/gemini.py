@@ -77,6 +77,7 @@ FATAL = {
 class GeminiCodec:
     """One connection. A `Codec`. A client that comes back has a new one, whose `Welcome` says so."""
 
+    confirms = False
     reports_playback = False
 
     def __init__(self, welcome: Welcome, ids: Ids) -> None:

@@ -8,6 +8,7 @@ From the peer, text (the server stamps `t_ns`, whatever the peer says):
     {"type": "hello", "v": 1, "speak": true, "resume": {"session": "…", "secret": "…", "seq": 417}}
         first of all, within five seconds. `speak` false: replies are only written. `resume` is optional.
     {"type": "TextTyped", "text": "…"}     and every other event of `ASKS` below, by its name and fields
+    {"type": "Confirm", "call_id": "call_3", "token": "…", "yes": true}   the answer to `confirm`, by a person's hand
     {"type": "ping", "at": 12345.6}        answered by {"type": "pong", "at": 12345.6, "t_ns": …}
 
 From the peer, binary: u8 kind, u8 flags, u16 0, u32 count, u64 capture time in µs (the peer's own clock), payload.
@@ -32,6 +33,9 @@ From the server, text; `seq` counts what a peer that comes back may ask to be to
                                                      row by row, the first patch in the highest bit of the first byte
     {"type": "snapshot", "seq": 12, "entries": […]}  after a resume that reaches too far back: the conversation so far
                                                      (`story.Story`)
+    {"type": "confirm", "call_id": "call_3", "name": "unlock", "about": "…", "args": {…}, "token": "…",
+     "left_ms": 15000}                               a call waits for a person, who is shown exactly this; the token is
+                                                     this connection's alone, and good for one `Confirm`
     {"type": "problem", "code": "…", "message": "…", "ref": "…"}
     {"type": "going_away", "left_ms": 10000}
 
@@ -71,6 +75,7 @@ from liveagent.wire.ask import ASKS, Hello, Ping, read_asked, read_hello
 from liveagent.wire.backlog import Backlog
 from liveagent.wire.codec import (
     Asked,
+    Confirming,
     Frame,
     GoingAway,
     Ids,
@@ -107,7 +112,7 @@ ELSEWHERE = 4409
 
 NOISY = (ev.TickHeard, ev.CacheChanged)
 """Told at most six times a second each; the newest counts."""
-PASSING = (ev.FrameSeen, ev.EndGuessed, ev.Watched, ev.LagNoted, ev.ClocksCompared, *NOISY)
+PASSING = (ev.FrameSeen, ev.EndGuessed, ev.Watched, ev.LagNoted, ev.ClocksCompared, ev.ToolProgressed, *NOISY)
 """Meters: whoever was away has nothing from them, so they have no number."""
 UNTOLD = (ev.AudioHeard, ev.SamplesPlayed)
 """What the peer itself has just said."""
@@ -127,6 +132,7 @@ class NativeCodec:
     `hello`: what the peer said first; None until then."""
 
     reports_playback = True
+    confirms = True
 
     def __init__(self, welcome: Welcome, ids: Ids | None = None) -> None:
         """`ids` is for protocols that name things; this one counts."""
@@ -274,6 +280,13 @@ class NativeCodec:
         self.story.feed(item)
         if isinstance(item, Problem):
             self._problem(item)
+        elif isinstance(item, Confirming):
+            self._pass_on(
+                _line({
+                    "type": "confirm", "call_id": item.call_id, "name": item.name, "about": item.about,
+                    "args": dict(item.args), "token": item.token, "left_ms": item.left_ms,
+                })
+            )  # fmt: skip
         elif isinstance(item, GoingAway):
             self._pass_on(_line({"type": "going_away", "left_ms": item.left_ms}))
         elif isinstance(item, Patches):

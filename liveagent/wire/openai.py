@@ -58,6 +58,7 @@ class OpenAiCodec:
     """As `Codec`. Sound of a client that takes turns by hand is heard between its first append and its commit, as if a
     key had been held for it."""
 
+    confirms = False
     reports_playback = False  # a client says what was heard only when it has stopped (`truncate`)
 
     def __init__(self, welcome: Welcome, ids: Ids) -> None:
