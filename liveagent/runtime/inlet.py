@@ -43,11 +43,11 @@ class Inlet:
         """`received == consumed + what waits + gap`, where a gap is sound that was lost on its way or not taken."""
         self.manual = False
         """Turns are taken by key: bursts are legal."""
-        self._queue: deque[Samples | Inbox | VideoFrame] = deque()
+        self._queue: deque[Samples | int | Inbox | VideoFrame] = deque()  # a number is a hole, in samples
         self._resamplers: dict[int, Resampler] = {}
         self._part: list[Samples] = []
         self._part_samples = 0
-        self._lost_samples = 0  # silence among what waits
+        self._lost_samples = 0  # of the part, silence where there is a hole
         self._padding = 0  # silent ticks that are still owed before the event in front
         self._end_ns = 0  # up to when all that came would last, were it played
 
@@ -69,8 +69,8 @@ class Inlet:
         self._end_ns = end_ns
         gap = min(sound.gap_samples, MOST_GAP_SAMPLES)
         if gap:
-            self._lost_samples += gap
-            samples = np.concatenate([np.zeros(gap, np.float32), samples])
+            self.waiting_bytes += gap * samples.itemsize
+            self._queue.append(gap)
         if len(samples):
             self.waiting_bytes += samples.nbytes
             self._queue.append(samples)
@@ -90,7 +90,7 @@ class Inlet:
             return self.cut(), events
         while self._queue:
             item = self._queue[0]
-            if isinstance(item, np.ndarray):
+            if isinstance(item, np.ndarray | int):
                 self._draw(item)
                 if self._part_samples == TICK_SAMPLES:
                     return self.cut(), events
@@ -111,22 +111,27 @@ class Inlet:
         if self._part:
             sound = np.concatenate(self._part)
             samples[: len(sound)] = sound
-        lost = min(self._part_samples, self._lost_samples)
-        self._lost_samples -= lost
+        lost, self._lost_samples = self._lost_samples, 0
         self.consumed_samples += self._part_samples - lost
         self.gap_samples += lost
         gap = lost + (TICK_SAMPLES - self._part_samples)
         self._part, self._part_samples = [], 0
         return Piece(samples, 0 if gap == TICK_SAMPLES else gap, still)
 
-    def _draw(self, sound: Samples) -> None:
-        """As much of the sound in front as the open tick takes."""
-        part = sound[: TICK_SAMPLES - self._part_samples]
+    def _draw(self, front: Samples | int) -> None:
+        """As much of the sound, or the hole, in front as the open tick takes."""
+        room = TICK_SAMPLES - self._part_samples
+        if isinstance(front, int):
+            part = np.zeros(min(front, room), np.float32)
+            self._lost_samples += len(part)
+            left: Samples | int = front - len(part)
+        else:
+            part, left = front[:room], front[room:]
         self._part.append(part)
         self._part_samples += len(part)
         self.waiting_bytes -= part.nbytes
-        if len(part) < len(sound):
-            self._queue[0] = sound[len(part) :]
+        if left if isinstance(left, int) else len(left):
+            self._queue[0] = left
         else:
             self._queue.popleft()
 
