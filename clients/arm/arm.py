@@ -133,11 +133,11 @@ class Arm:
     def tick(self) -> None:
         """20 ms."""
         before = self.targets.copy()
-        if self.stopped:
-            self._ramp = max(0, self._ramp - 1)
+        if self._ramp:
+            self._ramp -= 1
             self.targets = self.targets + self.rate * (self._ramp / (self._ramp + 1))
             self._velocity *= self._ramp / (self._ramp + 1)
-        else:
+        elif not self.stopped:
             self._drive()
             if self._action is not None:
                 self._go_on(self._action)
@@ -154,16 +154,16 @@ class Arm:
         self._action, self.ended, self.progress, self._result = action, None, 0.0, {}
 
     def cancel(self) -> None:
-        """End the action where it is; the arm holds still, and keeps what it holds."""
+        """End the action; every setpoint ramps to a hold, and what is held stays so."""
         if self._action is not None:
             self._action, self.ended = None, Ended("CANCELLED")
+            self._hold()
 
     def stop(self) -> None:
         """Ramp to a hold, and stay."""
         if not self.stopped:
-            self.stopped, self._ramp = True, RAMP_TICKS
-            self._wanted[:] = 0
-            self.rate[8:] = 0  # the fingers hold as they are
+            self.stopped = True
+            self._hold()
         if self._action is not None:
             self._action, self.ended = None, Ended("STOPPED")
 
@@ -186,6 +186,7 @@ class Arm:
 
     def pick(self, x: float, y: float, turn: float | None = None) -> Step:
         """Take what lies at (x, y). `turn`: the direction in which the fingers are to close; None: any."""
+        _allowed(x, y)
         over = Hand(x, y, TRAVEL_M, self._facing(x, y) if turn is None else turn)
         yield from self._rise(0.0)
         self._fingers(REACH_OUT_M)
@@ -207,6 +208,7 @@ class Arm:
         """Put what is held down at (x, y), on something so high."""
         if not self.holding:
             raise Failed("the robot is not holding anything")
+        _allowed(x, y)
         over = Hand(x, y, TRAVEL_M, self._facing(x, y))
         yield from self._rise(0.0)
         yield from self._glide(over, 0.0, 0.4)
@@ -256,6 +258,11 @@ class Arm:
         self._drive_ticks = DRIVE_DEADLINE_TICKS
 
     # ---- inside ------------------------------------------------------------------------------------------------------
+
+    def _hold(self) -> None:
+        self._ramp, self._drive_ticks = RAMP_TICKS, 0
+        self._wanted[:] = 0
+        self.rate[8:] = 0  # the fingers hold as they are
 
     def _go_on(self, action: Step) -> None:
         try:
@@ -332,6 +339,14 @@ def _reached(begin: Hand, end: Hand) -> Hand:
             joints_of(hand)
             return hand
     return begin
+
+
+def _allowed(x: float, y: float) -> None:
+    """OutOfReach for a place where the fingertips may not be sent."""
+    for name, value in (("x", x), ("y", y)):
+        low, high = LIMITS_M[name]
+        if not low <= value <= high:
+            raise OutOfReach(f"{name} is {value:.2f} m, and may be from {low} to {high}")
 
 
 def _at(hand: Hand, z: float) -> Hand:

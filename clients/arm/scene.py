@@ -28,7 +28,8 @@ THINGS, TRAYS = 5, 3
 """The most there may be."""
 ROOM_M = 0.092
 """Least distance between two things' middles, so that fingers fit in between."""
-TRAY_ROOM_M, TRAYS_ROOM_M = 0.130, 0.158
+TRAY_ROOM_M, TRAYS_ROOM_M = 0.130, 0.150
+"""Likewise of a thing to a tray, and of two trays, along one of the table's edges."""
 HELD_OUT = 1 << 40
 """Scenes of seeds from here on are never trained on."""
 
@@ -118,7 +119,7 @@ def _lay(rng: np.random.Generator, many: int, flat: int, room_m: float = ROOM_M)
     colours = rng.permutation(len(COLOURS))
     trays: list[Item] = []
     for at in range(flat):
-        spot = _spot(rng, [(t.x, t.y, TRAYS_ROOM_M) for t in trays], 0.02)
+        spot = _spot(rng, [], trays, 0.02)
         if spot is None:
             return None
         trays.append(Item("tray", int(colours[at]), *spot, float(rng.uniform(-0.25, 0.25)), 1.0, _tint(rng)))
@@ -143,12 +144,16 @@ def _lay(rng: np.random.Generator, many: int, flat: int, room_m: float = ROOM_M)
 
 
 def _spot(
-    rng: np.random.Generator, taken: list[tuple[float, float, float]], inside_m: float = 0.0
+    rng: np.random.Generator,
+    taken: list[tuple[float, float, float]],
+    trays: list[Item] | None = None,
+    inside_m: float = 0.0,
 ) -> tuple[float, float] | None:
     for _ in range(60):
         x = float(rng.uniform(NEAR_M + inside_m, FAR_M - inside_m))
         y = float(rng.uniform(-SIDE_M + inside_m, SIDE_M - inside_m))
-        if all(np.hypot(x - tx, y - ty) > room for tx, ty, room in taken):
+        free = all(np.hypot(x - tx, y - ty) > room for tx, ty, room in taken)
+        if free and all(max(abs(x - t.x), abs(y - t.y)) > TRAYS_ROOM_M for t in trays or ()):
             return x, y
     return None
 

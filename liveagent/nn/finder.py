@@ -84,7 +84,7 @@ class Finder(nn.Module):
     def find(self, pixels: Pixels, view: Viewpoint) -> list[Spotted]:
         """The things in one square picture `[H, W, 3]`, the surest first, with places in the viewpoint's frame."""
         device = self.out.weight.device
-        whole = torch.from_numpy(pixels).to(device).permute(2, 0, 1)[None].float() / 255
+        whole = torch.from_numpy(pixels.copy()).to(device).permute(2, 0, 1)[None].float() / 255
         if whole.shape[-1] != self.config.px:
             whole = fn.interpolate(whole, (self.config.px, self.config.px), mode="bilinear", antialias=True)
         return self.read(self(whole)[0].cpu(), view)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 
 from liveagent.errors import ToolError
 from liveagent.nn.finder import COLOUR_SURE, Finder
@@ -28,16 +28,21 @@ SPOTS = {"left": (0.40, 0.20), "middle": (0.40, 0.0), "right": (0.40, -0.20), "f
 """Places on the table, in the base's frame."""
 FREE_M = 0.085
 """How far from everything else something is put down on the table."""
+Told: TypeAlias = Callable[[float, str], None]
+"""Told how far it is, from 0 to 1, and what is being done."""
 
 
-class Robot(Protocol):
+def _nobody(share: float, note: str) -> None: ...
+
+
+class Body(Protocol):
     """What a robot with an arm and a camera must offer here."""
 
     async def look(self) -> tuple[Pixels, Viewpoint]:
         """A picture that was taken after this was asked, and where it was taken from. ToolError for a blind robot."""
         ...
 
-    async def do(self, action: str, **args: Any) -> Mapping[str, Any]:
+    async def do(self, action: str, args: dict[str, Any], told: Told) -> Mapping[str, Any]:
         """Have an action done, to its end; its result. ToolError says why it failed."""
         ...
 
@@ -45,61 +50,85 @@ class Robot(Protocol):
         """Whether the fingers feel something."""
         ...
 
+    async def stop(self, reason: str) -> None:
+        """Stop whatever moves, now."""
+        ...
+
 
 class Picking:
-    """One robot's. Its calls come one after the other."""
+    """One robot's; its calls come one after the other. What liveagent/tools/arm.py wants behind its words."""
 
-    def __init__(self, finder: Finder, robot: Robot) -> None:
-        self._finder, self.robot = finder, robot
+    def __init__(self, finder: Finder, body: Body) -> None:
+        self._finder, self._body = finder, body
 
     async def see(self) -> list[Spotted]:
         """What lies on the table, with the arm out of the way."""
-        pixels, view = await self.robot.look()
+        pixels, view = await self._body.look()
         spotted = await asyncio.to_thread(self._finder.find, pixels, view)
         return [each for each in spotted if each.colour_sure >= COLOUR_SURE]
 
-    async def pick(self, color: str, shape: str) -> None:
+    async def pick(self, color: str, shape: str, told: Told = _nobody) -> None:
         """Have it in the hand. ToolError when it cannot be seen, reached or gripped."""
-        if await self.robot.holding():
+        if await self._body.holding():
             raise ToolError("i am holding something already; tell me where to put it")
-        await self.robot.do("home")
+        await self._body.do("home", {}, _nobody)
         for left in reversed(range(TRIES)):
             spotted = await self.see()
             thing = _needed(spotted, shape, color)
             try:
-                await self.robot.do("pick", x=thing.x, y=thing.y, turn=grip(thing, spotted))
+                await self._body.do("pick", {"x": thing.x, "y": thing.y, "turn": grip(thing, spotted)}, told)
                 return
             except ToolError:
                 if not left:
                     raise
 
-    async def place_on_tray(self, color: str) -> None:
+    async def place_on_tray(self, color: str, told: Told = _nobody) -> None:
         """Put what is held on a tray of that colour."""
         await self._need_held()
-        await self.robot.do("home")
+        await self._body.do("home", {}, _nobody)
         spotted = await self.see()
-        tray = _needed(spotted, "tray", color)
-        x, y = on_tray(tray, spotted)
-        await self.robot.do("place", x=x, y=y, height=TRAY_FLOOR_M)
+        x, y = on_tray(_needed(spotted, "tray", color), spotted)
+        await self._body.do("place", {"x": x, "y": y, "height": TRAY_FLOOR_M}, told)
 
-    async def place_at(self, spot: str) -> None:
+    async def place_at(self, spot: str, told: Told = _nobody) -> None:
         """Put what is held on the table, where there is room near a spot."""
         await self._need_held()
-        await self.robot.do("home")
+        await self._body.do("home", {}, _nobody)
         x, y = beside(SPOTS[spot], await self.see())
-        await self.robot.do("place", x=x, y=y, height=0.0)
+        await self._body.do("place", {"x": x, "y": y, "height": 0.0}, told)
 
-    async def pick_and_place(self, color: str, shape: str, tray: str) -> None:
-        """Both, after making sure that both are there."""
-        if not await self.robot.holding():
-            await self.robot.do("home")
-            spotted = await self.see()
-            _needed(spotted, "tray", tray)
-        await self.pick(color, shape)
-        await self.place_on_tray(tray)
+    async def pick_and_place(self, color: str, shape: str, tray: str, told: Told = _nobody) -> None:
+        """Both; nothing is moved unless both can be seen."""
+        if not await self._body.holding():
+            await self._body.do("home", {}, _nobody)
+            _needed(await self.see(), "tray", tray)
+        await self.pick(color, shape, lambda share, note: told(share / 2, note))
+        await self.place_on_tray(tray, lambda share, note: told(0.5 + share / 2, note))
+
+    async def names(self) -> list[str]:
+        """What it sees, in words, from left to right."""
+        return [each.name for each in sorted(await self.see(), key=lambda each: -each.y)]
+
+    async def move(self, dx: float, dy: float, dz: float, told: Told = _nobody) -> bool:
+        """The hand, so many metres; whether it could not go all the way."""
+        done = await self._body.do("move", {"dx": dx, "dy": dy, "dz": dz}, told)
+        return bool(done.get("clipped"))
+
+    async def gripper(self, open: bool, told: Told = _nobody) -> bool:
+        """Open or close; whether something is held."""
+        done = await self._body.do("gripper", {"open": open}, told)
+        return bool(done.get("holding"))
+
+    async def home(self, told: Told = _nobody) -> None:
+        """Out of the camera's sight."""
+        await self._body.do("home", {}, told)
+
+    async def stop(self, reason: str) -> None:
+        """Stop whatever moves, now."""
+        await self._body.stop(reason)
 
     async def _need_held(self) -> None:
-        if not await self.robot.holding():
+        if not await self._body.holding():
             raise ToolError("i am not holding anything")
 
 

@@ -141,8 +141,8 @@ def _patched(pixels: Pixels, rng: np.random.Generator) -> tuple[Pixels, Callable
 
 def worse(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """As a cheap camera would have given it."""
-    light = (pixels.astype(np.float32) + 0.5) / 256
-    light = light ** np.float32(rng.uniform(0.8, 1.25))
+    light: NDArray[np.float32] = (pixels.astype(np.float32) + np.float32(0.5)) / np.float32(256)
+    light = np.asarray(light ** np.float32(rng.uniform(0.8, 1.25)), np.float32)
     gains = np.exp(rng.normal(0, 0.18) + rng.normal(0, 0.04, 3))
     light = np.asarray(light * gains, np.float32)
     if rng.random() < 0.3:
