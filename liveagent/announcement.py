@@ -174,7 +174,7 @@ def _part(kind: str, own_id: str, said: Mapping[str, Json], topic: str) -> Part:
     base = said.get("~")
     if base is not None and not isinstance(base, str):
         raise ProtocolError(f"{topic}: ~ must be a topic")
-    options = {key: _with_base(value, base, key) for key, value in said.items() if key != "~"}
+    options = {key: _spelled_out(value, base, key) for key, value in said.items() if key != "~"}
     for key, value in options.items():
         if key.endswith("topic") and value is not None:
             check_topic(value, f"{topic}: {key}")
@@ -229,7 +229,7 @@ def check_topic(value: Json, where: str) -> str:
     return value
 
 
-def _with_base(value: Json, base: str | None, key: str) -> Json:
+def _spelled_out(value: Json, base: str | None, key: str) -> Json:
     """The base topic put in for `~` at either end of what is a topic."""
     if base is None:
         return value
@@ -239,9 +239,9 @@ def _with_base(value: Json, base: str | None, key: str) -> Json:
         elif value.endswith("~"):
             value = value[:-1] + base
     elif key == "availability" and isinstance(value, list):
-        return [_with_base(each, base, key) for each in value]
+        return [_spelled_out(each, base, key) for each in value]
     elif key == "availability" and isinstance(value, dict):
-        return {name: _with_base(each, base, "topic" if name in ("t", "topic") else "") for name, each in value.items()}
+        return {name: _spelled_out(each, base, "topic" if name in ("t", "topic") else "") for name, each in value.items()}
     return value
 
 

@@ -40,7 +40,7 @@ SOCKETS = frozenset({"socket", "ssl", "http", "urllib", "websockets", "aiomqtt"}
 PURE = TORCH | SOCKETS | {"asyncio", "threading", "multiprocessing", "subprocess", "time", "sounddevice", "av"}
 
 FLOORS = {
-    "root": Floor(frozenset({"root"}), frozenset({"numpy", "pydantic"}), frozenset({"runtime", "cli"}), PURE),
+    "root": Floor(frozenset({"root"}), frozenset({"numpy", "pydantic"}), frozenset({"runtime", "ports", "cli"}), PURE),
     "nn": Floor(
         frozenset({"root", "nn"}),
         frozenset({"numpy", "torch", "torchaudio", "safetensors", "tokenizers"}),
