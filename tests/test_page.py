@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from liveagent.ports.media import MediaFile, write_wav
 from liveagent.shapes import AREA
 from liveagent.sight import COLOURS, SHAPES, named
 from liveagent.table import Surface, Table, Thing, draw, paint
+from liveagent.wire.codec import Confirm, Confirming
 from tests.page_peer import PAGE, PHRASES, WORD_SAMPLES, Peer
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested where playwright is installed")
@@ -46,6 +47,9 @@ PATIENCE_MS = 30_000  # a machine may be busy: nothing here is about speed
 WIDE, NARROW = (1280, 800), (320, 640)
 REPLY = "It is on now. Is there anything else that you would like me to do?"
 LONG = " ".join(["and", "so", "on"] * 20)
+UNLOCK = Confirming(
+    "c1", "unlock", "Unlock a door of the house.", {"door": "front", "minutes": 5}, "token 1", 15_000
+)
 ALWAYS = ("#model", "#machine", ".frame", "#captions", "#status", "#chips", "#type", "#send", "#mic", "#camera",
           "#voice", "#stop", "#inside", ".fine")  # fmt: skip
 
@@ -344,6 +348,26 @@ def offline(seen: Visit) -> None:
     playwright.expect(seen.page.get_by_role("button", name="Reconnect")).to_be_visible()
 
 
+def asks(seen: Visit) -> None:
+    seen.listen()
+    seen.peer.hear("unlock the front door for five minutes", True)
+    now, args = seen.peer.t_ns, UNLOCK.args
+    seen.peer.tell(ev.ToolCalled(now, "c1", "unlock", dict(args)), ev.ConfirmAsked(now, "c1", "unlock", dict(args)))
+    seen.peer.tell(UNLOCK)
+    seen.status("asks", "May it.*unlock waits")
+    playwright.expect(seen.page.get_by_role("button", name="Yes, do it")).to_be_enabled()
+    playwright.expect(seen.page.locator(".tool")).to_contain_text("waits for your yes")
+
+
+def doing(seen: Visit) -> None:
+    seen.listen()
+    now = seen.peer.t_ns
+    seen.peer.tell(ev.ToolCalled(now, "c1", "vacuum", {"room": "kitchen"}))
+    seen.peer.tell(ev.ToolProgressed(now, "c1", 0.4, "cleaning"))
+    playwright.expect(seen.page.locator(".tool")).to_contain_text("40 %, cleaning")
+    assert seen.page.locator(".tool progress").evaluate("bar => bar.value") == 0.4
+
+
 def camera_off(seen: Visit) -> None:
     seen.page.locator("#camera").click()
     playwright.expect(seen.page.get_by_text("The agent sees nothing")).to_be_visible()
@@ -361,6 +385,8 @@ STATES = [
     muted,
     stopped,
     offline,
+    asks,
+    doing,
     camera_off,
 ]
 
@@ -503,6 +529,46 @@ def test_a_tool_call_is_shown_with_its_state(visit: Callable[..., Visit], peer: 
     playwright.expect(row).to_have_text(re.compile("room kitchen, state on.*the kitchen light is on.*by grammar"))
     peer.tell(ev.ToolCalled(2, "c2", "pick"), ev.ToolFailed(3, "c2", "deadline"))
     playwright.expect(seen.page.locator(".tool[data-state=failed]")).to_contain_text("failed: deadline")
+
+
+def test_a_hazard_is_confirmed_by_a_button_that_says_what_exactly(visit: Callable[..., Visit], peer: Peer) -> None:
+    seen = visit(peer)
+    asks(seen)
+    ask = seen.page.get_by_role("group", name="May it? unlock")
+    playwright.expect(ask).to_contain_text(re.compile('door.*"front".*minutes.*5'))
+    seen.page.keyboard.press("Enter")  # typing is no answer
+    seen.page.get_by_label("Type to the agent").fill("yes, confirmed")
+    seen.page.keyboard.press("Enter")
+    playwright.expect(ask).to_be_visible()
+    ask.get_by_role("button", name="Yes, do it").click()
+    playwright.expect(ask).to_be_hidden()
+    seen.page.wait_for_timeout(100)
+    assert [each for each in peer.asked if isinstance(each, Confirm)] == [Confirm("c1", "token 1", True)]
+    peer.tell(ev.Confirmed(1, "c1", True), ev.ToolReturned(2, "c1", "unlocked"))
+    playwright.expect(seen.page.locator(".tool")).to_contain_text("unlocked")
+
+
+def test_a_question_goes_when_its_time_its_call_or_its_connection_does(visit: Callable[..., Visit], peer: Peer) -> None:
+    seen = visit(peer)
+    asked = seen.page.get_by_role("group", name="May it? unlock")
+    peer.tell(replace(UNLOCK, left_ms=900))
+    playwright.expect(asked).to_be_visible()
+    playwright.expect(asked).to_have_count(0)
+    peer.tell(ev.ToolCalled(1, "c1", "unlock"), UNLOCK)
+    playwright.expect(asked).to_be_visible()
+    peer.tell(ev.ToolFailed(2, "c1", "taken_back", "stopped"))
+    playwright.expect(asked).to_have_count(0)
+    peer.tell(replace(UNLOCK, token="token 2"), replace(UNLOCK, token="token 3"))  # asked again of another link
+    playwright.expect(asked).to_have_count(1)
+    asked.get_by_role("button", name="No").click()
+    playwright.expect(asked).to_have_count(0)
+    seen.page.wait_for_timeout(100)
+    assert [each for each in peer.asked if isinstance(each, Confirm)] == [Confirm("c1", "token 3", False)]
+    peer.tell(UNLOCK)
+    playwright.expect(asked).to_be_visible()
+    peer.mode = "down"
+    peer.drop()
+    playwright.expect(asked).to_have_count(0)
 
 
 def test_words_light_up_as_they_are_played_and_a_whole_reply_was_heard(visit: Callable[..., Visit], peer: Peer) -> None:

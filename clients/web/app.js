@@ -3,6 +3,7 @@ import { Camera } from "./camera.js";
 import { Captions } from "./captions.js";
 import { Card } from "./card.js";
 import { LiveAgent } from "./client.js";
+import { Confirm } from "./confirm.js";
 import { byId, make, tell } from "./element.js";
 import { LedgerView } from "./ledger.js";
 import { LookView } from "./look.js";
@@ -37,6 +38,7 @@ const memory = new MemoryView(text("memory"));
 const ledger = new LedgerView(text("ledger"));
 const look = new LookView(text("look"));
 const card = new Card();
+const confirm = new Confirm((callId, token, yes) => agent.confirm(callId, token, yes));
 const seed = Number(new URLSearchParams(location.search).get("table") ?? Math.floor(Math.random() * 1e6));
 const table = new TableView(ui.table, (rgb) => agent.pixels(rgb) && look.sentPixels(rgb), seed);
 const camera = new Camera(ui.video, (blob) => {
@@ -80,6 +82,8 @@ on("event", (e) => {
   memory.feed(e);
   ledger.feed(e);
   look.feed(e);
+  if (e.type === "Confirmed" || e.type === "ToolReturned" || e.type === "ToolFailed") confirm.drop(e.call_id);
+  if (e.type === "SessionEnded") confirm.clear();
 });
 on("played", (report) => story.played(report));
 on("mic", () => {});
@@ -88,6 +92,9 @@ on("message", (message) => {
   memory.feed(message);
   look.feed(message);
   if (message.type === "snapshot") story.restore(message.entries);
+  if (message.type === "confirm") {
+    confirm.ask(/** @type {import("./confirm.js").Asked} */ (/** @type {unknown} */ (message)), performance.now());
+  }
   if (message.type === "loading") card.loading(message.what, message.done_bytes, message.of_bytes);
   if (message.type === "problem" && message.code !== "gone") story.note(message.message);
 });
@@ -105,6 +112,7 @@ on("welcome", (message) => {
 on("state", (state) => {
   const { link } = agent;
   if (state === "open" || state === "connecting") card.close();
+  if (state !== "open") confirm.clear(); // its tokens were that connection's
   if (state === "error") card.show("Something is wrong", link.why, "Try again", () => link.retry());
   if (state === "elsewhere") elsewhere();
   if (state === "gone") {
@@ -241,6 +249,7 @@ function draw() {
   tell(ui.act, now.action ?? "");
   if (mic !== "on" || !LOUD.has(now.state)) drawBars(0);
   captions.draw(story.entries, story.live);
+  confirm.draw(performance.now());
   ui.hello.hidden = story.entries.length > 0 || mic === "on";
   pressed(ui.mic, mic === "on");
   pressed(ui.camera, seeing);

@@ -97,8 +97,11 @@ function drawCall(item, call) {
   item.className = "tool";
   item.dataset.state = call.state;
   const took = call.tookMs === null || call.tookMs < 1 ? "" : `${Math.round(call.tookMs)} ms, `;
-  const now = call.state === "waiting" ? "calling…" : call.result || call.state;
-  const end = call.state === "waiting" ? "" : `${took}by ${call.by}`;
+  const open = call.state === "waiting" || call.state === "asking";
+  const percent = call.share === null || !open ? "" : `${Math.round(call.share * 100)} %`;
+  const doing = call.state === "asking" ? "waits for your yes" : [percent, call.result].filter(Boolean).join(", ") || "calling…";
+  const now = open ? doing : call.result || call.state;
+  const end = open ? "" : `${took}by ${call.by}`;
   const key = [call.name, call.args, now, end].join("|");
   if (item.dataset.key === key) return;
   item.dataset.key = key;
@@ -106,4 +109,10 @@ function drawCall(item, call) {
   name.prepend(make("i", "sign"));
   const state = make("span", "", call.state === "failed" ? `failed: ${now}` : now);
   item.replaceChildren(name, make("span", "", call.args), state, make("span", "numbers", end));
+  if (call.share !== null && open) {
+    const bar = make("progress");
+    bar.value = call.share;
+    bar.setAttribute("aria-label", `${call.name}, done`);
+    item.append(bar);
+  }
 }

@@ -25,7 +25,7 @@ export function here() {
  *   `mic`      the microphone's (see mic.js)
  *   `welcome`  the server's message: agent, session, whether it was resumed
  *   `event`    an event or action of the session, `{type: "ReplyStarted", …}`
- *   `message`  any other message: `loading`, `memory`, `patches`, `snapshot`, `problem`, `going_away`
+ *   `message`  any other message: `loading`, `memory`, `patches`, `snapshot`, `confirm`, `problem`, `going_away`
  *   `played`   {utterance, samples, done}
  *   `level`    of the microphone, 0 to 1
  */
@@ -76,6 +76,16 @@ export class LiveAgent extends EventTarget {
    */
   send(event) {
     return this.link.send(event);
+  }
+
+  /**
+   * A person's answer to a `confirm` message, with the token that came in it.
+   * @param {string} callId
+   * @param {string} token
+   * @param {boolean} yes
+   */
+  confirm(callId, token, yes) {
+    return this.send({ type: "Confirm", call_id: callId, token, yes });
   }
 
   /** Everything stops: what sounds here at once, what moves there as soon as it is told. */

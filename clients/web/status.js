@@ -45,6 +45,7 @@ export function status({ link, keptMs, mic, story, now }) {
     const why = story.held === "held" ? "Waiting while you speak." : "Quieter while you speak.";
     return { state: "held", what: "Listening", why, tone: "accent" };
   }
+  if (story.asking) return { state: "asks", what: "May it?", why: `${story.asking} waits for your yes.`, tone: "accent" };
   if (story.hearing) return { state: "hearing", what: "Listening", why: "Go on.", tone: "accent" };
   if (story.waitingSince && now - story.waitingSince >= THINKING_MS) {
     return { state: "thinking", what: "Thinking", why: story.calling ? `calling ${story.calling}` : "", tone: "accent" };

@@ -21,8 +21,9 @@
  * @property {string} name
  * @property {string} args
  * @property {string} by
- * @property {"waiting" | "done" | "failed"} state
+ * @property {"waiting" | "asking" | "done" | "failed"} state  asking: a person is asked to confirm it
  * @property {string} result
+ * @property {number | null} share  how much of it is done, from 0 to 1; null: not known
  * @property {number} at  when it was called, in ms of this page's clock; 0: not known
  * @property {number | null} tookMs
  * @typedef {{kind: "note", id: number, text: string}} Note
@@ -61,6 +62,12 @@ export class Story {
   /** The name of the tool that is waited for; empty when none is. */
   get calling() {
     const call = this.entries.findLast((each) => each.kind === "call" && each.state === "waiting");
+    return call?.kind === "call" ? call.name : "";
+  }
+
+  /** The name of the tool that waits to be confirmed; empty when none does. */
+  get asking() {
+    const call = this.entries.findLast((each) => each.kind === "call" && each.state === "asking");
     return call?.kind === "call" ? call.name : "";
   }
 
@@ -118,6 +125,9 @@ export class Story {
         this.waitingSince = 0;
         break;
       case "ToolCalled":
+      case "ToolProgressed":
+      case "ConfirmAsked":
+      case "Confirmed":
       case "ToolReturned":
       case "ToolFailed":
         this.#call(e, now);
@@ -153,7 +163,7 @@ export class Story {
       } else if (e.kind === "call") {
         const { name, by, state, result } = e;
         const args = written(e.args);
-        this.#add({ kind: "call", id: 0, callId: e.call_id, name, args, by, state, result, at: 0, tookMs: null });
+        this.#add({ kind: "call", id: 0, callId: e.call_id, name, args, by, state, result, share: null, at: 0, tookMs: null });
       }
     }
   }
@@ -311,11 +321,20 @@ export class Story {
       const { name, by } = e;
       const args = written(e.args);
       this.waitingSince ||= now;
-      this.#add({ kind: "call", id: 0, callId: e.call_id, name, args, by, state: "waiting", result: "", at: now, tookMs: null });
+      this.#add({ kind: "call", id: 0, callId: e.call_id, name, args, by, state: "waiting", result: "", share: null, at: now, tookMs: null });
       return;
     }
     const call = this.entries.findLast((each) => each.kind === "call" && each.callId === e.call_id);
     if (call?.kind !== "call") return;
+    if (e.type === "ToolProgressed") {
+      call.share = e.share;
+      call.result = e.note;
+      return;
+    }
+    if (e.type === "ConfirmAsked" || e.type === "Confirmed") {
+      call.state = e.type === "ConfirmAsked" ? "asking" : "waiting";
+      return;
+    }
     call.state = e.type === "ToolReturned" ? "done" : "failed";
     call.result = e.type === "ToolReturned" ? plain(e.result) : e.message || e.reason;
     if (call.at) call.tookMs = now - call.at;
@@ -327,6 +346,7 @@ export class Story {
     if (e.type === "WatchFired") this.note(`Seen: ${e.watch}`);
     if (e.type === "WakeHeard") this.note(`Woken by “${e.phrase}”`);
     if (e.type === "Forgotten") this.note("Forgotten.");
+    if (e.type === "OutcomeUnknown") this.note(`Not known whether it was done: ${e.name} ${written(e.args)}`.trim());
     if (e.type === "VoiceFailed") this.note(`The voice failed: ${e.message}`);
     if ((e.type === "Noted" && NOTHING.has(e.code)) || e.type === "TurnDropped") {
       this.hearing = false;
