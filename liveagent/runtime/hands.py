@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from liveagent.action import CallTool, CallWatch, CancelCall, Halt, ReleaseCall
-from liveagent.call import Call
+from liveagent.call import Call, Seen
 from liveagent.errors import ToolError
 from liveagent.event import (
     ConfirmAsked,
@@ -71,7 +72,7 @@ class WatchSession:
         if len(text) > SAYING_CHARS:
             raise ToolError(f"say() was given {len(text)} characters; {SAYING_CHARS} are the most that is said at once")
         if self._said >= SAYINGS:
-            raise ToolError(f"a watch that fires says {SAYINGS} things at most")
+            raise ToolError(f"{SAYINGS} things are the most that is said of one call")
         self._said += 1
         self._put(SayAsked(self._now_ns(), self._call_id, text))
 
@@ -98,6 +99,8 @@ class Hands:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._moves: dict[str, bool] = {}
         self._unsent: set[str] = set()  # calls that are not released yet
+        self.sees: Callable[[], Seen | None] = lambda: None
+        """What the conversation's camera shows now."""
         self._halts = 0
         self._closing = False
         self._inner: set[asyncio.Task[Any]] = set()  # the tools' own, those past their deadline too
@@ -212,6 +215,19 @@ class Hands:
             self._put(ToolReturned(self._now_ns(), call.call_id, result))
         else:
             self._fail(call.call_id, reason, message)
+
+    def saying(self, call_id: str) -> Callable[[str], Awaitable[None]]:
+        """How the tool of this call has something said, now and later. A tool that keeps it, as a timer does, keeps no
+        conversation alive by that."""
+        here = weakref.ref(self)
+
+        def open_hands() -> Hands:
+            hands = here()
+            if hands is None or hands._closing:
+                raise ToolError("the conversation is over; nobody is told")
+            return hands
+
+        return WatchSession(call_id, lambda said: open_hands()._put(said), lambda: open_hands()._now_ns()).say
 
     def progressed(self, doing: _Doing, share: float | None, note: str) -> None:
         """A tool tells how far it is; the first time, that it has taken the call on."""
@@ -332,7 +348,18 @@ class _Doing:
         self.transaction = transaction
         self.told_ns = -PROGRESS_NS
         self.over = False
+        here = weakref.ref(hands)
+
+        def told(share: float | None, note: str) -> None:
+            if (hands := here()) is not None:
+                hands.progressed(self, share, note)
+
+        def sees() -> Seen | None:
+            return hands.sees() if (hands := here()) is not None else None
+
         self.call = Call(
             transaction.call_id, transaction.key, transaction.deadline_ms,
-            lambda share, note: hands.progressed(self, share, note), bool(transaction.confirmed_by),
+            told, bool(transaction.confirmed_by),
+            session=transaction.session, owner=hands.clearing.terms.owner, say=hands.saying(transaction.call_id),
+            sees=sees,
         )  # fmt: skip
