@@ -298,7 +298,8 @@ class CameraFroze:
 
 @dataclass(frozen=True, slots=True)
 class SayAsked:
-    """The function of a watch that fired (its `call_id`) wants this said, when nobody else speaks."""
+    """A tool that was called, or the function of a watch that fired (its `call_id`), wants this said, when nobody else
+    speaks."""
 
     t_ns: int
     call_id: str

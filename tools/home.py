@@ -1,7 +1,7 @@
-"""A home that exists in memory: lights, a timer, a shopping list, and where things lie.
+"""A home that exists in memory: lights, a shopping list, and where things lie; its timer is a real one, and rings.
 
-Every tool here works on plain Python state, so the shipped agent can be tried on any machine. A real home replaces a
-function's body and keeps its signature and phrases.
+Every tool here works on plain Python state, so the shipped agent can be tried on any machine. A real home is a source
+of tools (`Home`) and takes the lights' place.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from liveagent import tool
+from liveagent.call import Call
+from liveagent.tools.timers import NOBODY, minute_timer, timers
 
 Room = Literal["kitchen", "bedroom", "bathroom", "living room", "hallway", "office", "garage", "garden"]
 Item = Literal[
@@ -29,7 +31,7 @@ class Home:
     """What the tools below remember."""
 
     lights: dict[str, int] = field(default_factory=dict)  # room -> brightness in percent
-    timers_min: list[int] = field(default_factory=list)
+    timers_min: list[int] = field(default_factory=list)  # of calls that no conversation made: nobody to ring for
     shopping: list[str] = field(default_factory=list)
     places: dict[str, str] = field(default_factory=dict)  # thing -> place
 
@@ -74,16 +76,21 @@ async def dim(room: Room, percent: Percent) -> str:
         "[please] (set|start) a {minutes} minute timer",
     ]
 )
-async def timer(minutes: Minutes) -> str:
+async def timer(minutes: Minutes, call: Call = NOBODY) -> str:
     """Start a timer."""
-    home.timers_min.append(minutes)
+    if call.session:
+        timers.start(60 * minutes, minute_timer(minutes), call)
+    else:
+        home.timers_min.append(minutes)
     return f"timer set for {minutes} minute{'' if minutes == 1 else 's'}"
 
 
 @tool(phrases=["cancel (the|my) timer", "stop the timer"])
-async def cancel_timer() -> str:
+async def cancel_timer(call: Call = NOBODY) -> str:
     """Cancel the last timer."""
-    if not home.timers_min:
+    if timers.cancel(call.session):
+        return "the timer is cancelled"
+    if call.session or not home.timers_min:
         return "there is no timer"
     home.timers_min.pop()
     return "the timer is cancelled"

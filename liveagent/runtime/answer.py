@@ -87,6 +87,11 @@ class Answer:
         self.calls = 0
         self.utterances = 0
 
+    def made(self, call_id: str) -> bool:
+        """Whether a call of that id was decided here."""
+        name, _, number = call_id.partition("_")
+        return name == "call" and number.isdecimal() and 0 < int(number) <= self.calls
+
     def restore(self, utterances: int, calls: int) -> None:
         """Nothing is open or asked; count on from here."""
         self.reply, self._asked = None, None

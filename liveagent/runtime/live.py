@@ -28,6 +28,7 @@ from liveagent.action import (
     StopPlayback,
 )
 from liveagent.audio import TICK_NS, TICK_SAMPLES, AudioChunk, Chunker, Samples, Tick
+from liveagent.call import Seen
 from liveagent.errors import LiveAgentError
 from liveagent.event import (
     AudioHeard,
@@ -52,6 +53,7 @@ from liveagent.runtime.record import Recorder
 from liveagent.runtime.session import SILENT_SAMPLES, Session
 from liveagent.runtime.viewer import Viewer
 from liveagent.runtime.voicer import Voicer
+from liveagent.sight import OTHER, named
 from liveagent.sync import Sync
 from liveagent.video import VideoFrame
 
@@ -134,9 +136,17 @@ class Live:
         self._index = 0  # of the next tick
         self._tick_ns = 0
         self.hands = hands(self)
+        self.hands.sees = self._sees
         self.voicer = voicer(self) if voicer is not None else None
 
     # --- the world's side
+
+    def _sees(self) -> Seen | None:
+        """What the newest picture shows."""
+        looking = self.session.looking
+        if looking is None or looking.sight is None:
+            return None
+        return Seen(named(looking.sight), known=float(looking.sight[0, OTHER]) < 0.5)
 
     def now_ns(self) -> int:
         """The session's clock between ticks: this machine's monotonic one, which real-time sources are stamped with."""

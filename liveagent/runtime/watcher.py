@@ -259,9 +259,12 @@ class Watcher:
     # --- what is said
 
     def take(self, event: SayAsked | WatchFailed) -> None:
-        """What a watch's function wants said, or that it failed. Of calls that are not known, nothing."""
+        """What a tool or a watch's function wants said, or that the latter failed. Of calls that are not known,
+        nothing."""
         name = self._called.get(event.call_id)
         if name is None:
+            if isinstance(event, SayAsked) and self.answer.made(event.call_id):
+                self._sayings.append((event.t_ns, event.text))
             return
         if isinstance(event, SayAsked):
             self._sayings.append((event.t_ns, event.text))
@@ -274,7 +277,7 @@ class Watcher:
             asked_ns, text = self._sayings.popleft()
             if t_ns - asked_ns <= STALE_NS:
                 return text
-            self._note(Noted(t_ns, "not_said", "somebody else spoke for too long; what a watch found was not said"))
+            self._note(Noted(t_ns, "not_said", "somebody else spoke for too long; what was to be said was not"))
         return None
 
     # --- what is left after something was forgotten
