@@ -60,6 +60,7 @@ class Plain:
 
     def __init__(self, reports: bool = False) -> None:
         self.closing: tuple[int, str] | None = None
+        self.confirms = True
         self.reports_playback = reports
         self.asked: list[list[Any]] = []
         self.told: list[Any] = []

@@ -286,8 +286,9 @@ class Conversation:
 
     def _ask(self, question: Question, token: str, left_s: float) -> bool:
         """Show whoever is connected what they are to confirm; False where the protocol has no way to."""
-        if self.codec.confirms:
-            about = self.agent.tool(question.name).description
+        if self.codec.confirms and self.live is not None:
+            tools = self.live.session.agent.tools
+            about = next((tool.description for tool in tools if tool.name == question.name), "")
             left_ms = int(left_s * 1000)
             asks = Confirming(question.call_id, question.name, about, question.args, token, left_ms)
             self.codec.tell(asks, time.monotonic_ns())
