@@ -39,7 +39,8 @@ class Omnibot:
         gate.on_stop(self.stops.append)
         gate.on_hold(self.holds.append)
         gate.state(lambda: {"pose": dict(self.pose), "joints": {"pan": self.pose["yaw"]}, "battery": 0.8})
-        gate.camera("front", lambda: b"\xff\xd8 picture \xff\xd9", fps=20)
+        self.picture = b"\xff\xd8 no picture \xff\xd9"
+        gate.camera("front", lambda: self.picture, fps=20)
         gate.action(risk="observe")(self.where)
         gate.action(phrases=["go forward"], point=("x", "y"))(self.go)
         gate.action(risk="observe")(self.count)

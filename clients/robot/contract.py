@@ -261,10 +261,10 @@ class Stop(_Order):
 
 
 class StopAck(_Report):
-    """`stop_id`: what is latched now, which is what a reset must name. `zero_ms`: when the setpoint was zero."""
+    """`stop_id`: what is latched now, which is what a reset must name. `at_ms`: when the setpoint was zero."""
 
     id: Id
-    stop_id: Id | None
+    stop_id: Id | None = None
     epoch: Count
     at_ms: Ms
     dry_run: bool = False

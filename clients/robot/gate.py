@@ -276,7 +276,7 @@ class Gate:
     def _drive(self, now: Now) -> None:
         dry = self.motion.buffer.runs_dry(now.s)
         setpoint = self.motion.tick(now, self._known.get("pose", {}))
-        if dry and self._hold is None:
+        if (dry or self.motion.starved) and self._hold is None:
             self._hold = Reason.STARVED
             self._call_hold(Reason.STARVED)
         if self._velocity is not None:

@@ -42,6 +42,8 @@ class Motion:
         self._until_s = 0.0
         self._ramp: tuple[float, dict[str, float]] | None = None  # since when, and from what
         self._ticked_s: float | None = None
+        self.starved = False
+        """Whether speeds have just run out, at this tick, without their end."""
         self._of: tuple[str, int] | None = None  # whose stream it is
         self._seq = {Velocity: -1, Chunk: -1}
 
@@ -107,7 +109,9 @@ class Motion:
         dt_s = 0.02 if self._ticked_s is None else max(0.0, now.s - self._ticked_s)
         self._ticked_s = now.s
         action = self.buffer.sample(now.s)
+        self.starved = False
         if self._wanted is not None and now.s > self._until_s:
+            self.starved = any(self._wanted.values())
             self._wanted, self._ramp = None, (now.s, dict(self.applied))
         if self.chunk == "velocity" and action is not None and self._wanted is None:
             wanted = dict(zip(self.axes, action, strict=True))

@@ -16,14 +16,17 @@ import contextlib
 import logging
 import socket
 import ssl
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import aiomqtt
 
 from . import contract
 from .link import Inbox, Letter, LinkError, Outbox
+
+T = TypeVar("T")
 
 KEEPALIVE_S = 3
 TIMEOUT_S = 2.0
@@ -92,13 +95,16 @@ class MqttLink:
     async def _once(self, lane: str, inbox: Inbox) -> None:
         """One connection of a lane, from its beginning to its end."""
         client = self._client(lane, inbox)
-        await client.__aenter__()
         goodbye = False
         try:
+            await whole(client.__aenter__())
+        except asyncio.CancelledError:
+            _hang_up(client)
+            raise
+        try:
             if READS[lane]:
-                await client.subscribe(
-                    [(self._topic(each), 0 if each in QOS_0 else 1) for each in READS[lane]]
-                )
+                wanted = [(self._topic(each), 0 if each in QOS_0 else 1) for each in READS[lane]]
+                await whole(client.subscribe(wanted))
             self._outboxes[lane].clear()
             self._up.add(lane)
             if len(self._up) == len(READS):
@@ -130,7 +136,8 @@ class MqttLink:
     async def _write(self, client: aiomqtt.Client, outbox: Outbox) -> None:
         while True:
             letter = await outbox.next()
-            await client.publish(self._topic(letter.tail), letter.payload, qos=letter.qos, retain=letter.retain)
+            topic = self._topic(letter.tail)
+            await whole(client.publish(topic, letter.payload, qos=letter.qos, retain=letter.retain))
 
     async def _leave(self, client: aiomqtt.Client, letter: Letter | None) -> None:
         with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
@@ -139,15 +146,7 @@ class MqttLink:
                     await client.publish(self._topic(letter.tail), letter.payload, qos=letter.qos, retain=letter.retain)
                 await client.__aexit__(None, None, None)
                 return
-        # A broker that takes no more: aiomqtt gives up with its socket still open and its chores still running.
-        chores, held = client._misc_task, client._client.socket()
-        if chores is not None:
-            chores.cancel()
-        if held is not None and held.fileno() >= 0:
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(held.fileno())
-            loop.remove_writer(held.fileno())
-            held.close()
+        _hang_up(client)
 
     def _client(self, lane: str, inbox: Inbox) -> aiomqtt.Client:
         will = inbox.last_words(lost=True) if lane == "orders" else None
@@ -181,3 +180,26 @@ class MqttLink:
         code: Any = getattr(error, "rc", None)
         mendable = getattr(code, "value", code) in MENDABLE or "CERTIFICATE_VERIFY_FAILED" in str(error)
         return LinkError(f"no way to the broker at {self.where}: {error}", mendable)
+
+
+def _hang_up(client: aiomqtt.Client) -> None:
+    """On a broker that takes no more: aiomqtt gives up with its socket still open and its chores still running."""
+    chores, held = client._misc_task, client._client.socket()
+    if chores is not None:
+        chores.cancel()
+    if held is not None and held.fileno() >= 0:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(held.fileno())
+        loop.remove_writer(held.fileno())
+        held.close()
+
+
+async def whole(what: Awaitable[T]) -> T:
+    """Await something of aiomqtt's, and be cancelled when one is: it waits by `asyncio.wait_for`, which in Python 3.11
+    forgets a cancel that comes together with the result."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    result = await what
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return result

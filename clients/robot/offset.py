@@ -12,9 +12,10 @@ from collections import deque
 
 from .contract import MOST_SKEW_MS
 
-VIEWS = 30
-"""Three seconds of leases."""
-SLACK_MS = 5.0
+VIEWS = 10
+"""A second of leases: a clock that was set anew is believed after that."""
+SLACK_MS = 50.0
+"""How far the agent may be wrong about it: half of how much the two ways differ."""
 
 
 class Offset:

@@ -28,7 +28,7 @@ START_S = 10.0
 PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")  # beside PATH: a user's has no sbin
 
 ROBOT_WRITES = (
-    "connection", "describe", "action/+", "cmd/ack", "stop/ack", "lease/echo", "state", "camera/+/jpeg",
+    "connection", "describe", "action/+", "stop/ack", "lease/echo", "state", "camera/+/jpeg",
 )  # fmt: skip
 ROBOT_READS = ("connection", "cmd", "cancel", "stop", "stop/reset", "lease", "vel", "chunk")
 AGENT_WRITES = ("cmd", "cancel", "stop", "lease", "vel", "chunk")

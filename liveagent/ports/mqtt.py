@@ -187,9 +187,12 @@ class Mqtt:
         )  # fmt: skip
         client.pending_calls_threshold = MOST_MESSAGES
         try:
-            await client.__aenter__()
+            await whole(client.__aenter__())
         except aiomqtt.MqttError as error:
             raise self._refused(error) from None
+        except asyncio.CancelledError:
+            hang_up(client)
+            raise
         self._reading = asyncio.create_task(self._read(client), name="mqtt-read")
         return self
 
@@ -209,7 +212,7 @@ class Mqtt:
         if self._client is None or self._lost is not None:
             raise self._lost or LinkError(f"not connected to the broker at {self.where}")
         try:
-            await self._client.publish(topic, payload, qos=qos, retain=retain)
+            await whole(self._client.publish(topic, payload, qos=qos, retain=retain))
         except aiomqtt.MqttError as error:
             raise LinkError(f"the broker at {self.where} did not take a message ({error}); try again") from None
         except ValueError as error:
@@ -223,7 +226,7 @@ class Mqtt:
         try:
             messages = Messages(filters, most)
             self._subscriptions.append(messages)  # before: what is retained comes with the answer
-            codes: Sequence[Any] = await self._client.subscribe([(each, qos) for each in filters])
+            codes: Sequence[Any] = await whole(self._client.subscribe([(each, qos) for each in filters]))
         except aiomqtt.MqttError as error:
             self.unsubscribe(messages)
             raise LinkError(f"the broker at {self.where} did not take a subscription ({error}); try again") from None
@@ -284,18 +287,33 @@ class Mqtt:
         return LinkError(f"no broker answers at {self.where} ({error})")
 
 
+async def whole(what: Awaitable[T]) -> T:
+    """Await something of aiomqtt's, and be cancelled when one is: it waits by `asyncio.wait_for`, which in Python 3.11
+    forgets a cancel that comes together with the result."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    result = await what
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return result
+
+
 async def close(client: aiomqtt.Client) -> None:
     """Say goodbye, or, to a broker that takes no more, hang up."""
     with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
         async with asyncio.timeout(1.0):
             await client.__aexit__(None, None, None)
             return
-    # aiomqtt gives up here with its socket still open and its chores still running.
-    loop, inner, chores = asyncio.get_running_loop(), client._client, client._misc_task
+    hang_up(client)
+
+
+def hang_up(client: aiomqtt.Client) -> None:
+    """aiomqtt gives up with its socket still open and its chores still running."""
+    chores, held = client._misc_task, client._client.socket()
     if chores is not None:
         chores.cancel()
-    held = inner.socket()
     if held is not None and held.fileno() >= 0:
+        loop = asyncio.get_running_loop()
         loop.remove_reader(held.fileno())
         loop.remove_writer(held.fileno())
         held.close()

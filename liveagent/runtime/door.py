@@ -23,7 +23,6 @@ from liveagent.jsonform import Json
 from liveagent.runtime.request import Refused
 
 SECRET_S = 60
-LEAST_SECRET_S, MOST_SECRET_S = 10, 600
 MOST_SECRETS = 1000
 PENDING_AN_ADDRESS = 20
 SHORTEST_KEY = 16
@@ -96,7 +95,7 @@ class Door:
             if any([hmac.compare_digest(digest, each) for each in self._keys]):  # all of them, always
                 return Secret(digest.hex(), 0.0, {})
             raise Refused("a key is needed" if not key else "this key is wrong", status=401, reason="key")
-        if self._admitted or (is_loopback(client) and is_loopback(_name_of(host))):
+        if self._admitted or (is_loopback(client) and is_loopback(name_of(host))):
             return Secret(digest.hex() if self._admitted else "", 0.0, {})
         raise Refused("this server has no key and serves its own machine alone; set one", status=401, reason="key")
 
@@ -142,7 +141,7 @@ def is_loopback(name: str) -> bool:
     return (mapped or address).is_loopback
 
 
-def _name_of(host: str) -> str:
+def name_of(host: str) -> str:
     """The name in a `Host` header: no port, no brackets."""
     try:
         return urlsplit(f"//{host}").hostname or ""

@@ -1,0 +1,65 @@
+"""A robot and the agent's view of it, over a real broker with TLS, passwords and access rules."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from liveagent.ports.certificate import self_signed
+from liveagent.ports.mosquitto import Mosquitto, access
+from liveagent.runtime.robot import Robot
+from liveagent.runtime.way import MqttWay
+from tests.omnibot import KEY, Omnibot
+
+WAIT_S = 20.0
+USERS = {"base": "p1", "agent": "p2", "operator": "p3", "stranger": "p4"}
+
+
+@contextmanager
+def broker(folder: Path, rules: str | None = None) -> Iterator[Mosquitto]:
+    if rules is None:
+        rules = access(["base"], ["agent"], ["operator"], site="lab")
+    with Mosquitto(users=USERS, rules=rules, certificate=self_signed(folder)) as running:
+        running.ca = folder / "liveagent.crt"  # type: ignore[attr-defined]
+        yield running
+
+
+async def eventually(true: Callable[[], bool]) -> None:
+    """Wait until something holds; the limit is for hangs."""
+    async with asyncio.timeout(WAIT_S):
+        while not true():  # noqa: ASYNC110 (the world's state, which tells nobody)
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def running(bot: Omnibot) -> AsyncIterator[Omnibot]:
+    task = asyncio.create_task(bot.gate.run())
+    try:
+        yield bot
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def seen(url: str, ca: Path | None = None, name: str = "base", **more: Any) -> AsyncIterator[Robot]:
+    """The agent's view of a robot."""
+    robot = Robot(MqttWay(url, "lab", name, ca=ca), confirm_key=KEY, **more)
+    await robot.open()
+    try:
+        yield robot
+    finally:
+        await robot.close()
+
+
+@asynccontextmanager
+async def lab(running_broker: Mosquitto, **more: Any) -> AsyncIterator[tuple[Omnibot, Robot]]:
+    """Both ends, and the robot ready to move."""
+    ca: Path = running_broker.ca  # type: ignore[attr-defined]
+    bot = Omnibot(running_broker.url("base", tls=True), ca=ca, **more)
+    async with running(bot), seen(running_broker.url("agent", tls=True), ca) as robot:
+        await eventually(lambda: bot.gate.guard.path is None and bool(robot.tools()) and robot.state is not None)
+        yield bot, robot
