@@ -221,7 +221,7 @@ async def test_what_a_watchs_function_raises_is_told_and_what_it_said_before_sta
 async def test_a_watchs_function_says_so_much_and_no_more() -> None:
     *said, failed = await told("talks")
     assert len(said) == 8 and all(isinstance(each, SayAsked) for each in said)
-    assert isinstance(failed, WatchFailed) and "8 things at most" in failed.message
+    assert isinstance(failed, WatchFailed) and "8 things are the most" in failed.message
     (failed,) = await told("says_nothing")
     assert isinstance(failed, WatchFailed) and "a word in it" in failed.message
 
