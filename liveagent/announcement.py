@@ -134,6 +134,9 @@ def read_announcement(topic: str, payload: bytes, prefix: str = PREFIX) -> Annou
         raise ProtocolError(f"{topic}: device must be an object")
     device = {_DEVICE.get(key, key): value for key, value in device.items()}
     kind, own_id = levels[0], "_".join(levels[1:-1])
+    origin = whole.get("origin")
+    if isinstance(origin, dict) and origin.get("name") == "liveagent":  # a robot that we announced ourselves
+        return Announcement(topic, "", "", "", (), (kind,))
     if kind == "device":
         parts, passed = _parts(whole, topic, own_id)
     elif kind in KINDS:
@@ -219,12 +222,13 @@ def _available(options: Mapping[str, Json], topic: str) -> tuple[tuple[Available
 
 
 def check_topic(value: Json, where: str) -> str:
-    """The topic, if one may publish to it: no wildcards, not one of the broker's own. ProtocolError."""
+    """The topic, if one may publish to it: no wildcards, not one of the broker's own, and no robot's, whose commands go
+    another way. ProtocolError."""
     if not isinstance(value, str) or not value:
         raise ProtocolError(f"{where}: a topic is needed, not {value!r:.40}")
     if _NOT_IN_TOPICS.search(value):
         raise ProtocolError(f"{where}: {value!r:.80} has a wildcard or a control character in it")
-    if value.startswith("$") or len(value.encode()) > TOPIC_BYTES:
+    if value.startswith(("$", "liveagent/")) or len(value.encode()) > TOPIC_BYTES:
         raise ProtocolError(f"{where}: {value!r:.80} is no topic of a device's")
     return value
 
@@ -241,7 +245,8 @@ def _spelled_out(value: Json, base: str | None, key: str) -> Json:
     elif key == "availability" and isinstance(value, list):
         return [_spelled_out(each, base, key) for each in value]
     elif key == "availability" and isinstance(value, dict):
-        return {name: _spelled_out(each, base, "topic" if name in ("t", "topic") else "") for name, each in value.items()}
+        keys = {"t": "topic", "topic": "topic"}
+        return {name: _spelled_out(each, base, keys.get(name, "")) for name, each in value.items()}
     return value
 
 

@@ -331,6 +331,7 @@ BAD: list[tuple[str, bytes]] = [
     ("homeassistant/light/x/config", b'{"cmd_t":"home/#","name":"x"}'),
     ("homeassistant/light/x/config", b'{"cmd_t":"$SYS/broker","name":"x"}'),
     ("homeassistant/light/x/config", b'{"cmd_t":"a\\u0000b","name":"x"}'),
+    ("homeassistant/light/x/config", b'{"cmd_t":"liveagent/v1/lab/arm/stop/reset","name":"x"}'),
     ("homeassistant/light/x/config", b'{"cmd_t":7,"name":"x"}'),
     ("homeassistant/light/x/config", b'{"cmd_t":"a","name":["x"]}'),
     ("homeassistant/light/x/config", b'{"cmd_t":"a","dev":"x"}'),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from liveagent.clients.robot import contract
 from liveagent.errors import ConfigError, ToolError
 from liveagent.ports.mosquitto import Mosquitto
 from liveagent.ports.mqtt import Message, Mqtt
@@ -215,3 +217,42 @@ async def test_a_broker_that_is_not_there_yet_is_waited_for_and_one_that_refuses
         with pytest.raises(ConfigError, match="will not have us"):
             await stranger.open(lambda: None)
         await stranger.close()
+
+
+DESCRIBE = {"schema": "liveagent.robot/1", "site": "lab", "robot": "arm_1", "boot": "b1", "description": "An arm",
+            "frames": [{"name": "mast"}]}  # fmt: skip
+
+
+async def test_our_robots_are_announced_again_when_home_assistant_starts_and_taken_back(broker: Mosquitto) -> None:
+    where = "homeassistant/device/liveagent_lab_arm_1/config"
+    async with devices(broker) as played:
+        seen: list[Message] = []
+
+        async def watch() -> None:
+            async for message in await played.link.subscribe(where):
+                seen.append(message)
+
+        watching = asyncio.create_task(watch())
+        await played.announce("liveagent/v1/lab/arm_1/describe", DESCRIBE)
+        await played.announce("liveagent/v1/lab/liar/describe", DESCRIBE)
+        await played.announce("liveagent/v1/lab/garbage/describe", "{")
+        async with home(broker) as found:
+            await until(lambda: seen, "the announcement")
+            said = json.loads(seen[0].payload)
+            assert said["o"]["name"] == "liveagent" and set(said["cmps"]) == {
+                "connection", "stopped", "stop", "camera_mast"}
+            top = "liveagent/v1/lab/arm_1"
+            assert said["cmps"]["stop"]["cmd_t"] == f"{top}/stop" and said["avty"][0]["t"] == f"{top}/connection"
+            order = re.sub(r"\{\{[^}]*\}\}", "1790000000000", said["cmps"]["stop"]["cmd_tpl"])
+            stop = contract.read(contract.Stop, order)
+            assert (stop.id, stop.src) == ("ha-1790000000000", "home_assistant")
+            assert said["cmps"]["camera_mast"]["t"] == f"{top}/camera/mast/jpeg"
+            await played.tell("homeassistant/status", "online")
+            await until(lambda: len(seen) == 2, "the second announcement")
+            assert seen[1].payload == seen[0].payload
+            assert found.tools() == () and found.problems() == [], "our own robots are no devices of the home"
+            await played.announce("liveagent/v1/lab/arm_1/describe", None)
+            await until(lambda: len(seen) == 3, "that it is taken back")
+            assert seen[2].payload == b""
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)

@@ -128,8 +128,10 @@ async def test_timers_are_told_and_are_not_endless(fresh: timers.Timers) -> None
         ((0, 0, None), "2026-11-20 23:00", 3600),
     ],
 )
-def test_an_alarm_is_for_when_the_clock_next_shows_it(said: Any, now: str, seconds: float) -> None:
-    assert timers.seconds_until(*said, datetime.fromisoformat(now)) == seconds
+def test_an_alarm_is_for_when_the_clock_next_shows_it(
+    said: tuple[int, int, str | None], now: str, seconds: float
+) -> None:
+    assert timers.seconds_until(said[0], said[1], said[2], datetime.fromisoformat(now)) == seconds
 
 
 async def test_an_alarm_says_what_it_was_understood_as(fresh: timers.Timers) -> None:
@@ -162,6 +164,7 @@ async def test_a_timer_that_is_due_is_said_aloud_through_hands_and_session(fresh
                 break
         before = len(world.of(Say))
         (one,) = fresh._set["s9"]
+        assert one.handle is not None
         one.handle.cancel()
         fresh._ring(one, Call(session="s9", say=hands.saying(call.call_id)))  # an hour later, as it were
         await asyncio.sleep(0.05)

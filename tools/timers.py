@@ -29,7 +29,7 @@ class Ringing:
 
     what: str
     due_s: float
-    handle: asyncio.TimerHandle
+    handle: asyncio.TimerHandle | None = None
 
 
 @dataclass
@@ -46,8 +46,8 @@ class Timers:
         if len(mine) >= MOST:
             raise ToolError(f"{MOST} timers are running already; cancel one first")
         loop = asyncio.get_running_loop()
-        handle = loop.call_later(seconds, lambda: self._ring(one, call))
-        one = Ringing(what, loop.time() + seconds, handle)
+        one = Ringing(what, loop.time() + seconds)
+        one.handle = loop.call_later(seconds, self._ring, one, call)
         mine.append(one)
 
     def cancel(self, session: str) -> str | None:
@@ -56,7 +56,8 @@ class Timers:
         if not mine:
             return None
         one = mine[-1]
-        one.handle.cancel()
+        if one.handle is not None:
+            one.handle.cancel()
         self._forget(session, one)
         return one.what
 

@@ -131,7 +131,7 @@ class Mcp:
 
     async def _run(self) -> None:
         tries = 0
-        while not self._closing:  # a cancellation may be lost in the SDK's own, on its way out of a broken connection
+        while True:
             try:
                 await self._connected()
                 tries = 0
@@ -143,7 +143,7 @@ class Mcp:
                     _log.warning("%s: %s", self.name, self._trouble)
             finally:
                 self._client = None
-            if self._closing:
+            if self._closing:  # a cancellation may be lost in the SDK's own, on its way out of a broken connection
                 return
             self._changed()
             if tries:

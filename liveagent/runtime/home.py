@@ -23,6 +23,7 @@ from liveagent.home_tools import CHECK, HomeTool, home_tools, with_function
 from liveagent.home_words import done, how_it_is, not_confirmed, sent
 from liveagent.lever import Gauge, Lever
 from liveagent.ports.mqtt import Messages, Mqtt, lasting
+from liveagent.runtime.robots_shown import show
 from liveagent.source import Changed
 from liveagent.spoken import spoken
 from liveagent.tool import Tool
@@ -45,7 +46,8 @@ _log = logging.getLogger("liveagent.home")
 
 class Home:
     """A source of tools. `harmless`: names of things that need no confirmation, whatever they are called ("the coffee
-    machine"). Further arguments as in `Mqtt`. ConfigError for what is no address."""
+    machine"). `show_robots`: announce our own robots on this broker, so that Home Assistant shows them. Further
+    arguments as in `Mqtt`. ConfigError for what is no address."""
 
     def __init__(
         self,
@@ -56,10 +58,11 @@ class Home:
         ca: Path | None = None,
         certificate: tuple[Path, Path] | None = None,
         confirm_s: float = CONFIRM_S,
+        show_robots: bool = True,
     ) -> None:
         self._url, self._prefix, self._ca, self._certificate = url, prefix, ca, certificate
         self._harmless = frozenset(spoken(each).removeprefix("the ") for each in harmless)
-        self._confirm_s = confirm_s
+        self._confirm_s, self._show_robots = confirm_s, show_robots
         self._where = Mqtt(url).where  # reads the address
         self._discovery = Discovery(prefix)
         self._things: tuple[Thing, ...] = ()
@@ -140,6 +143,8 @@ class Home:
                 f"{self._prefix}/+/+/config", f"{self._prefix}/+/+/+/config", most=2 * STATES
             )
             self._link, self._trouble = link, ""
+            if self._show_robots:
+                self._readers.add(asyncio.create_task(show(link, self._prefix), name="robots shown"))
             await self._follow(link, announced, discovery)
         finally:
             self._link = None
