@@ -176,3 +176,30 @@ async def test_lanes_share_the_thread_and_get_their_own_answers() -> None:
         engine.close()
     with pytest.raises(ConfigError, match="closed"):
         await lanes[0].do(Append((1,)))
+
+
+def test_what_a_lane_hears_is_bit_equal_however_many_lanes_there_are_and_whoever_else_hears() -> None:
+    rng = np.random.default_rng(3)
+    sound = [rng.normal(0, 0.1, 1280).astype(np.float32) for _ in range(6)]
+
+    def heard(lanes: int, lane: int, others: list[int]) -> list[Heard]:
+        core = Core(random_nano(), lanes=lanes, slots=64)
+        for _ in range(lanes):
+            core.open()
+        said = []
+        for samples in sound:
+            for other in others:
+                core.submit(other, Listen(samples[::-1].copy()), lambda reply: None)
+            said.append(cast(Heard, core.run(lane, Listen(samples))))
+            while core.step():
+                pass
+        return said
+
+    alone = heard(4, 0, [])
+    assert sum(each.logp is not None for each in alone) == 3
+    for lanes, lane, others in ((9, 7, []), (9, 2, [0, 1]), (9, 8, [0, 1, 2, 3, 4]), (5, 4, [0, 1, 2, 3])):
+        for one, other in zip(alone, heard(lanes, lane, others), strict=True):
+            assert one.vad == other.vad
+            assert (one.logp is None) == (other.logp is None)
+            if one.logp is not None and one.hidden is not None:
+                assert np.array_equal(one.logp, other.logp) and np.array_equal(one.hidden, other.hidden)  # type: ignore[arg-type]

@@ -6,10 +6,12 @@ Every state here is a dataclass of tensors whose first dimension is B, the lanes
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
+
+S = TypeVar("S")
 
 
 def tensors(state: Any) -> list[Tensor]:
@@ -31,6 +33,22 @@ def copy_lane(src_state: Any, src: int, dst_state: Any, dst: int) -> None:
     """Make lane `dst` of one state equal lane `src` of another (or of the same one)."""
     for source, target in zip(tensors(src_state), tensors(dst_state), strict=True):
         target[dst].copy_(source[src].clone())
+
+
+def take(state: S, rows: list[int]) -> S:
+    """A state of its own of these lanes, in this order; a lane may stand in it twice."""
+    whole: Any = state
+    parts = {}
+    for field in dataclasses.fields(whole):
+        value = getattr(whole, field.name)
+        parts[field.name] = value[rows] if isinstance(value, Tensor) else take(value, rows)
+    return cast("S", dataclasses.replace(whole, **parts))
+
+
+def put(state: S, rows: list[int], part: S) -> None:
+    """Write the first lanes of `part` back to where `take` had them from."""
+    for whole, piece in zip(tensors(state), tensors(part), strict=True):
+        whole[rows] = piece[: len(rows)]
 
 
 def keep(old: Tensor, new: Tensor, active: Tensor) -> None:

@@ -11,7 +11,7 @@ step, and with it the last bit of every number, is a property of the session (LA
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from liveagent.errors import ConfigError, DeviceError
+from liveagent.nn.lanes import put, take
 from liveagent.runtime.prompts import MOST_PROMPTS, Prompts
 from liveagent.runtime.work import (
     VAD_FRAME_SAMPLES,
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
     from liveagent.tool import Tool
 
 BUCKETS = (32, 8, 1)
+HEARING_LANES = 4
+"""Ear and VAD step for so many lanes at a time, however many of them have something to hear and however many there are:
+people's ticks seldom fall together, and one lane alone would pay for all. Fewer would round differently (LAW 2)."""
 GUESSED = 7
 """So many tokens at most that the grammar leaves little choice in go along with the one before them, in a pass of 8."""
 SILENT_SPEECH = 0.1
@@ -227,10 +231,12 @@ class Core:
                 break
             awake = [n for n in ready if not self._dead(self._lane[n])]
             if awake:
-                x, active = self._rows(awake, "vad_rest", VAD_FRAME_SAMPLES)
-                prob = self.model.vad.step(x, self._vad, active)
-                for n in awake:
-                    self._lane[n].speech = float(prob[n].reshape(-1)[-1])
+                for here, x, active in self._rows(awake, "vad_rest", VAD_FRAME_SAMPLES):
+                    voice = take(self._vad, _filled(here))
+                    prob = self.model.vad.step(x, voice, active)
+                    put(self._vad, here, voice)
+                    for row, n in enumerate(here):
+                        self._lane[n].speech = float(prob[row].reshape(-1)[-1])
             for n in ready:
                 lane = self._lane[n]
                 if n not in awake:
@@ -243,15 +249,19 @@ class Core:
             ready = [n for n in group if len(self._lane[n].ear_rest) >= self._block and not self._lane[n].asleep]
             if not ready:
                 break
-            x, active = self._rows(ready, "ear_rest", self._block)
-            out = self.model.ear.step(x, self._ear, active)
-            for n in ready:
-                if not bool(torch.isfinite(out.logp[n]).all()):  # this lane's alone: the others' are good
-                    broken[n] = DeviceError("the ear gave no numbers: its weights are damaged; install liveagent again")
-                    continue
-                kind = torch.softmax(out.kind[n], -1)
-                parts = (out.logp[n], out.hidden[n], kind)
-                heard[n].append(tuple(part.cpu().numpy().copy() for part in parts))
+            for here, x, active in self._rows(ready, "ear_rest", self._block):
+                state = take(self._ear, _filled(here))
+                out = self.model.ear.step(x, state, active)
+                put(self._ear, here, state)
+                for row, n in enumerate(here):
+                    if not bool(torch.isfinite(out.logp[row]).all()):  # this lane's alone: the others' are good
+                        broken[n] = DeviceError(
+                            "the ear gave no numbers: its weights are damaged; install liveagent again"
+                        )
+                        continue
+                    kind = torch.softmax(out.kind[row], -1)
+                    parts = (out.logp[row], out.hidden[row], kind)
+                    heard[n].append(tuple(part.cpu().numpy().copy() for part in parts))
         for n in group:
             blocks = [np.concatenate(parts) for parts in zip(*heard[n], strict=True)]
             self._finish(n, broken.get(n) or Heard(tuple(vad[n]), *blocks))
@@ -299,15 +309,20 @@ class Core:
                     n, DeviceError("the eye gave no numbers: its weights are damaged; install liveagent again")
                 )
 
-    def _rows(self, ready: Sequence[int], rest: str, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-        x = torch.zeros(self.lanes, size)
-        active = torch.zeros(self.lanes, dtype=torch.bool)
-        for n in ready:
-            buffer = getattr(self._lane[n], rest)
-            x[n] = torch.from_numpy(buffer[:size].copy())
-            setattr(self._lane[n], rest, buffer[size:])
-            active[n] = True
-        return x, active
+    def _rows(
+        self, ready: Sequence[int], rest: str, size: int
+    ) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
+        """The next piece of what these lanes have not heard, a few of them at a time."""
+        for first in range(0, len(ready), HEARING_LANES):
+            lanes = list(ready[first : first + HEARING_LANES])
+            x = torch.zeros(HEARING_LANES, size)
+            active = torch.zeros(HEARING_LANES, dtype=torch.bool)
+            for row, n in enumerate(lanes):
+                buffer = getattr(self._lane[n], rest)
+                x[row] = torch.from_numpy(buffer[:size].copy())
+                setattr(self._lane[n], rest, buffer[size:])
+                active[row] = True
+            yield lanes, x, active
 
     def _begin(self, n: int, job: _Job) -> bool:
         """Do what needs no network; True when the job has rows to feed in this round."""
@@ -519,3 +534,8 @@ class Core:
         if lane.matcher is not None:
             job.guess = lane.matcher.ahead(min(GUESSED, job.work.max_tokens - len(job.ids)))
         job.rows, job.fed = self._embed([token, *job.guess]), 0
+
+
+def _filled(lanes: list[int]) -> list[int]:
+    """As many as a step has rows for: what is over is the first again, and counts for nothing."""
+    return lanes + lanes[:1] * (HEARING_LANES - len(lanes))
