@@ -1,4 +1,4 @@
-"""A hazard is confirmed: over liveagent's own protocol, in a conversation, by a key of the terminal; by nothing else."""
+"""A hazard is confirmed: over liveagent's own protocol, in a conversation, by a key of the terminal. No more."""
 
 from __future__ import annotations
 

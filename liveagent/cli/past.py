@@ -1,8 +1,8 @@
-"""`replay`, `ask` and `forget`: what was recorded or filmed."""
+"""`replay`, `ask`, `forget` and `audit`: what was recorded, filmed, and done."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,8 @@ from liveagent.cli.program import AGENT_HELP, AsJson, app, console, typed_errors
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from liveagent.ports.call_journal import Row
 
 
 @app.command()
@@ -119,3 +121,64 @@ def forget(
             for each in gone:
                 why = "" if each.asked else ", for what was said there would have been something else"
                 typer.echo(f"forgotten: {clock(each.since_s)} to {clock(each.until_s)}{why}")
+
+
+@app.command()
+def audit(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="A journal of calls; else the one of `talk` and `serve`.")
+    ] = None,
+    last: Annotated[int, typer.Option("--last", min=1, max=20_000, help="How many of the newest calls.")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """What was called: with which arguments, decided on what was heard and seen when, confirmed by whom, how it ended.
+    Of the words of whoever spoke there is nothing but the arguments."""
+    with typed_errors():
+        import dataclasses
+        import json
+
+        from liveagent.ports.call_journal import read_rows
+        from liveagent.runtime.serve import calls_file
+
+        rows = read_rows(file or calls_file(), last)
+        if as_json:
+            typer.echo(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
+        else:
+            _print_calls(rows)
+
+
+def _print_calls(rows: Sequence[Row]) -> None:
+    from datetime import datetime
+
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("when", "session", "call", "risk", "by", "heard", "seen", "yes", "took", "state"):
+        table.add_column(name, overflow="fold", no_wrap=name != "call")
+    colours = {"done": "green", "failed": "red", "asked": "bold yellow", "refused": "yellow"}
+    for row in rows:
+        call = row.call
+        args = ", ".join(f"{name}={json_of(value)}" for name, value in call.args.items())
+        when = datetime.fromtimestamp(row.at_ms / 1000).strftime("%m-%d %H:%M:%S")
+        heard = "-" if not call.heard_ns else _before(call.decided_ns, call.heard_ns[0])
+        took = "-" if row.released_ms is None or row.ended_ms is None else f"{row.ended_ms - row.released_ms} ms"
+        state = Text(call.state + (f" ({call.reason})" if call.reason else ""), colours.get(call.state, ""))
+        table.add_row(
+            when, call.session[:6], Text(f"{call.name}({args}) {call.call_id}"), call.risk, call.by, heard,
+            "-" if call.seen_ns is None else _before(call.decided_ns, call.seen_ns), call.confirmed_by or "-", took,
+            state,
+        )  # fmt: skip
+    console().print(table if rows else "nothing was called")
+
+
+def _before(decided_ns: int, t_ns: int) -> str:
+    """How long before the decision it was, in seconds."""
+    return f"{max(0, decided_ns - t_ns) / 1e9:.1f} s before"
+
+
+def json_of(value: object) -> str:
+    """An argument on one line, so that nothing in it moves a cursor."""
+    import json
+
+    return json.dumps(value)

@@ -46,6 +46,7 @@ WATCH_DEADLINE_MS = 60_000
 SAYINGS = 8
 SAYING_CHARS = 300
 MESSAGE_CHARS = 1000
+MOST_NOTES = 64
 RESULT_BYTES = 64 << 10
 """What a tool may give back; who reads it reads a page at most."""
 PROGRESS_NS = 100_000_000
@@ -101,6 +102,7 @@ class Hands:
         self._unsent: set[str] = set()  # calls that are not released yet
         self.sees: Callable[[], Seen | None] = lambda: None
         """What the conversation's camera shows now."""
+        self._notes: set[asyncio.Task[None]] = set()  # lines of the journal that nothing waits for
         self._halts = 0
         self._closing = False
         self._inner: set[asyncio.Task[Any]] = set()  # the tools' own, those past their deadline too
@@ -149,6 +151,7 @@ class Hands:
             told.add_done_callback(lambda _: self._forget(action.call_id))
             return
         if running >= CALLS_IN_FLIGHT and action.name != "stop":  # a stop is never made to wait
+            self._note(self._end(action, "refused", "busy"))
             self._fail(action.call_id, "refused", f"{CALLS_IN_FLIGHT} calls are still running")
             return
         task = asyncio.get_running_loop().create_task(self._call(action), name=f"tool {action.name}")
@@ -156,7 +159,7 @@ class Hands:
         tool = self._tool(action.name)
         self._moves[action.call_id] = tool is not None and tool.moves
         self._unsent.add(action.call_id)
-        task.add_done_callback(lambda _: self._over(action.call_id, task))
+        task.add_done_callback(lambda _: self._over(action, task))
 
     def _halt(self) -> None:
         """The stop word: what was not sent yet never is, calls that move something are cancelled, and a tool named
@@ -235,9 +238,7 @@ class Hands:
             return
         if doing.transaction.state == "released":
             doing.transaction = doing.transaction.to("accepted")
-            task = asyncio.get_running_loop().create_task(self.clearing.accepted(doing.transaction))
-            self._inner.add(task)
-            task.add_done_callback(self._ended)
+            self._note(self.clearing.accepted(doing.transaction))
         now_ns = self._now_ns()
         if now_ns - doing.told_ns >= PROGRESS_NS or share == 1.0:
             doing.told_ns = now_ns
@@ -321,10 +322,23 @@ class Hands:
     def _fail(self, call_id: str, reason: str, message: str, answer: bool = True) -> None:
         self._put(ToolFailed(self._now_ns(), call_id, reason, message[:MESSAGE_CHARS], answer))
 
-    def _over(self, call_id: str, task: asyncio.Task[None]) -> None:
+    def _over(self, action: CallTool, task: asyncio.Task[None]) -> None:
         if task.cancelled():  # before it had so much as begun
-            self._fail(call_id, "taken_back", "it was taken back before it was sent", answer=False)
-        self._forget(call_id)
+            self._note(self._end(action, "taken_back", ""))
+            self._fail(action.call_id, "taken_back", "it was taken back before it was sent", answer=False)
+        self._forget(action.call_id)
+
+    async def _end(self, action: CallTool, state: State, reason: str) -> None:
+        await self.clearing.end(self.clearing.begun(action, self._tool(action.name)), state, reason)
+
+    def _note(self, writing: Coroutine[Any, Any, None]) -> None:
+        """Write something down while other things go on; not without end where a disk hangs."""
+        if len(self._notes) >= MOST_NOTES:
+            writing.close()
+            return
+        task = asyncio.get_running_loop().create_task(writing)
+        self._notes.add(task)
+        task.add_done_callback(self._notes.discard)
 
     def _forget(self, call_id: str) -> None:
         self._tasks.pop(call_id, None)
@@ -339,6 +353,8 @@ class Hands:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_S)
+        if self._notes:
+            await asyncio.wait(self._notes, timeout=CLOSE_S)
 
 
 class _Doing:
