@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from liveagent import Agent, tool
-from liveagent.action import CallTool
+from liveagent.action import CallTool, Say
 from liveagent.errors import ConfigError, LinkError, ProtocolError
 from liveagent.event import AgentChanged, Noted, ToolReturned, ToolsFound
 from liveagent.found import joined, not_here, read_found, written
@@ -238,16 +238,29 @@ async def test_what_is_wrong_with_one_is_noted_and_the_others_are_there(session:
     assert [note.code for note in world.of(Noted)].count("tool_refused") == 1
 
 
-async def test_more_than_there_is_room_for_is_left_out_aloud(session: Session) -> None:
+async def test_what_has_no_room_in_the_prompt_is_called_by_its_phrases_and_by_its_words(session: Session) -> None:
     world = World(session)
-    long = [written(replace(turn, name=f"turn_{name}", phrases=(), description="very long " * 90))
-            for name in ("alpha", "beta", "gamma", "delta", "omega")]  # fmt: skip
-    world.inbox.append(ToolsFound(0, tuple(long)))
-    world.type("turn on the kitchen light")
+    wordy = [replace(turn, name=f"turn_{name}", phrases=(), arguments=(), description="very long " * 90)
+             for name in ("alpha", "beta", "gamma", "delta")]  # fmt: skip
     await world.run(1)
-    assert 2 <= len(names(session)) < 7
-    assert any("no room" in note.message for note in world.of(Noted))
-    assert [call.name for call in world.of(CallTool)] == ["light"]
+    before = session.context.ledger.pinned_tokens
+    world.inbox.append(ToolsFound(0, tuple(written(each) for each in (*wordy, turn))))
+    await world.run(1)
+    assert names(session)[-1] == "turn" and "turn" in session.answer.aside
+    assert before < session.context.ledger.pinned_tokens < session.config.low_tokens - 300
+    world.type("turn on the desk lamp")
+    await world.run(1)
+    (call,) = world.of(CallTool)
+    assert (call.name, call.by) == ("turn", "grammar")
+    await world.run(400)
+    world.type("could you please turn the hallway lamp off for me")
+    await world.run(1)
+    assert [(call.name, call.args, call.by) for call in world.of(CallTool)[1:]] == [
+        ("turn", {"device": "hallway lamp", "state": "off"}, "model")]
+    await world.run(400)
+    world.type("could you turn the hallway lamp")
+    await world.run(1)
+    assert "I need to know the state." in [say.text for say in world.of(Say)]
 
 
 async def test_a_clients_own_tools_stay_in_place_and_give_way_to_what_was_found_meanwhile(session: Session) -> None:

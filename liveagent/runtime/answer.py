@@ -19,7 +19,7 @@ from liveagent.errors import ToolError
 from liveagent.event import DecidedBy, Event, Forgotten, Noted, ReplyStarted, ToolCalled
 from liveagent.jsonform import Json, check_json
 from liveagent.ledger import Span
-from liveagent.overlap import invented, narrow, offer
+from liveagent.overlap import invented, narrow, offer, shared
 from liveagent.runtime.context import Context
 from liveagent.runtime.reply import Reply
 from liveagent.tool import Tell, Tool
@@ -79,6 +79,9 @@ class Answer:
 
     def __init__(self, agent: Agent, model: Model, context: Context, use_grammar: bool = True) -> None:
         self.agent, self.model, self.context, self.use_grammar = agent, model, context, use_grammar
+        self.aside: frozenset[str] = frozenset()
+        """Names of tools that had no room in the prompt: called by their phrases, and by the words that they share with
+        what was said."""
         self.reply: Reply | None = None
         self.pending: dict[str, Pending] = {}
         self.out = Out()
@@ -139,6 +142,8 @@ class Answer:
             await self._call_far(words, self.agent.tools, t_ns)
             return
         template = self.model.template
+        if parse is None and self.aside and await self._decide_aside(words, t_ns, heard):
+            return
         if any(map(is_far, self.agent.tools)):
             await self._decide_far(words, logp, t_ns)
         elif self.agent.tools and logp[0] > logp[1]:
@@ -210,6 +215,20 @@ class Answer:
         ids = self.model.template.call_turn(parse.tool, words)[1:]  # `<agent>` stands already
         await self.context.add("call", ids, t_ns)
         self._send(parse.tool.name, dict(parse.args), "grammar", t_ns)
+
+    async def _decide_aside(self, words: str, t_ns: int, heard: bool) -> bool:
+        """Call a tool that is not in the prompt, if one shares more words with what was said than any that is."""
+        aside = [tool for tool in self.agent.tools if tool.name in self.aside]
+        said = words.split()
+        best = max((shared(said, tool) for tool in aside), default=0.0)
+        if best <= max((shared(said, tool) for tool in self.agent.tools if tool.name not in self.aside), default=0.0):
+            return False
+        offered = offer(words, aside)
+        if offered.tools:
+            await self._decode_call(words, t_ns, doubtful=heard, tools=offered.tools)
+        elif offered.missing:
+            await self.say(MISSING.format(offered.missing), t_ns)
+        return bool(offered.tools or offered.missing)
 
     async def _decide_far(self, words: str, logp: Sequence[float], t_ns: int) -> None:
         """Among tools that somebody brought, and that no training showed: those that share words with what was said."""

@@ -190,7 +190,8 @@ class FarEnd:
         await session.become(agent)
 
     async def _find(self, event: ToolsFound) -> None:
-        """Have these tools beside the agent's own, in place of those that were found before."""
+        """Have these tools beside the agent's own, in place of those that were found before. Those that have no room in
+        the prompt are known to the grammar alone."""
         session, found = self._session, list[Tool]()
         for each in event.tools:
             try:
@@ -201,13 +202,13 @@ class FarEnd:
             if tool is not None:
                 found.append(tool)
         kept, problems = await asyncio.to_thread(joined, self._made.tools, self._made.questions, found)
-        fitting = self._fitting(kept)
-        problems += tuple(f"the tool {tool.name!r} is left out: the memory has no room" for tool in kept[fitting:])
+        aside = frozenset(tool.name for tool in kept[self._fitting(kept) :])
         for problem in problems:
             session.note(Noted(event.t_ns, "tool_refused", problem))
         now = session.agent.tools
         theirs = self._own.tools
-        self._own = self._made.replace(tools=[*self._made.tools, *kept[:fitting]])
+        self._own = self._made.replace(tools=[*self._made.tools, *kept])
+        session.answer.aside = aside
         if now and all(map(is_far, now)) and not all(map(is_far, theirs)):
             return  # a client's tools stand in place of all others
         far = [tool for tool in now if is_far(tool)]

@@ -73,7 +73,7 @@ class WatchSession:
         if len(text) > SAYING_CHARS:
             raise ToolError(f"say() was given {len(text)} characters; {SAYING_CHARS} are the most that is said at once")
         if self._said >= SAYINGS:
-            raise ToolError(f"{SAYINGS} things at most are said of one call")
+            raise ToolError(f"{SAYINGS} things are the most that is said of one call")
         self._said += 1
         self._put(SayAsked(self._now_ns(), self._call_id, text))
 

@@ -168,8 +168,9 @@ class Session:
 
     async def open(self) -> None:
         """Read the agent's instructions and tools into the lane."""
-        await self.context.open(tuple(self.agent.tools))
-        prompt = self.model.template.prompt(self.agent.instructions, self.agent.tools)
+        tools = tuple(tool for tool in self.agent.tools if tool.name not in self.answer.aside)
+        await self.context.open(tools)
+        prompt = self.model.template.prompt(self.agent.instructions, tools)
         await self.context.add("system", prompt, 0)
 
     def forget(self, what: int | tuple[int, int]) -> None:
