@@ -133,8 +133,9 @@ class Inside:
 
 
 def patient(server: Server) -> Server:
-    """Lets everybody in for whom there is a lane, however late the ticks are."""
+    """Lets everybody in for whom there is a lane, however late the ticks are, and whatever they have done before."""
     server.admission.feed = lambda now_s, engine_busy: None  # type: ignore[method-assign]
+    server.seats.cooldown.offend = lambda who: None  # type: ignore[method-assign]
     return server
 
 
