@@ -14,15 +14,22 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 LINKS := build/types/liveagent
 TYPED := liveagent setup tests $(LINKS)/tools $(LINKS)/pipelines $(LINKS)/clients
 
-.PHONY: run test help setup lint type unit rest bench tree clean
+# Two at a time, each file of tests in one process.
+TOGETHER := -n 2 --dist loadfile
+
+.PHONY: run robot test help setup lint type unit rest bench tree clean
 
 run: $(VENV)/.ready-run
 	$(BIN)/liveagent $(if $(filter talk,$(ARGS)),,serve) $(ARGS)
+
+robot: $(VENV)/.ready-robot
+	$(BIN)/liveagent robot $(ARGS)
 
 test: lint type unit rest
 
 help:
 	@echo 'make run     set up, then serve the page; ARGS="--port 9000" and the like are passed on, ARGS=talk is a terminal'
+	@echo 'make robot   set up, then a simulated arm, its broker, and the page of the agent that uses it'
 	@echo 'make test    set up, then lint, type, unit and rest'
 	@echo 'make setup   set up only'
 	@echo 'make lint    ruff'
@@ -42,10 +49,14 @@ $(VENV)/.ready-run: pyproject.toml setup/venv.py
 	@$(PYTHON) setup/venv.py $(VENV) espeak
 	@touch $@
 
-# The larger set-up serves both, so `make run` after `make test` starts at once.
+$(VENV)/.ready-robot: pyproject.toml setup/venv.py
+	@$(PYTHON) setup/venv.py $(VENV) espeak robot
+	@touch $@ $(VENV)/.ready-run
+
+# The larger set-up serves all, so `make run` after `make test` starts at once.
 $(VENV)/.ready-test: pyproject.toml setup/venv.py
 	@$(PYTHON) setup/venv.py $(VENV) espeak test
-	@touch $@ $(VENV)/.ready-run
+	@touch $@ $(VENV)/.ready-run $(VENV)/.ready-robot
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .
@@ -56,10 +67,10 @@ type: $(VENV)/.ready-test
 	$(BIN)/mypy $(TYPED)
 
 unit: $(VENV)/.ready-test
-	$(BIN)/pytest -m "not slow and not audio"
+	$(BIN)/pytest $(TOGETHER) -m "not slow and not audio"
 
 rest: $(VENV)/.ready-test
-	$(BIN)/pytest -m "slow or audio"
+	$(BIN)/pytest $(TOGETHER) -m "slow or audio"
 
 bench: $(VENV)/.ready-test
 	$(BIN)/liveagent bench $(if $(NAME),$(NAME),all) --json

@@ -84,13 +84,15 @@ class Arm:
         self.pour(Scene((), ()))
 
     def pour(self, scene: Scene) -> None:
-        """A new scene: everything anew, the arm at home, no stop."""
+        """A new scene: everything anew, the arm at home, no stop; what it was doing is cancelled."""
+        if self._action is not None:
+            self.ended = Ended("CANCELLED")
         home = joints_of(HOME)
         self.world.pour(scene, home)
         self.targets = np.concatenate([np.zeros(3), home, np.full(2, OPEN_M)])
         self.rate = np.zeros(10)
         self._velocity, self._wanted = np.zeros(3), np.zeros(3)
-        self._action, self.ended, self.stopped, self.progress, self._ramp = None, None, False, 0.0, 0
+        self._action, self.stopped, self.progress, self._ramp = None, False, 0.0, 0
 
     # ---- what it feels -----------------------------------------------------------------------------------------------
 
@@ -204,12 +206,12 @@ class Arm:
             raise Failed("it slipped out of the fingers")
         self._result = {"width_mm": round(1000 * self.opening_m, 1)}
 
-    def place(self, x: float, y: float, height: float = TRAY_FLOOR_M) -> Step:
-        """Put what is held down at (x, y), on something so high."""
+    def place(self, x: float, y: float, height: float = TRAY_FLOOR_M, turn: float | None = None) -> Step:
+        """Put what is held down at (x, y), on something so high, with the fingers turned so; None: in any way."""
         if not self.holding:
             raise Failed("the robot is not holding anything")
         _allowed(x, y)
-        over = Hand(x, y, TRAVEL_M, self._facing(x, y))
+        over = Hand(x, y, TRAVEL_M, self._facing(x, y) if turn is None else turn)
         yield from self._rise(0.0)
         yield from self._glide(over, 0.0, 0.4)
         if not self.holding:

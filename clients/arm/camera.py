@@ -94,6 +94,8 @@ class Lens:
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
         mujoco.mj_camlight(model, data)
+        # The lamp hangs from what never moves, and so is placed once; another scene may have hung it elsewhere since.
+        data.light_xpos[:], data.light_xdir[:] = model.light_pos, model.light_dir
         mujoco.mjv_updateScene(
             model, data, self._shown, None, self._view, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
         )

@@ -47,8 +47,6 @@ class Cell:
             url, site=site, robot=robot, limits=limits, joints=JOINTS, standstill_ms=STANDSTILL_MS, ramp_ms=RAMP_MS,
             state_hz=50.0, description="a mobile arm at a table with coloured things and trays", **gate,
         )  # fmt: skip
-        self.stop_id: str | None = None
-        """What is latched; a person beside the robot may `release` it."""
         self.camera = Camera(self.arm.world, self._show, FPS, SIDE_PX)
         self._jpeg: bytes | None = None
         self._lock = threading.Lock()
@@ -65,6 +63,13 @@ class Cell:
         finally:
             self.camera.close()
 
+    def lay(self, scene: Scene) -> None:
+        """Other things on the table, the arm at home. What it was doing ends; a stop stays."""
+        stopped = self.arm.stopped
+        self.arm.pour(scene)
+        if stopped:
+            self.arm.stop()
+
     def release(self) -> bool:
         """A person beside the robot lifts the stop; whether there was one."""
         stop_id = self.gate.guard.latch.stop_id
@@ -79,9 +84,11 @@ class Cell:
             return await self._do(arm.pick(x, y, turn), call)
 
         @gate.action(timeout_s=45)
-        async def place(x: float, y: float, call: Call, height: float = 0.0) -> dict[str, Any]:
+        async def place(
+            x: float, y: float, call: Call, height: float = 0.0, turn: float | None = None
+        ) -> dict[str, Any]:
             """Put what is held down at x, y metres in front of the base, on something so high."""
-            return await self._do(arm.place(x, y, height), call)
+            return await self._do(arm.place(x, y, height, turn), call)
 
         @gate.action(timeout_s=30)
         async def move(call: Call, dx: float = 0.0, dy: float = 0.0, dz: float = 0.0) -> dict[str, Any]:

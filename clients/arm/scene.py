@@ -105,7 +105,7 @@ def loose(seed: int) -> Scene:
             colour = int(rng.integers(len(COLOURS)))
             things = [replace(each, colour=colour) if rng.random() < 0.6 else each for each in things]
         for at, each in enumerate(things):
-            if found.trays and rng.random() < 0.25:
+            if found.trays and rng.random() < 0.4:
                 on = int(rng.integers(len(found.trays)))
                 if all(other.on != on for other in things):
                     tray = found.trays[on]

@@ -1,8 +1,8 @@
 """`Finder`: a picture of the arm's table to the things on it and where they lie.
 
 A few convolutions over a grid of 32 x 32 cells; each cell says whether a cube, a ball, a cylinder or a tray has its
-middle there, of which colour, where in the cell, and how its sides are turned. Peaks of that are things; a calibrated
-camera (liveagent/viewpoint.py) makes places of them.
+middle there, of which colour, where in the cell, and how its sides are turned; the last three twice, since a thing may
+stand on a tray. Peaks of that are things; a calibrated camera (liveagent/viewpoint.py) makes places of them.
 """
 
 from __future__ import annotations
@@ -25,9 +25,12 @@ from liveagent.video import Pixels
 from liveagent.viewpoint import Viewpoint
 
 VERSION = 1
+OF_ONE = len(COLOURS) + 4
+"""Numbers that tell of one thing: its colour, where it is, how it is turned."""
 SURE = 0.4
 """A peak lower than this is nothing."""
 COLOUR_SURE = 0.4
+"""A thing whose colour is less sure is not spoken of."""
 FILE = "finder.safetensors"
 
 
@@ -70,12 +73,13 @@ class Finder(nn.Module):
             )
         )  # fmt: skip
         self.blocks = nn.Sequential(*(Block(width, 1 + at % 2) for at in range(config.layers)))
-        self.out = nn.Conv2d(width, kinds + len(COLOURS) + 4, 1)
+        self.out = nn.Conv2d(width, kinds + 2 * OF_ONE, 1)
         nn.init.constant_(self.out.bias[:kinds], -4.0)  # nearly all cells are empty
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Pictures `[B, 3, px, px]`, uint8 or 0..1, to `[B, K + 8 + 2 + 2, G, G]`: logits of kinds and colours, where
-        in the cell (-0.5 .. 0.5), and cosine and sine of four times the turn."""
+        """Pictures `[B, 3, px, px]`, uint8 or 0..1, to `[B, K + 2 * 12, G, G]`: logits of kinds; then, of what stands
+        there and of the tray that lies there, logits of colours, where in the cell (-0.5 .. 0.5), and cosine and sine
+        of four times the turn."""
         x = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
         found: Tensor = self.out(self.blocks(self.stem((x - 0.5) * 4)))
         return found
@@ -90,7 +94,7 @@ class Finder(nn.Module):
         return self.read(self(whole)[0].cpu(), view)
 
     def read(self, maps: Tensor, view: Viewpoint) -> list[Spotted]:
-        """What one picture's maps `[K + 12, G, G]` say."""
+        """What one picture's maps `[K + 24, G, G]` say."""
         kinds, side = len(self.config.kinds), maps.shape[-1]
         heat = maps[:kinds].sigmoid()
         # A thing is one kind: what is no peak among all kinds' heat, save a tray's under a thing, is not one either.
@@ -102,7 +106,8 @@ class Finder(nn.Module):
             peak = fn.max_pool2d(over[None, None], 3, 1, 1)[0, 0]
             spots = (heat[kind] == peak) & (heat[kind] >= SURE)
             for row, col in spots.nonzero().tolist():
-                cell = maps[kinds:, row, col]
+                begin = kinds + (OF_ONE if kind == flat else 0)
+                cell = maps[begin : begin + OF_ONE, row, col]
                 colours = cell[: len(COLOURS)].softmax(0)
                 dx, dy, c, s = cell[len(COLOURS) :].tolist()
                 u, v = (col + 0.5 + dx) / side, (row + 0.5 + dy) / side

@@ -96,8 +96,13 @@ def find_camera(wanted: str | None, agent: Agent, sounds: str | None, note: Note
 
         return ToyTableCamera(seed=agent.seed)
     from liveagent.ports.camera import Camera as Lens
+    from liveagent.runtime.robot_eyes import RobotEyes, is_robots
 
-    lens = Lens(source, on_event=put)
+    lens: Lens | RobotEyes
+    if is_robots(source):
+        lens = RobotEyes(source, on_event=put)
+    else:
+        lens = Lens(source, on_event=put)
     try:
         lens.start()
     except (ConfigError, DeviceError, LinkError) as error:

@@ -21,9 +21,9 @@ from liveagent.viewpoint import Viewpoint
 TRIES = 2
 ROUND = ("ball", "cylinder")
 TRAY_FLOOR_M = 0.004
-ON_TRAY_M = ((0.0, 0.0), (0.028, 0.028), (-0.028, -0.028), (0.028, -0.028), (-0.028, 0.028))
-"""Where on a tray something may be put, the middle first."""
-APART_M = 0.048
+ON_TRAY_M = (0.029, -0.029)
+"""Where on a tray something is put, along one of its edges from its middle: two things have room side by side."""
+APART_M = 0.050
 SPOTS = {"left": (0.40, 0.20), "middle": (0.40, 0.0), "right": (0.40, -0.20), "front": (0.30, 0.0), "back": (0.52, 0.0)}
 """Places on the table, in the base's frame."""
 FREE_M = 0.085
@@ -87,8 +87,8 @@ class Picking:
         await self._need_held()
         await self._body.do("home", {}, _nobody)
         spotted = await self.see()
-        x, y = on_tray(_needed(spotted, "tray", color), spotted)
-        await self._body.do("place", {"x": x, "y": y, "height": TRAY_FLOOR_M}, told)
+        x, y, turn = on_tray(_needed(spotted, "tray", color), spotted)
+        await self._body.do("place", {"x": x, "y": y, "turn": turn, "height": TRAY_FLOOR_M}, told)
 
     async def place_at(self, spot: str, told: Told = _nobody) -> None:
         """Put what is held on the table, where there is room near a spot."""
@@ -142,14 +142,13 @@ def grip(thing: Spotted, spotted: Sequence[Spotted]) -> float:
     return clear_turn(thing, spotted, turns)
 
 
-def on_tray(tray: Spotted, spotted: Sequence[Spotted]) -> tuple[float, float]:
-    """A free place on it. ToolError when it is full."""
+def on_tray(tray: Spotted, spotted: Sequence[Spotted]) -> tuple[float, float, float]:
+    """A free place on it, and how the fingers stand there: across what may lie beside it. ToolError when it is full."""
     there = [each for each in spotted if each.kind != "tray"]
-    for dx, dy in ON_TRAY_M:
-        c, s = math.cos(tray.turn), math.sin(tray.turn)
-        x, y = tray.x + c * dx - s * dy, tray.y + s * dx + c * dy
+    for way in ON_TRAY_M:
+        x, y = tray.x + way * math.cos(tray.turn), tray.y + way * math.sin(tray.turn)
         if all(math.hypot(x - each.x, y - each.y) > APART_M for each in there):
-            return x, y
+            return x, y, tray.turn + math.pi / 2
     raise ToolError(f"the {tray.name} is full")
 
 
@@ -170,5 +169,5 @@ def beside(spot: tuple[float, float], spotted: Sequence[Spotted]) -> tuple[float
 def _needed(spotted: Sequence[Spotted], kind: str, colour: str) -> Spotted:
     found = which(spotted, kind, colour)
     if found is None:
-        raise ToolError(f"i cannot see a {colour} {kind}")
+        raise ToolError(f"i cannot see {'an' if colour[0] in 'aeiou' else 'a'} {colour} {kind}")
     return found

@@ -39,19 +39,19 @@ NEAR_M = 0.02
 
 
 def targets(shot: Shot, kinds: Sequence[str], mirrored: bool = False) -> dict[str, np.ndarray]:
-    """`heat` [K, G, G] from 0 to 1, `known` [G, G] whether anybody may be asked there, and for cells that hold a middle
-    or touch one that does: `colour` [G, G] (-1 none), `where` and `turn` [2, G, G], `here` [G, G] their weight."""
+    """`heat` [K, G, G] from 0 to 1, `known` [G, G] whether anybody may be asked there; and for cells that hold a middle
+    or touch one that does, first of what stands, then of trays: `colour` [2, G, G], `where` and `turn` [2, 2, G, G],
+    `here` [2, G, G] whether there is one, `sided` [2, G, G] whether it has sides."""
     heat = np.zeros((len(kinds), GRID, GRID), np.float32)
     known = np.ones((GRID, GRID), np.float32)
-    colour = np.full((GRID, GRID), -1, np.int64)
-    where, turn = np.zeros((2, 2, GRID, GRID), np.float32)
-    here, sided = np.zeros((2, GRID, GRID), np.float32)
+    colour = np.zeros((2, GRID, GRID), np.int64)
+    where, turn = np.zeros((2, 2, 2, GRID, GRID), np.float32)
+    here, sided = np.zeros((2, 2, GRID, GRID), np.float32)
     rows, cols = np.mgrid[0:GRID, 0:GRID] + 0.5
     for u, v in shot.doubtful:
         u = 1 - u if mirrored else u
         known[(rows - v * GRID) ** 2 + (cols - u * GRID) ** 2 < 6] = 0
-    # Trays first, so that a thing that stands on one has the cells that both claim.
-    for item, u, v, angle in sorted(shot.items, key=lambda each: each[0].kind != "tray"):
+    for item, u, v, angle in shot.items:
         u, angle = (1 - u, -angle) if mirrored else (u, angle)
         d2 = (rows - v * GRID) ** 2 + (cols - u * GRID) ** 2
         kind = kinds.index(item.kind)
@@ -60,10 +60,11 @@ def targets(shot: Shot, kinds: Sequence[str], mirrored: bool = False) -> dict[st
         heat[kind, row, col] = 1.0
         near = d2 < 1.0
         near[row, col] = True
-        colour[near] = item.colour
-        where[0][near], where[1][near] = u * GRID - cols[near], v * GRID - rows[near]
-        turn[0][near], turn[1][near] = math.cos(4 * angle), math.sin(4 * angle)
-        here[near], sided[near] = 1.0, float(item.kind in ("cube", "tray"))
+        of = int(item.kind == "tray")
+        colour[of][near] = item.colour
+        where[of, 0][near], where[of, 1][near] = u * GRID - cols[near], v * GRID - rows[near]
+        turn[of, 0][near], turn[of, 1][near] = math.cos(4 * angle), math.sin(4 * angle)
+        here[of][near], sided[of][near] = 1.0, float(item.kind in ("cube", "tray"))
     return {"heat": heat, "known": known, "colour": colour, "where": where, "turn": turn, "here": here, "sided": sided}
 
 
@@ -76,11 +77,11 @@ def losses(maps: Tensor, want: dict[str, Tensor], kinds: int) -> dict[str, Tenso
     miss = (1 - there) * (1 - heat) ** 4 * chance**2 * fn.logsigmoid(-logits)
     many = there.sum().clamp_min(1)
     here = want["here"].sum().clamp_min(1)
-    colours = maps[:, kinds : kinds + len(COLOURS)]
-    named = fn.cross_entropy(colours, want["colour"].clamp_min(0), reduction="none")
-    where, turn = maps[:, -4:-2], maps[:, -2:]
-    off = fn.smooth_l1_loss(where, want["where"], reduction="none", beta=0.1).sum(1)
-    bent = fn.smooth_l1_loss(turn, want["turn"], reduction="none", beta=0.3).sum(1)
+    each = maps[:, kinds:].unflatten(1, (2, -1))
+    colours, where, turn = each.split((len(COLOURS), 2, 2), dim=2)
+    named = fn.cross_entropy(colours.transpose(1, 2), want["colour"], reduction="none")
+    off = fn.smooth_l1_loss(where, want["where"], reduction="none", beta=0.1).sum(2)
+    bent = fn.smooth_l1_loss(turn, want["turn"], reduction="none", beta=0.3).sum(2)
     return {
         "heat": -((hit + miss) * known).sum() / many,
         "colour": (named * want["here"]).sum() / here,

@@ -67,7 +67,7 @@ class Studio:
         """The shot of a seed; from HELD_OUT on, of scenes as a bench has them."""
         rng = np.random.Generator(np.random.SFC64(seed ^ 0x5EED))
         held_out = seed >= HELD_OUT
-        laid = scene(seed) if held_out or rng.random() < 0.4 else loose(seed)
+        laid = scene(seed) if held_out or rng.random() < 0.3 else loose(seed)
         home = joints_of(HOME)
         self.world.pour(laid, home)
         base = np.zeros(3)
