@@ -406,6 +406,20 @@ class StopHeard:
 
 
 @dataclass(frozen=True, slots=True)
+class RobotStopped:
+    """A robot has said that its setpoint is zero, on the stop's own path. `source`: "spoken", "typed", "button", "key".
+    `heard_ms`: from the end of the word, or the press, until it was known; `sent_ms`: from there until it was
+    published; `ack_ms`: from there until the robot's answer."""
+
+    t_ns: int
+    robot: str
+    source: str
+    heard_ms: float = 0.0
+    sent_ms: float = 0.0
+    ack_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class EndGuessed:
     """The scratch branch answered "has the user finished?" with this probability."""
 
@@ -619,9 +633,10 @@ Inbox: TypeAlias = (
     | WatchFailed | Forgotten | Shed | LagNoted | SessionEnded
 )  # fmt: skip
 Notice: TypeAlias = (
-    TickHeard | SpeechStarted | SpeechEnded | WordsHeard | WakeHeard | StopHeard | EndGuessed | TurnEnded
-    | AnswerStarted | ReplyStarted | ReplyEnded | WordPlayed | Ducked | Resumed | Interrupted | FrameSeen | PictureKept
-    | PicturesEvicted | WatchSet | Watched | WatchFired | ToolCalled | CacheChanged | TurnTimed | ClocksCompared | Noted
+    TickHeard | SpeechStarted | SpeechEnded | WordsHeard | WakeHeard | StopHeard | RobotStopped | EndGuessed
+    | TurnEnded | AnswerStarted | ReplyStarted | ReplyEnded | WordPlayed | Ducked | Resumed | Interrupted | FrameSeen
+    | PictureKept | PicturesEvicted | WatchSet | Watched | WatchFired | ToolCalled | CacheChanged | TurnTimed
+    | ClocksCompared | Noted
 )  # fmt: skip
 Event: TypeAlias = Inbox | Notice
 
@@ -632,9 +647,9 @@ INBOX: tuple[type[Inbox], ...] = (
     DeviceBack, CameraFroze, SayAsked, WatchFailed, Forgotten, Shed, LagNoted, SessionEnded,
 )  # fmt: skip
 NOTICES: tuple[type[Notice], ...] = (
-    TickHeard, SpeechStarted, SpeechEnded, WordsHeard, WakeHeard, StopHeard, EndGuessed, TurnEnded, AnswerStarted,
-    ReplyStarted, ReplyEnded, WordPlayed, Ducked, Resumed, Interrupted, FrameSeen, PictureKept, PicturesEvicted,
-    WatchSet, Watched, WatchFired, ToolCalled, CacheChanged, TurnTimed, ClocksCompared, Noted,
+    TickHeard, SpeechStarted, SpeechEnded, WordsHeard, WakeHeard, StopHeard, RobotStopped, EndGuessed, TurnEnded,
+    AnswerStarted, ReplyStarted, ReplyEnded, WordPlayed, Ducked, Resumed, Interrupted, FrameSeen, PictureKept,
+    PicturesEvicted, WatchSet, Watched, WatchFired, ToolCalled, CacheChanged, TurnTimed, ClocksCompared, Noted,
 )  # fmt: skip
 
 _FORM: JsonForm[Event] = JsonForm((*INBOX, *NOTICES))

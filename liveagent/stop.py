@@ -12,8 +12,19 @@ from dataclasses import dataclass, field
 
 from liveagent.errors import ConfigError
 from liveagent.event import StopHeard
+from liveagent.spoken import spoken
 
 NS_PER_MS = 1_000_000
+STOP_WORDS = ("stop", "halt", "freeze")
+BESIDE = frozenset({"please", "now", "it", "that", "right", "at", "once", "everything", "moving", "robot", "arm"})
+"""Words that a typed stop may have beside it."""
+
+
+def is_stop(text: str) -> bool:
+    """Whether a typed line stops robots: a stop word, and no others but `BESIDE`. A line is there whole, so unlike a
+    voice nobody has to guess how it goes on: "don't stop" and "stop the timer" do not."""
+    words = spoken(text).split()
+    return any(word in STOP_WORDS for word in words) and all(word in STOP_WORDS or word in BESIDE for word in words)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,8 @@ class Mic:
         self._resampled: tuple[int, int] | None = None  # since the last gap: first t_ns, samples handed out
         self._lock = threading.Lock()
         self._wake: Callable[[], None] = lambda: None
+        self.tap: Callable[[Samples, int, int], None] = lambda samples, hz, t_ns: None
+        """Given each block as it comes, with its rate and time, in PortAudio's thread: it must return at once."""
         self._keeper: portaudio.StreamKeeper | None = None
         self.name = "microphone"
         self.received_samples = 0
@@ -164,6 +166,7 @@ class Mic:
             self._fresh = False
             self._end_ns = t_ns + at_16k * SAMPLE_NS
             self._put(samples, hz, t_ns, gap, at_16k)
+        self.tap(samples, hz, t_ns)
         self._wake()
 
     def _put(self, samples: Samples, hz: int, t_ns: int, gap: int, at_16k: int) -> None:

@@ -56,6 +56,8 @@ class StopWord:
         self._decoder.add_fsg("stop", self._decoder.create_fsg("stop", 0, 1, arcs))
         self._decoder.activate_search("stop")
         self._open = False
+        self.ago_samples = 0
+        """How long before the newest sample the word ended that was heard last."""
         self.reset()
 
     def reset(self) -> None:
@@ -112,7 +114,10 @@ class StopWord:
             if segment.word.partition("(")[0] not in self.words:
                 self._done |= ago > _LOST_FRAMES
                 return False
-            return bool(ago > _SETTLE_FRAMES and score >= _REJECT_NATS)
+            won = bool(ago > _SETTLE_FRAMES and score >= _REJECT_NATS)
+            if won:
+                self.ago_samples = ago * _FRAME
+            return won
         return False
 
     def close(self) -> None:

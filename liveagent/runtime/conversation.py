@@ -28,8 +28,11 @@ from liveagent.event import (
     Event,
     FrameSeen,
     Inbox,
+    Noted,
+    RobotStopped,
     SamplesPlayed,
     SessionEnded,
+    TextTyped,
     TurnsSet,
 )
 from liveagent.policy import Question
@@ -40,7 +43,9 @@ from liveagent.runtime.inlet import AHEAD_NS, Inlet, Piece
 from liveagent.runtime.listener import Listener
 from liveagent.runtime.live import Live, Loudspeaker
 from liveagent.runtime.session import Session, SessionConfig
+from liveagent.runtime.stop_process import Lookout, StopProcess
 from liveagent.runtime.voicer import Voicer
+from liveagent.stop import STOP_WORDS
 from liveagent.video import Pixels, VideoFrame
 from liveagent.voice import Voice
 from liveagent.wire.codec import (
@@ -135,6 +140,9 @@ class Conversation:
         self._voice, self._see, self._client_tools, self._terms = voice, see, client_tools, terms or Terms()
         self._config = config or SessionConfig(voice=voice is not None, echo_gate=False)
         self.live: Live | None = None
+        self.stops: StopProcess | None = None
+        """Stops robots, on a path of its own; set before `open`."""
+        self.lookout: Lookout | None = None
         self.speaker = FarSpeaker(self._spoken, time.monotonic_ns, reports=codec.reports_playback)
         self.loudspeaker: Loudspeaker = self.speaker  # what plays: at the far end, unless somebody says otherwise
         self.attached = True
@@ -162,6 +170,7 @@ class Conversation:
 
     async def open(self) -> None:
         """Read the agent's prompt into the lane, and greet the peer. Raises LiveAgentError for what is missing."""
+        self._loop = asyncio.get_running_loop()
         listener = await asyncio.to_thread(Listener.of, self.agent, self.model)
         session = Session(self.agent, self.model, self.lane, listener, self._config)
         session.far_end.client_tools = self._client_tools
@@ -181,6 +190,8 @@ class Conversation:
         self.live.hands.clearing.show = self._ask
         self.live.on_put = self._news.set
         await self.live.hands.clearing.ask_about_the_past()
+        if self.stops is not None:
+            self.lookout = self.stops.lookout_of(self.agent, self._stopped_there)
         self.codec.open(self._start_ns)
         self._flush()
 
@@ -244,6 +255,8 @@ class Conversation:
         if self._ended:
             return
         self._ended = True
+        if self.lookout is not None:
+            self.lookout.close()
         self._news.set()
         self._sendable.set()
         self._room.set()
@@ -262,6 +275,7 @@ class Conversation:
     # --- what is asked
 
     async def _take(self, asked: Asked) -> None:
+        self._mind_stop(asked)
         if isinstance(asked, Sound):
             if not self._hear(asked):
                 await asyncio.sleep(FLOOD_WAIT_S)  # whoever floods is not read from meanwhile: the others are
@@ -283,6 +297,25 @@ class Conversation:
         while self._inlet.waiting_bytes > QUEUE_BYTES and not self._ended:
             self._room.clear()
             await self._room.wait()
+
+    def _mind_stop(self, asked: Asked) -> None:
+        """A typed stop, and sound in which one may be, is on its way before anything else is done with it."""
+        if self.lookout is None:
+            return
+        if isinstance(asked, TextTyped):
+            self.lookout.typed(asked.text)
+        elif isinstance(asked, Sound):
+            length_ns = len(asked.pcm) * 1_000_000_000 // asked.rate_hz
+            self.lookout.hear(asked.pcm, time.monotonic_ns() - length_ns, asked.rate_hz)
+
+    def _stopped_there(self, event: RobotStopped | Noted) -> None:
+        """In a thread of another's."""
+        self._loop.call_soon_threadsafe(self._stopped, event)
+
+    def _stopped(self, event: RobotStopped | Noted) -> None:
+        if self.live is not None and not self._ended:
+            self.live.view(event)
+            self._flush()
 
     def _ask(self, question: Question, token: str, left_s: float) -> bool:
         """Show whoever is connected what they are to confirm; False where the protocol has no way to."""
@@ -374,6 +407,8 @@ class Conversation:
         except LinkError:
             await self._await_engine()
             return
+        if self.lookout is not None and live.session.speaking.says(STOP_WORDS):
+            self.lookout.own_voice()
         stats, now_ns = self.stats, time.monotonic_ns()
         stats.ticks += 1
         stats.tick_ms, stats.lag_ms = (now_ns - begin_ns) / 1e6, live.lag_ns / 1e6

@@ -27,12 +27,14 @@ from liveagent.event import (
     TextTyped,
     VoiceSet,
 )
+from liveagent.ports.mic import Mic
 from liveagent.ports.nullspeaker import NullSpeaker
 from liveagent.runtime.clearing import Terms
 from liveagent.runtime.conversation import Conversation
 from liveagent.runtime.devices import find_camera, find_sounds, find_speaker
 from liveagent.runtime.live import Camera, Loudspeaker
 from liveagent.runtime.session import SessionConfig
+from liveagent.runtime.stop_mic import StopMic
 from liveagent.video import VideoFrame
 from liveagent.voice import Voice
 from liveagent.wire.codec import Asked, Codec, Confirm, Picture, Sound
@@ -131,11 +133,14 @@ class HouseConversation(Conversation):
         super().__init__(agent, model, lane, codec, voice=voice, config=config, terms=terms)
         self.house = house
         self.loudspeaker = house.speaker
+        self._stop_mic: StopMic | None = None
         self.detach()
 
     async def open(self) -> None:
         await super().open()
         assert self.live is not None
+        if self.lookout is not None and isinstance(self.house.sounds, Mic):
+            self._stop_mic = StopMic(self.lookout, self.house.sounds, self._echoing)
         self.live.camera = self.house.camera
         if self.house.camera is not None:
             await asyncio.to_thread(self.house.camera.start)
@@ -145,8 +150,15 @@ class HouseConversation(Conversation):
         self.attached = False
         self._drop_outbox()
 
+    @property
+    def _echoing(self) -> Loudspeaker | None:
+        """Who sounds in the microphone."""
+        return None if self.house.headphones or isinstance(self.house.speaker, NullSpeaker) else self.house.speaker
+
     async def _take(self, asked: Asked) -> None:
         """What is asked by whoever looks on."""
+        if isinstance(asked, TextTyped):
+            self._mind_stop(asked)
         if isinstance(asked, TAKEN):
             self.put(asked)
         elif isinstance(asked, Confirm):
@@ -161,6 +173,8 @@ class HouseConversation(Conversation):
             if isinstance(item, VideoFrame):
                 live.show(item)
                 continue
+            if self.lookout is not None and self._stop_mic is None:
+                self.lookout.hear(item.samples, item.t_ns)
             for tick in live.feed(item):
                 self.stats.received_samples += len(tick.samples) - tick.gap_samples
                 self.stats.consumed_samples += len(tick.samples) - tick.gap_samples
@@ -171,6 +185,8 @@ class HouseConversation(Conversation):
                     await self._step(tick, None)
 
     async def close(self, reason: str = "closed") -> None:
+        if self._stop_mic is not None:
+            await asyncio.to_thread(self._stop_mic.close)
         await super().close(reason)
         await asyncio.to_thread(self.house.close)
 

@@ -51,6 +51,7 @@ from liveagent.runtime.lead import Lead, now_ms
 from liveagent.runtime.order import Order
 from liveagent.runtime.robot_camera import RobotCamera
 from liveagent.runtime.robot_tools import GRACE_S, tools_of
+from liveagent.runtime.stop_wire import StopAddress
 from liveagent.runtime.way import Way
 from liveagent.tool import Tool
 
@@ -99,6 +100,12 @@ class Robot:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._running: asyncio.Task[None] | None = None
 
+    @property
+    def reachable(self) -> bool:
+        """Whether it is there now, and can be given orders."""
+        online = self.connection is not None and self.connection.state == "ONLINE"
+        return self._up and online and self.describe is not None and self.barred is None
+
     # --- as a source of tools
 
     @property
@@ -115,6 +122,12 @@ class Robot:
         self._running.add_done_callback(self._ended)
         if self._running.done() and not self._running.cancelled() and (error := self._running.exception()) is not None:
             raise _first(error)
+
+    @property
+    def stop_address(self) -> StopAddress | None:
+        """Where it hears a stop that comes on a way of its own."""
+        address = getattr(self._way, "stop_address", None)
+        return address if isinstance(address, StopAddress) else None
 
     def tools(self) -> Sequence[Tool]:
         return self._tools

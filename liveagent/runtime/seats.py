@@ -35,6 +35,7 @@ from liveagent.runtime.link import Ending, Link, pump
 from liveagent.runtime.request import ClientTools, Options, Protocol, Refused
 from liveagent.runtime.session import SessionConfig
 from liveagent.runtime.sources import Sources, follow
+from liveagent.runtime.stop_process import StopProcess
 from liveagent.tool import Tool
 from liveagent.voice import Voice
 from liveagent.wire.codec import Codec, GoingAway, Welcome
@@ -127,9 +128,10 @@ class Seats:
         park_s: float = PARK_S,
         cooldown: CoolDown | None = None,
         sources: Sources | None = None,
+        stops: StopProcess | None = None,
         terms: TermsOf = lambda session, owner, user: Terms(session=session, owner=owner),
     ) -> None:
-        self._terms = terms
+        self._terms, self._stops = terms, stops
         self.cooldown = cooldown or CoolDown(time.monotonic)
         self._sources = sources or Sources(())
         self._agent, self._model, self._engine = agent, model, engine
@@ -195,6 +197,7 @@ class Seats:
                     client_tools=options.client_tools or self._client_tools,
                     config=self._config, see=self._pictures.decode, others=self._others, terms=terms,
                 )  # fmt: skip
+            conversation.stops = self._stops
             await conversation.open()
             if conversation.live is not None:
                 unfollow.callback(follow(conversation.live, sources))

@@ -53,6 +53,7 @@ from liveagent.runtime.scope import Receive, Scope, Send, path_of
 from liveagent.runtime.seats import PARK_S, Seats
 from liveagent.runtime.session import SessionConfig
 from liveagent.runtime.sources import Sources
+from liveagent.runtime.stop_process import StopProcess, robots_of
 
 MEASURE_S = 0.08
 WEIGH_EVERY = 3  # a quarter of a second
@@ -107,9 +108,11 @@ class Server:
             self._weights, lanes, slots, device=agent.device, on_lost=self._lost, on_back=self._back
         )
         self.sources = Sources(agent.sources)
+        self.stops = StopProcess()
         self.seats = Seats(
             agent, self.model, self.engine, self.metrics, self.pictures,
             client_tools=client_tools, config=config, park_s=park_s, sources=self.sources, terms=self._terms,
+            stops=self.stops,
         )  # fmt: skip
         self._journal_file, self._confirm = journal, confirm
         self._journal: CallJournal | None = None
@@ -144,6 +147,8 @@ class Server:
         for name in SCRUBBED:
             logging.getLogger(name).addFilter(self._scrub)
         self.engine.start()
+        if robots_of(self.agent):
+            self.stops.start()
         self._keeping = asyncio.create_task(self._keep(), name="liveagent-keep")
 
     async def loaded(self) -> Loaded:
@@ -171,6 +176,7 @@ class Server:
             self._keeping = None
         await self.stop()
         await self.sources.close()
+        await asyncio.to_thread(self.stops.close)
         await asyncio.to_thread(self.engine.close)
         await self.pictures.close()
         if self._journal is not None:

@@ -1,7 +1,7 @@
 """`TableArm`: a robot with an arm, a camera over its table and nothing else that is known, made to follow words.
 
     arm = TableArm(MqttWay("mqtt://127.0.0.1:1883", "home", "arm"))
-    agent = Agent("nano", tools=arm_tools(arm.connected))
+    agent = Agent("nano", tools=[*arm_tools(arm.connected), arm])
 
 It is connected by the first call that needs it. What the robot must offer: the actions pick, place, move, gripper and
 home in metres, a camera, and in its state what the fingers feel (`holding`) and where the camera is (`view`).
@@ -10,7 +10,7 @@ home in metres, a camera, and in its state what the fingers feel (`holding`) and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from liveagent.errors import LiveAgentError, ProtocolError, ToolError
@@ -18,7 +18,10 @@ from liveagent.nn.finder import FILE, Finder
 from liveagent.nn.model import weights_folder
 from liveagent.runtime.picking import Picking, Told
 from liveagent.runtime.robot import Robot
+from liveagent.runtime.stop_wire import StopAddress
 from liveagent.runtime.way import Way
+from liveagent.source import Changed
+from liveagent.tool import Tool
 from liveagent.video import Pixels
 from liveagent.viewpoint import Viewpoint
 
@@ -70,6 +73,25 @@ class TableArm:
         self._finder = finder
         self._picking: Picking | None = None
         self._lock = asyncio.Lock()
+
+    # --- as a source without tools of its own, which says where a stop goes and is closed with the agent
+
+    @property
+    def name(self) -> str:
+        return self.robot.name
+
+    @property
+    def stop_address(self) -> StopAddress | None:
+        return self.robot.stop_address
+
+    async def open(self, changed: Changed) -> None:
+        """Nothing yet."""
+
+    def tools(self) -> Sequence[Tool]:
+        return ()
+
+    def problems(self) -> Sequence[str]:
+        return ()
 
     async def connected(self) -> Picking:
         """The arm, ready to be told what to do. ToolError where it is not there."""

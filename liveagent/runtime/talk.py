@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from liveagent.action import Action
 from liveagent.agent import Agent
 from liveagent.audio import AudioChunk
-from liveagent.event import CameraFroze, DeviceBack, DeviceLost, Event, Noted, TalkPressed, TalkReleased
+from liveagent.event import CameraFroze, DeviceBack, DeviceLost, Event, Noted, RobotStopped, TalkPressed, TalkReleased
 from liveagent.journal import Header
 from liveagent.manners import Manners, Mode
 from liveagent.policy import Question
@@ -30,10 +30,12 @@ from liveagent.runtime.engine import Engine, Lane
 from liveagent.runtime.hands import Hands
 from liveagent.runtime.hearing_check import check_hearing
 from liveagent.runtime.listener import Listener
-from liveagent.runtime.live import Camera, Live
+from liveagent.runtime.live import Camera, Live, Loudspeaker
 from liveagent.runtime.record import Recorder, header_of
 from liveagent.runtime.session import Session, SessionConfig
 from liveagent.runtime.sources import Sources, follow
+from liveagent.runtime.stop_mic import StopMic
+from liveagent.runtime.stop_process import Lookout, StopProcess
 from liveagent.runtime.viewer import Viewer
 from liveagent.runtime.voicer import Voicer
 from liveagent.video import VideoFrame
@@ -180,16 +182,18 @@ async def talk(
         )
         lives.append(live)
         stack.callback(follow(live, sources))
+        lookout = None if fast else _look_out(stack, live, loop, sounds, None if headphones else speaker)
         asked = _Asked(live, isinstance(terminal, Keyed) and terminal.keyed)
         await live.hands.clearing.ask_about_the_past()
         skip = asyncio.Event()
-        typing = asyncio.create_task(_read_typed(terminal, live, skip, asked))
+        typing = asyncio.create_task(_read_typed(terminal, live, skip, asked, lookout))
         try:
             if check and isinstance(sounds, Mic):
                 await _check(session, aiter(sounds), note, skip)
             skip.set()
             until_idle = not text_only and not isinstance(sounds, Mic)
-            await _run(live, aiter(sounds), until_idle, typing=typing if text_only else None)
+            heard = lookout if not isinstance(sounds, Mic) else None
+            await _run(live, aiter(sounds), until_idle, typing=typing if text_only else None, lookout=heard)
             if typing.done() and not typing.cancelled() and (error := typing.exception()) is not None:
                 raise error
         finally:
@@ -217,13 +221,19 @@ async def _check(
 
 
 async def _run(
-    live: Live, sounds: AsyncIterator[AudioChunk | VideoFrame], until_idle: bool, typing: asyncio.Task[None] | None
+    live: Live,
+    sounds: AsyncIterator[AudioChunk | VideoFrame],
+    until_idle: bool,
+    typing: asyncio.Task[None] | None,
+    lookout: Lookout | None = None,
 ) -> None:
     quiet = 0
     async for chunk in sounds:
         if isinstance(chunk, VideoFrame):
             live.show(chunk)
             continue
+        if lookout is not None:
+            lookout.hear(chunk.samples, chunk.t_ns)
         for tick in live.feed(chunk):
             await live.step(tick)
         if not live.real_time and live.voicer is not None:
@@ -232,6 +242,22 @@ async def _run(
         quiet = quiet + 1 if ended and live.idle else 0
         if quiet > 12:  # a second after everything that was asked has been answered
             return
+
+
+def _later(loop: asyncio.AbstractEventLoop, live: Live, event: RobotStopped | Noted) -> None:
+    loop.call_soon_threadsafe(live.view, event)
+
+
+def _look_out(
+    stack: AsyncExitStack, live: Live, loop: asyncio.AbstractEventLoop, sounds: object, speaker: Loudspeaker | None
+) -> Lookout | None:
+    """The software stop of an agent that has robots: a process of its own, and what it is to hear."""
+    stops = StopProcess()
+    stack.callback(stops.close)
+    lookout = stops.lookout_of(live.session.agent, lambda event: _later(loop, live, event))
+    if lookout is not None and isinstance(sounds, Mic):
+        stack.callback(StopMic(lookout, sounds, None if isinstance(speaker, NullSpeaker) else speaker).close)
+    return lookout
 
 
 class _Asked:
@@ -254,7 +280,9 @@ class _Asked:
                 return  # else it has run out
 
 
-async def _read_typed(terminal: Screen, live: Live, skip: asyncio.Event, asked: _Asked) -> None:
+async def _read_typed(
+    terminal: Screen, live: Live, skip: asyncio.Event, asked: _Asked, lookout: Lookout | None
+) -> None:
     def pressed(key: str) -> None:
         if key in ("go", "escape"):
             asked.press(key == "go")
@@ -263,6 +291,8 @@ async def _read_typed(terminal: Screen, live: Live, skip: asyncio.Event, asked: 
             live.put((TalkReleased if down else TalkPressed)(live.now_ns()))
 
     async for line in terminal.typed_lines(pressed):
+        if lookout is not None:
+            lookout.typed(line)
         if skip.is_set():
             live.typed(line)
         skip.set()

@@ -13,6 +13,7 @@ from typing import Protocol
 from liveagent.clients.robot.contract import named, topic
 from liveagent.errors import LinkError, LiveAgentError
 from liveagent.ports.mqtt import Mqtt, lasting
+from liveagent.runtime.stop_wire import StopAddress
 
 SENT_ON_STOP = ("stop",)
 HEARD = {
@@ -58,6 +59,8 @@ class MqttWay:
         self.site, self.robot = site, robot
         self._connect = connect or (lambda: Mqtt(url, ca=ca))
         self.where = self._connect().where
+        self.stop_address = None if connect else StopAddress(site, robot, url, None if ca is None else str(ca))
+        """For the process that stops robots, which has a connection of its own; None: it cannot make one."""
         self._links: dict[str, Mqtt] = {}
 
     async def run(self, inbox: WayInbox) -> None:
