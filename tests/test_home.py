@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -256,3 +259,26 @@ async def test_our_robots_are_announced_again_when_home_assistant_starts_and_tak
             assert seen[2].payload == b""
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_a_person_types_and_the_lamp_goes_on_and_the_door_stays_locked(broker: Mosquitto, tmp_path: Path) -> None:
+    """All of it: an agent with a home in a program of its own, a broker, and devices that speak as real ones do."""
+    program = (
+        "from liveagent import Agent, Home\nfrom liveagent.policy import Policy\n"
+        f"agent = Agent('nano', tools=[Home({broker.url()!r})], voice=None, policy=Policy(confirm_s=0.5))\n"
+        "agent.talk(typed=['turn on the hallway lamp', 'unlock the front door'])\n"
+    )
+    async with devices(broker) as played:
+        for topic, payload in ZIGBEE.items():
+            await played.announce(topic, payload)
+        played.answers[f"{LAMP}/set"] = lamp
+        running = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, cwd=tmp_path, stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            env={**os.environ, "XDG_STATE_HOME": str(tmp_path), "COLUMNS": "200"},
+        )  # fmt: skip
+        said, _ = await running.communicate()
+        text = said.decode(errors="replace")
+        assert running.returncode == 0, text
+        assert [(each.topic, json.loads(each.payload)) for each in played.got] == [(f"{LAMP}/set", {"state": "ON"})]
+        assert "hallway lamp is on" in text.lower(), text

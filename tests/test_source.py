@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -18,9 +19,11 @@ from liveagent.jsonform import Json
 from liveagent.phrase import Phrase
 from liveagent.runtime import sources as sources_module
 from liveagent.runtime.hands import Hands
+from liveagent.runtime.record import Recorder, header_of
+from liveagent.runtime.replay import replay
 from liveagent.runtime.session import Session, SessionConfig
 from liveagent.runtime.sources import Sources
-from liveagent.runtime.talk import open_session
+from liveagent.runtime.talk import LANES, open_session
 from liveagent.source import Changed, ToolSource
 from liveagent.tool import Tool
 from liveagent.tools import home
@@ -291,3 +294,25 @@ def test_an_event_with_found_tools_is_written_and_read() -> None:
     assert from_json(to_json(event)) == event
     with pytest.raises(ProtocolError):
         from_json('{"type": "ToolsFound", "t_ns": 1, "tools": [3]}')
+
+
+def test_a_recording_knows_which_tools_there_were_and_replays_without_their_source(tmp_path: Path) -> None:
+    path = tmp_path / "talk.larec"
+
+    async def converse() -> None:
+        async with open_session(AGENT, SessionConfig(), random_nano(), use_recogniser=False) as session:
+            recorder = Recorder(path, header_of(AGENT, session.model, LANES, session.config, "voice", False))
+            world = World(session, recorder=recorder)
+            world.inbox.append(ToolsFound(0, (written(turn),)))
+            world.type("turn on the desk lamp")
+            await world.run(400)
+            world.inbox.append(ToolsFound(world.now_ns, ()))
+            world.type("turn on the desk lamp")
+            await world.run(20)
+            recorder.close()
+            assert [call.name for call in world.of(CallTool)] == ["turn"]
+
+    asyncio.run(converse())
+    report = replay(path, check=True, agent=AGENT, model=random_nano())
+    assert report.equal and report.ticks == 420
+    assert [action.name for _, action in report.actions if isinstance(action, CallTool)] == ["turn"]
