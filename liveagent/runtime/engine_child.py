@@ -1,8 +1,8 @@
 """The child in which the weights live: `Core` behind a socket. Started by `EngineProcess`, which holds the other end.
 
-One thread: what has arrived is submitted, the core does a round, what it finished goes back in one write. A ping is
-answered between rounds, so a pong says that the core is alive and not only that the process is. It ends when the
-parent says so or is gone.
+One thread: what has arrived is submitted, the core does a round, and what it finishes goes back at once, so that one
+session goes on while the round still computes for others. A ping is answered between rounds, so a pong says that the
+core is alive and not only that the process is. It ends when the parent says so or is gone.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ class EngineChild:
     def __init__(self, link: socket.socket, core: Core) -> None:
         self._link, self._core = link, core
         self._unpacker = Unpacker()
-        self._out = bytearray()
         self._busy_s, self._since = 0.0, time.monotonic()
         self._rounds = 0
         for _ in range(core.lanes):
@@ -56,9 +55,6 @@ class EngineChild:
             working = self._core.step()
             self._busy_s += time.monotonic() - began
             self._rounds += working
-            if self._out:
-                self._link.sendall(self._out)
-                self._out.clear()
 
     def _take(self, message: Message) -> None:
         kind = message[0]
@@ -67,7 +63,7 @@ class EngineChild:
 
             def done(reply: Reply | BaseException) -> None:
                 answer = portable_error(reply) if isinstance(reply, BaseException) else reply
-                self._out += pack(("done", number, answer))
+                self._link.sendall(pack(("done", number, answer)))
 
             self._core.submit(lane, work, done)
         elif kind == "release":
@@ -77,7 +73,7 @@ class EngineChild:
             now = time.monotonic()
             share = self._busy_s / max(1e-6, now - self._since)
             self._busy_s, self._since = 0.0, now
-            self._out += pack(("pong", message[1], Busy(min(1.0, share), self._rounds, _rss_bytes())))
+            self._link.sendall(pack(("pong", message[1], Busy(min(1.0, share), self._rounds, _rss_bytes()))))
 
 
 def _rss_bytes() -> int:

@@ -93,6 +93,7 @@ class EngineProcess:
         self._pending: dict[int, _Pending] = {}
         self._numbers = itertools.count(1)
         self._queue: queue.SimpleQueue[tuple[int, bytes] | None] = queue.SimpleQueue()
+        self._unwritten = 0  # items of the queue that the writer has not done with
         self._child: subprocess.Popen[bytes] | None = None
         self._link: socket.socket | None = None
         self._settled = threading.Event()  # it stands, or never will
@@ -121,7 +122,7 @@ class EngineProcess:
             if generation != self.generation or self._state != "up" or local in self._free:
                 return
             self._free.append(local)
-            self._queue.put((generation, pack(("release", local))))
+            self._post(generation, pack(("release", local)))
 
     def send(self, lane: int, work: Work, done: Done) -> None:
         """Queue work and return at once; `done` is called in a thread of the engine's."""
@@ -136,7 +137,22 @@ class EngineProcess:
             if len(self._pending) >= PENDING_A_LANE * self.lanes:
                 raise DeviceError("the engine is too far behind; end a session, or give it fewer lanes")
             self._pending[number] = _Pending(done, time.monotonic(), isinstance(work, Listen))
-            self._queue.put((generation, packed))
+            self._post(generation, packed)
+
+    def _post(self, generation: int, packed: bytes) -> None:
+        """To the child, with the lock held: at once where its socket takes it and nothing waits before it, which spares
+        the way through another thread; else by the writer."""
+        if not self._unwritten and (link := self._link) is not None and generation == self.generation:
+            try:
+                packed = packed[link.send(packed, socket.MSG_DONTWAIT) :]
+            except BlockingIOError:
+                pass
+            except OSError:  # the supervisor sees it too
+                return
+            if not packed:
+                return
+        self._unwritten += 1
+        self._queue.put((generation, packed))
 
     def _check(self) -> None:
         if self._state != "up":
@@ -190,6 +206,8 @@ class EngineProcess:
             began, loading = self._state != "new", self._state == "loading"
             self._state, self._why = "closed", ConfigError("the engine is closed")
         self._settled.set()
+        with self._lock:
+            self._unwritten += 1
         self._queue.put((self.generation, pack(("end",))))
         self._queue.put(None)
         if began and threading.current_thread() not in self._threads:
@@ -281,7 +299,8 @@ class EngineProcess:
                 heard = now
             if self._state == "up" and now - pinged >= PING_S:
                 pinged = now
-                self._queue.put((self.generation, pack(("ping", next(pings)))))
+                with self._lock:
+                    self._post(self.generation, pack(("ping", next(pings))))
 
     def _take(self, message: Message, now: float) -> None:
         kind = message[0]
@@ -350,5 +369,7 @@ class EngineProcess:
             if link is not None and data:
                 with contextlib.suppress(OSError):  # the supervisor sees it too
                     link.sendall(data)
+            with self._lock:
+                self._unwritten -= len(burst)
             if ends:
                 return
