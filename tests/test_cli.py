@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -16,6 +17,8 @@ from typer.testing import CliRunner
 from liveagent import ConfigError, DeviceError, LinkError, ProtocolError, ToolError
 from liveagent.cli import app
 from liveagent.event import TextTyped, WordsHeard
+from liveagent.ports.call_journal import CallJournal
+from liveagent.transaction import Transaction
 
 runner = CliRunner()
 
@@ -40,7 +43,7 @@ def test_help_and_version_are_quick_because_torch_stays_away() -> None:
         assert done.stdout
 
 
-@pytest.mark.parametrize("command", ["talk", "serve", "replay", "doctor", "plan", "bench", "train"])
+@pytest.mark.parametrize("command", ["talk", "serve", "replay", "audit", "doctor", "plan", "bench", "train"])
 def test_each_command_explains_itself(command: str) -> None:
     result = runner.invoke(app, [command, "--help"])
     assert result.exit_code == 0 and "Usage:" in result.output
@@ -111,6 +114,7 @@ def test_talk_is_called_as_agreed_and_its_status_is_the_commands(
     )
     assert result.exit_code == 7
     agent = called.pop("agent")
+    assert called.pop("journal").name == "calls.db"
     assert agent.tool("light") and agent.device == "cuda" and called.pop("terminal").title.startswith("voice")
     assert called == {
         "source": "a.wav", "text_only": False, "record": tmp_path / "r", "check": False, "fast": True,
@@ -135,6 +139,24 @@ def test_replay_writes_what_was_and_fails_a_check_that_does_not_hold(monkeypatch
     assert runner.invoke(app, ["replay", "other"]).exit_code == 0
     other = runner.invoke(app, ["replay", "other", "--check"])
     assert other.exit_code == 1 and "tick 3 came out otherwise" in other.stdout
+
+
+def test_audit_shows_what_was_called_and_nothing_that_moves_a_cursor(tmp_path: Path) -> None:
+    journal = CallJournal(tmp_path / "calls.db", lambda: 1_000)
+    args: dict[str, Any] = {"door": "front\x1b[2J", "minutes": 5}
+    call = Transaction("k", "session", "call_1", "unlock", args, "hazard", decided_ns=9_000_000_000,
+                       heard_ns=(7_000_000_000, 8_000_000_000), confirmed_by="button", state="journalled")  # fmt: skip
+    asyncio.run(journal.begin(call, "me"))
+    asyncio.run(journal.move(call.to("released")))
+    journal.shut()
+    shown = runner.invoke(app, ["audit", str(tmp_path / "calls.db")], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0 and "\x1b[2J" not in shown.output
+    for each in ("unlock(door=", "minutes=5", "hazard", "2.0 s before", "button", "released"):
+        assert each in shown.output, each
+    (row,) = json.loads(runner.invoke(app, ["audit", str(tmp_path / "calls.db"), "--json"]).output)
+    assert row["call"]["args"] == args and row["released_ms"] == 1_000
+    nothing = runner.invoke(app, ["audit", str(tmp_path / "none.db")])
+    assert nothing.exit_code == 2 and "there is no journal of calls" in nothing.stderr
 
 
 def test_benches_and_steps_are_listed_without_being_imported() -> None:

@@ -50,7 +50,7 @@ async def peer() -> AsyncIterator[Peer]:
     engine = Engine(Core(random_nano(), 4, 1536))
     codec = Plain()
     lane = Lane(engine, engine.open())
-    conversation = Conversation(AGENT, random_nano(), lane, codec, voice=None)  # type: ignore[arg-type]
+    conversation = Conversation(AGENT, random_nano(), lane, codec, voice=None)
     await conversation.open()
     running = asyncio.create_task(conversation.run(), name="run")
     yield Peer(conversation, codec)

@@ -27,6 +27,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +114,9 @@ def _tools(folder: Path, rng: random.Random) -> list[Tool]:
     return [act, fail, hang, late, held, danger, observe]
 
 
-async def _live(folder: Path, calls: int, seed: int) -> None:
-    """One life of the agent: everything that has not ended yet is tried, again or for the first time."""
+async def _live(folder: Path, calls: int, seed: int, tell: Callable[[str], None]) -> None:
+    """One life of the agent: everything that has not ended yet is tried, again or for the first time. `tell` is told
+    when it is up, and when there is nothing left to do."""
     rng = random.Random(seed + os.getpid())
     journal = CallJournal(folder / JOURNAL)
     over, room = set[str](), asyncio.Semaphore(IN_FLIGHT)
@@ -142,7 +145,7 @@ async def _live(folder: Path, calls: int, seed: int) -> None:
         for row in await journal.rows(calls + 1)
         if row.call.ended and (row.call.state != "asked" or rng.random() > RETRIED)
     }
-    print("up", flush=True)
+    tell("up")
     for number in range(calls):
         call_id, kind = f"call_{number}", KINDS[number % len(KINDS)]
         if call_id in ended:
@@ -159,7 +162,7 @@ async def _live(folder: Path, calls: int, seed: int) -> None:
         await room.acquire()
     await hands.close()
     await journal.close()
-    print("over", flush=True)
+    tell("over")
 
 
 def _lives(folder: Path, calls: int, seed: int, lives_s: tuple[float, float]) -> int:
@@ -212,4 +215,4 @@ def run(calls: int = CALLS, seed: int = 7, lives_s: tuple[float, float] = LIVES_
 
 
 if __name__ == "__main__":
-    asyncio.run(_live(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(_live(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), partial(print, flush=True)))

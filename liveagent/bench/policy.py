@@ -244,8 +244,7 @@ class Attacked(Conversation):
         """What was asked over the link, into the next tick, as the conversation's own clock would."""
         _, events = self._inlet.fill(0)
         for event in events:
-            if not isinstance(event, VideoFrame):
-                self.put(event)
+            self.put(event)
 
 
 def _lines(payload: str) -> str:
