@@ -6,9 +6,9 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
@@ -16,6 +16,7 @@ pytest.importorskip("mujoco", reason="pip install 'liveagent[robot]'")
 
 from typer.testing import CliRunner
 
+from liveagent.call import Call
 from liveagent.cli import app
 from liveagent.clients.arm.camera import MISSING, drawn_by
 from liveagent.clients.arm.scene import scene
@@ -29,6 +30,7 @@ from liveagent.runtime.picking import Picking
 from liveagent.runtime.robot_eyes import RobotEyes, is_robots
 from liveagent.runtime.table_arm import TableArm
 from liveagent.runtime.way import MqttWay
+from liveagent.tools.arm import arm_tools
 
 pytestmark = pytest.mark.slow
 needs_broker = pytest.mark.skipif(found() is None, reason="apt install mosquitto")
@@ -73,6 +75,18 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
+async def insisted(do: Callable[[], Awaitable[None]]) -> None:
+    """Ask again when a machine that has too much to do let the robot's watchdog end it; that is a person's part."""
+    for _ in range(5):
+        try:
+            await do()
+            return
+        except ToolError as error:
+            if "lost contact" not in str(error):
+                raise
+    raise AssertionError("the robot's watchdog ended it five times")
+
+
 @needs_broker
 @needs_eyes
 async def test_it_picks_by_sight_over_a_broker_and_a_stop_is_a_persons_to_lift() -> None:
@@ -83,8 +97,8 @@ async def test_it_picks_by_sight_over_a_broker_and_a_stop_is_a_persons_to_lift()
             await until(lambda: arm.robot.cameras["mast"].jpeg is not None)
             assert set(await picking.names()) == there
             shares: list[float] = []
-            await picking.pick("blue", "cube", lambda share, note: shares.append(share))
-            assert shares == sorted(shares) and len(shares) > 10
+            await insisted(lambda: picking.pick("blue", "cube", lambda share, note: shares.append(share)))
+            assert len(shares) > 10 and max(shares) > 0.9
             assert arm.robot.state is not None and arm.robot.state.more["holding"]
 
             moving = asyncio.create_task(picking.place_on_tray("red"))
@@ -102,8 +116,10 @@ async def test_it_picks_by_sight_over_a_broker_and_a_stop_is_a_persons_to_lift()
             await until(lambda: arm.robot.connection is not None and arm.robot.connection.stop_id is None)
             assert arm.robot.state is not None
             assert all(abs(arm.robot.state.joints[name] - held[name]) < 0.02 for name in held)  # nothing resumed
-            await picking.place_on_tray("red")
+            await insisted(lambda: picking.place_on_tray("red"))
             assert set(await picking.names()) == there
+            with pytest.raises(ToolError, match="^the robot is not holding anything$"):
+                await picking._body.do("place", {"x": 0.4, "y": 0.0}, lambda share, note: None)
 
             hands.write(b"cover\n")
             hands.flush()
@@ -148,6 +164,56 @@ def test_an_address_of_a_robots_camera_is_read_with_suspicion() -> None:
     for wrong in ("mqtt://h", "mqtt://h/home/arm", "mqtt://h/home/+/mast", "mqtt://h/home/arm/#"):
         with pytest.raises(ConfigError):
             RobotEyes(wrong)
+
+
+class Deaf:
+    """An arm that can do nothing, and one that can all."""
+
+    def __init__(self, why: str = "") -> None:
+        self.why = why
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        async def do(*_: object) -> Any:
+            if self.why:
+                raise ToolError(self.why)
+            return ["blue cube", "orange tray"] if name == "names" else False
+
+        return do
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "said"),
+    [
+        ("pick", {"color": "blue", "shape": "cube"}, "i have the blue cube"),
+        ("pick_and_place", {"color": "blue", "shape": "cube", "tray": "red"}, "the blue cube is on the red tray"),
+        ("place", {"tray": "red"}, "it is on the red tray"),
+        ("put_down", {"spot": "middle"}, "it is on the table, in the middle"),
+        ("look", {}, "i see a blue cube and an orange tray"),
+        ("move", {"direction": "up", "distance": 10}, "moved up 10 centimeters"),
+        ("gripper", {"action": "open"}, "the gripper is open"),
+        ("go_home", {}, "i am home"),
+        ("stop", {}, "stopped"),
+    ],
+)
+async def test_what_came_of_a_call_is_said_word_for_word(name: str, args: dict[str, Any], said: str) -> None:
+    heard: list[str] = []
+
+    async def hear(text: str) -> None:
+        heard.append(text)
+
+    for arm in (Deaf(), Deaf("i cannot see it")):
+
+        async def given(arm: Any = arm) -> Any:
+            return arm
+
+        made = {each.name: each for each in arm_tools(given)}[name]
+        assert made.takes_call == "call" and made.tell == "silent"
+        if arm.why:
+            with pytest.raises(ToolError):
+                await made(**args, call=Call(say=hear))
+        else:
+            assert await made(**args, call=Call(say=hear)) == said
+    assert heard == [said, "i cannot see it"]
 
 
 def test_a_missing_simulator_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

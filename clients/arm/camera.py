@@ -53,6 +53,7 @@ class Lens:
         if backend is None:
             raise DeviceError(MISSING)
         os.environ.setdefault("PYOPENGL_PLATFORM", backend)
+        os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's own drawing takes every core else, for no gain here
         self._world, self._side_px = world, side_px
         try:
             self._gl: Any = importlib.import_module(f"mujoco.{backend}").GLContext(side_px, side_px)

@@ -1,7 +1,7 @@
 """`TableArm`: a robot with an arm, a camera over its table and nothing else that is known, made to follow words.
 
     arm = TableArm(MqttWay("mqtt://127.0.0.1:1883", "home", "arm"))
-    agent = Agent("nano", tools=[*arm_tools(arm.connected), arm])
+    agent = Agent("nano", tools=arm_tools(arm.connected), sources=[arm])
 
 It is connected by the first call that needs it. What the robot must offer: the actions pick, place, move, gripper and
 home in metres, a camera, and in its state what the fingers feel (`holding`) and where the camera is (`view`).
@@ -10,6 +10,7 @@ home in metres, a camera, and in its state what the fingers feel (`holding`) and
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from liveagent.viewpoint import Viewpoint
 
 CAMERA = "mast"
 LOOK_S = 2.0
+_OWN = re.compile(r"\(Failed: (.+)\)$")
 
 
 class RobotBody:
@@ -49,7 +51,11 @@ class RobotBody:
             raise ToolError(f"nobody knows where the robot's camera is: {error}") from None
 
     async def do(self, action: str, args: dict[str, Any], told: Told) -> Mapping[str, Any]:
-        done = await self.robot.do(action, args, told=told)
+        try:
+            done = await self.robot.do(action, args, told=told)
+        except ToolError as error:
+            own = _OWN.search(str(error))  # the arm's own words for it are the better ones to be told
+            raise ToolError(own[1] if own else str(error)) from None
         return done if isinstance(done, Mapping) else {}
 
     async def holding(self) -> bool:
