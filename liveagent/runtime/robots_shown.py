@@ -12,7 +12,8 @@ import logging
 
 from liveagent import __version__
 from liveagent.announcement import PREFIX
-from liveagent.clients.robot import contract
+from liveagent.clients.robot.contract import MOST_DESCRIBE_BYTES, ContractError, Describe, named, read
+from liveagent.clients.robot.contract import PREFIX as ROBOTS
 from liveagent.errors import LinkError
 from liveagent.ports.mqtt import Message, Mqtt
 from liveagent.robot_device import device_payload, device_topic
@@ -32,7 +33,7 @@ class RobotsShown:
     async def run(self, link: Mqtt) -> None:
         """Until the link is lost (LinkError) or it is cancelled."""
         self._shown.clear()
-        told = await link.subscribe(f"{contract.PREFIX}/+/+/describe", most=MOST_ROBOTS)
+        told = await link.subscribe(f"{ROBOTS}/+/+/describe", most=MOST_ROBOTS)
         status = await link.subscribe(f"{self._prefix}/status", most=8)
 
         async def describe() -> None:
@@ -54,7 +55,7 @@ class RobotsShown:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _take(self, link: Mqtt, message: Message) -> None:
-        found = contract.named(message.topic)
+        found = named(message.topic)
         if found is None:
             return
         site, robot, _ = found
@@ -64,15 +65,15 @@ class RobotsShown:
                 await link.publish(topic, "", qos=1, retain=True)
             return
         try:
-            said = contract.read(contract.Describe, message.payload, contract.MOST_DESCRIBE_BYTES)
-        except contract.ContractError as error:
+            said = read(Describe, message.payload, MOST_DESCRIBE_BYTES)
+        except ContractError as error:
             _log.warning("%s: %s", message.topic, error)
             return
         if (said.site, said.robot) != (site, robot) or (topic not in self._shown and len(self._shown) >= MOST_ROBOTS):
             _log.warning("%s: it describes another robot, or one too many; it is not shown", message.topic)
             return
         payload = device_payload(
-            f"{contract.PREFIX}/{site}/{robot}", site, robot, description=said.description,
+            f"{ROBOTS}/{site}/{robot}", site, robot, description=said.description,
             cameras=[each.name for each in said.frames], version=__version__,
         )  # fmt: skip
         if self._shown.get(topic) != payload:

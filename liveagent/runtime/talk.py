@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -155,6 +156,7 @@ async def talk(
             )
         manners = Manners(mode=mode, half_duplex=half_duplex)
         config = SessionConfig(voice=voice is not None, manners=manners, echo_gate=not headphones)
+        stack.callback(_noted(note))
         sources = Sources(agent.sources)
         await sources.open()
         stack.push_async_callback(sources.close)
@@ -201,6 +203,24 @@ async def talk(
             await asyncio.gather(typing, return_exceptions=True)
             await live.close()
     return 0
+
+
+class _Noting(logging.Handler):
+    """Shows what is logged as a note: written to standard error it would run through the screen."""
+
+    def __init__(self, note: Note) -> None:
+        super().__init__(logging.WARNING)
+        self._note = note
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._note("warning", record.getMessage())
+
+
+def _noted(note: Note) -> Callable[[], None]:
+    """Show warnings of ours as notes, until the function that is returned is called."""
+    log, noting = logging.getLogger("liveagent"), _Noting(note)
+    log.addHandler(noting)
+    return lambda: log.removeHandler(noting)
 
 
 def _header(session: Session, origin: str, pictures: bool) -> Header:
