@@ -20,7 +20,8 @@ arm = TableArm(MqttWay(f"{url.scheme}://{url.netloc}", site or "home", name or "
 agent = Agent(
     "nano",
     instructions="Be brief.",
-    tools=[*arm_tools(arm.connected), arm],
+    tools=arm_tools(arm.connected),
+    sources=[arm],
     questions=[
         "(hello|hi) [there]", "good (morning|evening|night)", "how are you [today]", "what is your name", "who are you",
         "what can you do", "are you a robot", "can you hear me", "thank you [very much]", "thanks", "goodbye",

@@ -123,7 +123,7 @@ def test_which_agents_have_a_robot() -> None:
 
     arm = TableArm(MqttWay(ARM.url, ARM.site, ARM.robot))
     assert robots_of(Agent("nano", tools=[nothing])) == ()
-    assert robots_of(Agent("nano", tools=[nothing, arm])) == (ARM,)
+    assert robots_of(Agent("nano", tools=[nothing], sources=[arm])) == (ARM,)
     stops = StopProcess()
     assert stops.lookout_of(Agent("nano", tools=[nothing]), print) is None
     assert stops.pid is None

@@ -2,11 +2,15 @@
 
 One websocket carries both ways: texts are `{"topic": "cmd", "payload": {…}}`, pictures a binary frame of topic, newline
 and JPEG. What it says first is who it is. The key goes in as a bearer's token and is nowhere in the address.
+
+A server with a door for stops says where that is, `{"topic": "stop/at", "payload": {"port": …, "token": "…"}}`; then a
+second websocket is kept there, on which stops come and are answered whatever else is going on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import ssl
@@ -38,13 +42,24 @@ class SocketLink:
         self._tls, self._ca, self._key = parts.scheme == "wss", ca, key
         self._where = f"{parts.hostname}:{parts.port or (443 if self._tls else 80)}"
         self._hello = {"site": site, "robot": robot, "boot": boot}
-        self._outbox = Outbox()
-        self._up = False
+        self._outbox, self._answers = Outbox(), Outbox()
+        self._door: tuple[int, str] | None = None
+        self._at_door: asyncio.Task[None] | None = None
+        self._up = self._heard_at_door = False
 
     def send(self, letter: Letter) -> None:
-        self._outbox.put(letter)
+        at_door = letter.tail == "stop/ack" and self._heard_at_door
+        (self._answers if at_door else self._outbox).put(letter)
 
     async def run(self, inbox: Inbox) -> None:
+        try:
+            await self._keep(inbox)
+        finally:
+            if self._at_door is not None:
+                self._at_door.cancel()
+                await asyncio.gather(self._at_door, return_exceptions=True)
+
+    async def _keep(self, inbox: Inbox) -> None:
         tries = 0
         while True:
             was_up = False
@@ -62,9 +77,8 @@ class SocketLink:
 
     async def _once(self, inbox: Inbox) -> None:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        context = ssl.create_default_context(cafile=str(self._ca) if self._ca else None) if self._tls else None
         async with connect(
-            self._url, additional_headers=headers, ssl=context, compression=None, open_timeout=OPEN_S,
+            self._url, additional_headers=headers, ssl=self._context(), compression=None, open_timeout=OPEN_S,
             ping_interval=PING_S, ping_timeout=PING_S, close_timeout=0.5, max_size=MOST_CHUNK_BYTES, proxy=None,
         ) as link:  # fmt: skip
             await link.send(json.dumps({"topic": "hello", "payload": self._hello}))
@@ -92,8 +106,53 @@ class SocketLink:
             if b'"stop"' in (message if isinstance(message, bytes) else message.encode()):
                 inbox.receive("stop", b"", False)
             return
-        if isinstance(tail, str):
+        if tail == "stop/at":
+            self._find_door(found["payload"], inbox)
+        elif isinstance(tail, str):
             inbox.receive(tail, payload, False)
+
+    def _find_door(self, payload: object, inbox: Inbox) -> None:
+        port, token = (payload.get("port"), payload.get("token")) if isinstance(payload, dict) else (None, None)
+        if not isinstance(port, int) or not isinstance(token, str) or (port, token) == self._door:
+            return
+        self._door = port, token
+        if self._at_door is not None:
+            self._at_door.cancel()
+        self._at_door = asyncio.create_task(self._stand_at_door(port, token, inbox), name="stop's door")
+
+    async def _stand_at_door(self, port: int, token: str, inbox: Inbox) -> None:
+        """Hear stops there, for as long as this robot runs; where it is shut they come with everything else."""
+        host = urlsplit(self._url).hostname or ""
+        url = f"{'wss' if self._tls else 'ws'}://{f'[{host}]' if ':' in host else host}:{port}/"
+        tries = 0
+        while True:
+            with contextlib.suppress(OSError, InvalidHandshake, InvalidURI, ConnectionClosed, TimeoutError):
+                async with connect(
+                    url, additional_headers={"Authorization": f"Bearer {token}"}, ssl=self._context(), compression=None,
+                    open_timeout=OPEN_S, ping_interval=PING_S, ping_timeout=PING_S, close_timeout=0.5,
+                    max_size=MOST_CHUNK_BYTES, proxy=None,
+                ) as link:  # fmt: skip
+                    tries = 0
+                    self._answers.clear()
+                    answering = asyncio.create_task(self._answer(link))
+                    try:
+                        async for message in link:
+                            self._heard_at_door = True
+                            self._came(message, inbox)
+                            self._heard_at_door = False
+                    finally:
+                        self._heard_at_door = False
+                        answering.cancel()
+                        await asyncio.gather(answering, return_exceptions=True)
+            tries += 1
+            await asyncio.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
+
+    async def _answer(self, link: ClientConnection) -> None:
+        while True:
+            await link.send(_text(await self._answers.next()))
+
+    def _context(self) -> ssl.SSLContext | None:
+        return ssl.create_default_context(cafile=str(self._ca) if self._ca else None) if self._tls else None
 
     async def _write(self, link: ClientConnection) -> None:
         while True:

@@ -94,6 +94,9 @@ class View:
             case ev.StopHeard():
                 self._close_heard()
                 self._add(Remark("stop heard", True))
+            case ev.RobotStopped():
+                after_ms = item.heard_ms + item.sent_ms + item.ack_ms
+                self._add(Remark(f"{plain(item.robot)} has stopped, in {after_ms:.0f} ms ({item.source})", True))
             case ev.WakeHeard():
                 self._add(Remark(f"woken by “{plain(item.phrase)}”"))
             case ev.TalkPressed() | ev.TalkReleased():

@@ -124,6 +124,11 @@ export class Story {
         this.unsure = null;
         this.waitingSince = 0;
         break;
+      case "RobotStopped": {
+        const heard = e.heard_ms ? `heard in ${Math.round(e.heard_ms)} ms, ` : "";
+        this.note(`${e.robot} has stopped: ${heard}sent in ${Math.round(e.sent_ms)} ms, answered in ${Math.round(e.ack_ms)} ms`);
+        break;
+      }
       case "ToolCalled":
       case "ToolProgressed":
       case "ConfirmAsked":

@@ -11,10 +11,12 @@ in. Of two that call themselves alike the second is turned away.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import json
 import logging
-from collections.abc import Mapping
+import secrets
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from liveagent.clients.robot.contract import MOST_DESCRIBE_BYTES, MOST_PICTURE_BYTES, ContractError, checked
@@ -24,6 +26,8 @@ from liveagent.runtime.link import Link
 from liveagent.runtime.request import Refused
 from liveagent.runtime.robot import Robot
 from liveagent.runtime.scope import Scope, client_of, headers_of
+from liveagent.runtime.stop_process import Door, StopProcess
+from liveagent.runtime.stop_wire import StopAddress
 from liveagent.runtime.way import WayInbox
 
 HELLO_S = 5.0
@@ -39,6 +43,8 @@ class SocketWay:
         self.site, self.robot, self.where = checked(site), checked(robot), "/robot"
         self._inbox: WayInbox | None = None
         self._link: Link | None = None
+        self.stop_address = StopAddress(site, robot, token=secrets.token_urlsafe(24))
+        self.stop_answered: Callable[[str, bytes], None] = lambda robot, payload: None
         self._kept: dict[str, bytes] = {}  # what a broker would have kept for whoever comes later
 
     async def run(self, inbox: WayInbox) -> None:
@@ -89,6 +95,8 @@ class SocketWay:
         if found is None:
             return
         tail_, body = found
+        if tail_ == "stop/ack":
+            self.stop_answered(self.stop_address.name, body)
         if tail_ in ("connection", "describe"):
             self._kept[tail_] = body
         if self._inbox is not None:
@@ -98,14 +106,38 @@ class SocketWay:
 class Robots:
     """Those of one server. keys: by the robot's name."""
 
-    def __init__(self, keys: Mapping[str, str] | None = None) -> None:
-        """ConfigError for a key that can be guessed, and for what can be no robot's name."""
+    def __init__(self, keys: Mapping[str, str] | None = None, *, door: Door | None = None) -> None:
+        """door: where they hear a stop, beside /robot; None: on any free port of this machine's loopback. ConfigError
+        for a key that can be guessed, and for what can be no robot's name."""
+        self.door = door or Door()
+        self._stops: StopProcess | None = None
         for name, key in (keys or {}).items():
             _id(name)
             if len(key) < SHORTEST_KEY:
                 raise ConfigError(f"the key of robot {name} can be guessed; take {SHORTEST_KEY} characters or more")
         self._keys = {name: key.encode() for name, key in (keys or {}).items()}
         self._ways: dict[tuple[str, str], SocketWay] = {}
+
+    def stopped_by(self, stops: StopProcess) -> None:
+        """Who stops them. What it cannot say to one at its own door goes over the way that there is."""
+        self._stops = stops
+        loop = asyncio.get_running_loop()
+        sending: set[asyncio.Task[None]] = set()
+
+        async def send(way: SocketWay, stop: bytes) -> None:
+            with contextlib.suppress(LinkError):
+                await way.send("stop", stop)
+
+        def relay(robot: StopAddress, stop: bytes) -> None:
+            way = self._ways.get((robot.site, robot.robot))
+            if way is not None:
+                task = loop.create_task(send(way, stop))
+                sending.add(task)
+                task.add_done_callback(sending.discard)
+
+        stops.relay = lambda robot, stop: _there(loop, lambda: relay(robot, stop))
+        for way in self._ways.values():
+            way.stop_answered = stops.answered
 
     def robot(self, site: str, robot: str, *, prefix: str = "", confirm_key: bytes | None = None) -> Robot:
         """The robot of that name, whether it is there yet or not. Others are not let in. ConfigError."""
@@ -135,6 +167,9 @@ class Robots:
             _log.error("a second robot calls itself %s/%s, and is turned away", way.site, way.robot)
             await link.close(CONFLICT, "a robot of this name is there already")
         else:
+            if self._stops is not None and (port := self._stops.door_port) is not None:
+                at = {"topic": "stop/at", "payload": {"port": port, "token": way.stop_address.token}}
+                await link.write(json.dumps(at))
             await way.serve(link)
 
     async def _greeted(self, link: Link) -> SocketWay | None:
@@ -149,6 +184,11 @@ class Robots:
         said: Any = json.loads(found[1])
         site, robot = (said.get("site"), said.get("robot")) if isinstance(said, dict) else (None, None)
         return self._ways.get((site, robot)) if isinstance(site, str) and isinstance(robot, str) else None
+
+
+def _there(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed
+        loop.call_soon_threadsafe(what)
 
 
 def _read(frame: str) -> tuple[str, bytes] | None:

@@ -108,7 +108,7 @@ class Server:
             self._weights, lanes, slots, device=agent.device, on_lost=self._lost, on_back=self._back
         )
         self.sources = Sources(agent.sources)
-        self.stops = StopProcess()
+        self.stops = StopProcess(robots.door if robots is not None else None)
         self.seats = Seats(
             agent, self.model, self.engine, self.metrics, self.pictures,
             client_tools=client_tools, config=config, park_s=park_s, sources=self.sources, terms=self._terms,
@@ -149,6 +149,8 @@ class Server:
         self.engine.start()
         if robots_of(self.agent):
             self.stops.start()
+        if self._robots is not None:
+            self._robots.stopped_by(self.stops)
         self._keeping = asyncio.create_task(self._keep(), name="liveagent-keep")
 
     async def loaded(self) -> Loaded:

@@ -19,13 +19,15 @@ import sys
 import threading
 import time
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 from liveagent.clients.robot.contract import ContractError
 from liveagent.errors import LiveAgentError
+from liveagent.ports.stop_door import StopDoor, is_token
 from liveagent.runtime import stop_wire as wire
 from liveagent.runtime.stop_ear import StopEar
-from liveagent.runtime.stop_sender import StopSender
+from liveagent.runtime.stop_sender import BrokerSender, DoorSender, StopSender
 from liveagent.runtime.stop_wire import Frames, StopAddress, report
 
 MOST_WAITING_NS = 2_000_000_000
@@ -107,9 +109,9 @@ class Hearing:
 class StopChild:
     """Behind one socket, until it is closed."""
 
-    def __init__(self, link: socket.socket) -> None:
+    def __init__(self, link: socket.socket, door: socket.socket | None = None, certificate: Any = None) -> None:
         link.setblocking(False)
-        self._link = link
+        self._link, self._door, self._certificate = link, door, certificate
         self._senders: dict[StopAddress, tuple[StopSender, asyncio.Task[None]]] = {}
         self._whose: dict[int, frozenset[str]] = {}  # which robots a lookout is for
         self._out = bytearray()
@@ -118,6 +120,7 @@ class StopChild:
         self._loop = loop = asyncio.get_running_loop()
         self._hearing = Hearing(self._heard_there, self._problem_there)
         frames = Frames()
+        opened = asyncio.create_task(self._open_door())
         self._report("ready", pid=os.getpid())
         try:
             while data := await loop.sock_recv(self._link, READ_BYTES):
@@ -126,9 +129,23 @@ class StopChild:
                         return
                     self._take(kind, lookout, t_ns, body)
         finally:
-            for _, task in self._senders.values():
+            tasks = [opened, *(task for _, task in self._senders.values())]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*(task for _, task in self._senders.values()), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _open_door(self) -> None:
+        if self._door is None:
+            return
+        try:
+            await StopDoor(self._door, self._guest, self._certificate).run()
+        except (LiveAgentError, OSError) as error:
+            self._report("way", robot="that dial in", up=False, problem=str(error))
+
+    def _guest(self, token: str) -> DoorSender | None:
+        """Whose token this is."""
+        doors = [sender for sender, _ in self._senders.values() if isinstance(sender, DoorSender)]
+        return next((each for each in doors if is_token(token, each.address.token)), None)
 
     def _take(self, kind: int, lookout: int, t_ns: int, body: bytes) -> None:
         if kind == wire.PRESS:
@@ -152,7 +169,8 @@ class StopChild:
             if address in self._senders:
                 continue
             try:
-                sender = StopSender(address, lambda kind, fields: self._report(kind, **fields))
+                kind = BrokerSender if address.url else DoorSender
+                sender = kind(address, lambda kind, fields: self._report(kind, **fields))
             except (LiveAgentError, ContractError) as error:
                 self._report("way", robot=address.name, up=False, problem=str(error))
                 continue
@@ -196,14 +214,15 @@ def _length_ns(body: bytes) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """`FD`."""
+    """`FD [DOOR_FD [CERTIFICATE KEY]]`: the parent's socket, and one that listens for robots that dial in."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     with contextlib.suppress(OSError):  # where we may, before whatever else wants the processor
         os.setpriority(os.PRIO_PROCESS, 0, NICE)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
-    link = socket.socket(fileno=int(arguments[0]))
+    link, *doors = (socket.socket(fileno=int(each)) for each in arguments[:2])
+    certificate = (Path(arguments[2]), Path(arguments[3])) if len(arguments) > 3 else None
     with contextlib.suppress(ConnectionError, ValueError):  # the parent is gone, or what it says is damaged
-        asyncio.run(StopChild(link).run())
+        asyncio.run(StopChild(link, doors[0] if doors else None, certificate).run())
     return 0
 
 

@@ -32,11 +32,13 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy.typing as npt
 
 from liveagent.audio import RATE_HZ
+from liveagent.clients.robot.contract import ContractError, Stop, StopAck, read, write
 from liveagent.event import Noted, RobotStopped
 from liveagent.runtime import stop_wire as wire
 from liveagent.runtime.stop_wire import FRAME, Reports, StopAddress
@@ -70,6 +72,16 @@ class _Kept:
     began_ns: int
     heard_ns: int
     left: dict[str, StopAddress]
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where the process listens for robots that dial in: port 0 is any that is free. `certificate`: and its key, in
+    files, as robots that came by wss:// expect."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    certificate: tuple[Path, Path] | None = None
 
 
 @dataclass(eq=False)
@@ -113,8 +125,13 @@ class Lookout:
 class StopProcess:
     """One a server or program. `start`, and `close` at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, door: Door | None = None) -> None:
+        """door: where robots that dial in hear a stop; None: there are none."""
         self.restarts = 0
+        self._door = door
+        self._listening: socket.socket | None = None
+        self.relay: Callable[[StopAddress, bytes], None] = lambda robot, stop: None
+        """Has a stop brought, by whatever other way there is, to a robot that dials in and has not come to the door."""
         self.dropped_ms = 0.0
         """Of sound that nobody could hear in time, here and in the child."""
         self.ready = threading.Event()
@@ -129,6 +146,7 @@ class StopProcess:
         self._numbers = itertools.count(1)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._child: subprocess.Popen[bytes] | None = None
+        self._relayed: dict[str, int] = {}
         self._closed = False
         self._dropped_there_ms = 0.0
         self._thread = threading.Thread(target=self._live, name="liveagent-stop", daemon=True)
@@ -137,7 +155,14 @@ class StopProcess:
         """Returns at once. Twice is once."""
         with self._lock:
             if self._thread.ident is None and not self._closed:
+                if self._door is not None:
+                    self._listening = socket.create_server((self._door.host, self._door.port))
                 self._thread.start()
+
+    @property
+    def door_port(self) -> int | None:
+        """Where robots that dial in hear a stop, once it has been started."""
+        return None if self._listening is None else int(self._listening.getsockname()[1])
 
     @property
     def pid(self) -> int | None:
@@ -178,6 +203,8 @@ class StopProcess:
         if child is not None and child.poll() is None:
             child.kill()
             self._thread.join(CLOSE_S)
+        if self._listening is not None:
+            self._listening.close()
 
     # --- from any thread
 
@@ -268,9 +295,12 @@ class StopProcess:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
-            command = [sys.executable, "-P", "-m", "liveagent.runtime.stop_child", str(theirs.fileno())]
+            fds = [theirs.fileno()] if self._listening is None else [theirs.fileno(), self._listening.fileno()]
+            command = [sys.executable, "-P", "-m", "liveagent.runtime.stop_child", *map(str, fds)]
+            if self._door is not None and self._door.certificate is not None:
+                command += map(str, self._door.certificate)
             env = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-            self._child = subprocess.Popen(command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, env=env)
+            self._child = subprocess.Popen(command, pass_fds=fds, stdin=subprocess.DEVNULL, env=env)
         with self._lock:
             self._link, self._rest, self._waiting_bytes = ours, b"", 0
             self._waiting.clear()
@@ -344,6 +374,8 @@ class StopProcess:
                 _log.warning("stop: %s", report["src"])
             case "acked":
                 self._acked(report, now_ns)
+            case "unlinked":
+                self._relay(report, now_ns)
             case "unheard":
                 kept = self._kept.get(report["stop_id"])
                 why = "does not answer" if report["connected"] else "cannot be reached"
@@ -358,6 +390,27 @@ class StopProcess:
                 said = f"the spoken stop is not heard: {report['problem']}"
                 _log.error("%s", said)
                 self._say(report["lookout"], Noted(now_ns, "stop_deaf", said))
+
+    def _relay(self, report: Mapping[str, Any], now_ns: int) -> None:
+        with self._lock:
+            robot = next((each for each in self._robots() if each.name == report["robot"] and not each.url), None)
+        if robot is not None:
+            self._relayed[report["stop_id"]] = now_ns
+            while len(self._relayed) > MOST_KEPT:
+                del self._relayed[next(iter(self._relayed))]
+            self.relay(robot, write(Stop(id=report["stop_id"], src=report["src"])))
+
+    def answered(self, robot: str, payload: bytes) -> None:
+        """What a robot says of a stop that was relayed to it. From any thread."""
+        try:
+            ack = read(StopAck, payload)
+        except ContractError:
+            return
+        published_ns = self._relayed.pop(ack.id, None)
+        if published_ns is not None:
+            now_ns = time.monotonic_ns()
+            report = {"stop_id": ack.id, "robot": robot, "published_ns": published_ns, "acked_ns": now_ns}
+            self._acked(report, now_ns)
 
     def _acked(self, report: Mapping[str, Any], now_ns: int) -> None:
         with self._lock:

@@ -1,7 +1,8 @@
-"""`StopSender`: one robot's stop, on a connection of its own, said again and again until the robot says that it stands.
+"""One robot's stop, on a connection of its own, said again and again until the robot says that it stands.
 
 There is nothing here but that connection: no order, no picture and no lease ever waits before a stop on it. A broker
-that is gone is dialled again at once while a stop is wanted; whoever comes back hears it first of all.
+that is gone is dialled again at once while a stop is wanted (`BrokerSender`); a robot that dials in and is gone has to
+dial again (`DoorSender`). Whoever comes back hears it first of all.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from liveagent.clients.robot.contract import ContractError, Stop, StopAck, read, topic, write
 from liveagent.errors import ConfigError, LiveAgentError
@@ -31,6 +33,9 @@ KEEPALIVE_S = 2
 TIMEOUT_S = 2.0
 MOST_OPEN = 16
 
+Tell: TypeAlias = Callable[[str, dict[str, Any]], None]
+Send: TypeAlias = Callable[[bytes], Awaitable[None]]
+
 
 @dataclass(slots=True)
 class _Wanted:
@@ -39,19 +44,16 @@ class _Wanted:
     published_ns: int = 0
     times: int = 0
     unheard: bool = False
-    heard: asyncio.Event = field(default_factory=asyncio.Event)
+    again: asyncio.Event = field(default_factory=asyncio.Event)
+    saying: asyncio.Task[None] | None = None
 
 
 class StopSender:
-    """One robot's, from `run` until that is cancelled. `tell(kind, fields)`: acked, unheard, way."""
+    """One robot's, from `run` until that is cancelled. `tell(kind, fields)`: acked, unheard, unlinked, way."""
 
-    def __init__(self, address: StopAddress, tell: Callable[[str, dict[str, Any]], None]) -> None:
-        """ContractError for names that are none, ConfigError for what is no broker's address."""
+    def __init__(self, address: StopAddress, tell: Tell) -> None:
         self.address, self._tell = address, tell
-        self._topic = topic(address.site, address.robot, "stop")
-        self._ack = topic(address.site, address.robot, "stop/ack")
-        self._where = self._connection().where
-        self._link: Mqtt | None = None
+        self._send: Send | None = None
         self._wanted: dict[str, _Wanted] = {}
         self._soon = asyncio.Event()
         self._up: bool | None = None
@@ -62,10 +64,77 @@ class StopSender:
             return
         while len(self._wanted) >= MOST_OPEN:
             del self._wanted[next(iter(self._wanted))]  # the newest is what stands
-        wanted = _Wanted(Stop(id=stop_id, src=src, reason="", sent_ms=time.time() * 1000.0), time.monotonic_ns())
+        wanted = _Wanted(Stop(id=stop_id, src=src, sent_ms=time.time() * 1000.0), time.monotonic_ns())
         self._wanted[stop_id] = wanted
-        asyncio.get_running_loop().create_task(self._insist(wanted), name=f"stop {self.address.name}")
+        wanted.saying = asyncio.get_running_loop().create_task(self._insist(wanted), name=f"stop {self.address.name}")
         self._soon.set()
+        if self._send is None:
+            self._tell("unlinked", {"stop_id": stop_id, "robot": self.address.name, "src": src})
+
+    async def run(self) -> None:
+        """Keep the way to it."""
+        raise NotImplementedError
+
+    def answer(self, payload: bytes) -> None:
+        """What it says of a stop."""
+        try:
+            ack = read(StopAck, payload)
+        except ContractError:
+            return
+        wanted = self._wanted.pop(ack.id, None)
+        if wanted is not None:
+            wanted.again.set()
+            self._tell("acked", {
+                "stop_id": ack.id, "robot": self.address.name, "published_ns": wanted.published_ns,
+                "acked_ns": time.monotonic_ns(), "times": wanted.times,
+            })  # fmt: skip
+
+    def _linked(self, send: Send) -> None:
+        self._send = send
+        self._say_way(True, "")
+        for each in self._wanted.values():
+            each.again.set()  # whoever waits for the next time says it now
+
+    def _unlinked(self, problem: str) -> None:
+        self._send = None
+        self._say_way(False, problem)
+
+    async def _insist(self, wanted: _Wanted) -> None:
+        stop_id = wanted.stop.id
+        while self._wanted.get(stop_id) is wanted:
+            wanted.again.clear()
+            if (send := self._send) is not None:
+                now_ns = time.monotonic_ns()
+                with contextlib.suppress(LiveAgentError):  # `run` sees it too
+                    await send(write(wanted.stop))
+                    wanted.published_ns = wanted.published_ns or now_ns
+                    wanted.times += 1
+            age_s = (time.monotonic_ns() - wanted.since_ns) / 1e9
+            if age_s > UNHEARD_S and not wanted.unheard:
+                wanted.unheard = True
+                self._tell("unheard", {"stop_id": stop_id, "robot": self.address.name, "connected": bool(self._send)})
+            if age_s > HOLD_S:
+                self._wanted.pop(stop_id, None)
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN_S):
+                    await wanted.again.wait()
+
+    def _say_way(self, up: bool, problem: str) -> None:
+        if self._up != up:
+            self._up = up
+            self._tell("way", {"robot": self.address.name, "up": up, "problem": problem})
+
+
+class BrokerSender(StopSender):
+    """By a broker."""
+
+    def __init__(self, address: StopAddress, tell: Tell) -> None:
+        """ContractError for names that are none, ConfigError for what is no broker's address."""
+        super().__init__(address, tell)
+        self._topic = topic(address.site, address.robot, "stop")
+        self._ack = topic(address.site, address.robot, "stop/ack")
+        self._connection()
 
     async def run(self) -> None:
         tries = 0
@@ -73,22 +142,18 @@ class StopSender:
             try:
                 async with self._connection() as link:
                     messages = await link.subscribe(self._ack)
-                    self._link, tries = link, 0
-                    self._say_way(True, "")
-                    self._soon.set()
-                    for each in self._wanted.values():
-                        each.heard.set()  # whoever waits for the next time says it now
+                    tries = 0
+                    # Quality of service 0: what counts is the robot's own answer, and a broker's would be waited for.
+                    self._linked(partial(link.publish, self._topic))
                     async for message in messages:
-                        self._acked(message.payload)
+                        self.answer(message.payload)
             except ConfigError as error:
-                self._say_way(False, str(error))
+                self._unlinked(str(error))
                 await self._pause(REFUSED_S)
             except (LiveAgentError, OSError) as error:
-                self._say_way(False, str(error))
+                self._unlinked(str(error))
                 await self._pause(RETRY_S[min(tries, len(RETRY_S) - 1)])
                 tries += 1
-            finally:
-                self._link = None
 
     async def _pause(self, seconds: float) -> None:
         self._soon.clear()
@@ -96,50 +161,22 @@ class StopSender:
             async with asyncio.timeout(seconds):
                 await self._soon.wait()
 
-    async def _insist(self, wanted: _Wanted) -> None:
-        stop_id = wanted.stop.id
-        while self._wanted.get(stop_id) is wanted:
-            wanted.heard.clear()
-            if (link := self._link) is not None:
-                now_ns = time.monotonic_ns()
-                try:
-                    # Quality of service 0: what counts is the robot's own answer, and a broker's would be waited for.
-                    await link.publish(self._topic, write(wanted.stop))
-                    wanted.published_ns = wanted.published_ns or now_ns
-                    wanted.times += 1
-                except LiveAgentError:
-                    pass  # `run` sees it too
-            age_s = (time.monotonic_ns() - wanted.since_ns) / 1e9
-            if age_s > UNHEARD_S and not wanted.unheard:
-                wanted.unheard = True
-                self._tell("unheard", {"stop_id": stop_id, "robot": self.address.name, "connected": bool(self._link)})
-            if age_s > HOLD_S:
-                self._wanted.pop(stop_id, None)
-                return
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(AGAIN_S):
-                    await wanted.heard.wait()
-
-    def _acked(self, payload: bytes) -> None:
-        try:
-            ack = read(StopAck, payload)
-        except ContractError:
-            return
-        wanted = self._wanted.pop(ack.id, None)
-        if wanted is not None:
-            wanted.heard.set()
-            self._tell("acked", {
-                "stop_id": ack.id, "robot": self.address.name, "published_ns": wanted.published_ns,
-                "acked_ns": time.monotonic_ns(), "times": wanted.times, "at_ms": ack.at_ms,
-            })  # fmt: skip
-
-    def _say_way(self, up: bool, problem: str) -> None:
-        if self._up != up:
-            self._up = up
-            self._tell("way", {"robot": self.address.name, "up": up, "problem": problem})
-
     def _connection(self) -> Mqtt:
         return Mqtt(
             self.address.url, client_id=f"stop-{secrets.token_hex(6)}", keepalive_s=KEEPALIVE_S, timeout_s=TIMEOUT_S,
             ca=Path(self.address.ca) if self.address.ca else None,
         )  # fmt: skip
+
+
+class DoorSender(StopSender):
+    """Of a robot that dials in at a `StopDoor`: its guest."""
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    def come(self, send: Send) -> None:
+        self._linked(send)
+
+    def leave(self, send: Send) -> None:
+        if self._send is send:
+            self._unlinked("it has hung up")

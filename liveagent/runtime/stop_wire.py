@@ -10,7 +10,7 @@ To the child: u8 kind, u32 lookout, u64 time in ns (`time.monotonic_ns`), u32 le
     PRESS    JSON: {"id", "src"}: a key, a button, a typed line
     PING     END
 
-From the child: a line of JSON a report, `{"kind": …}`: ready, heard, acked, unheard, way, pong.
+From the child: a line of JSON a report, `{"kind": …}`: ready, heard, acked, unheard, unlinked, way, deaf, pong.
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ MOST_RATE_HZ = 192_000
 
 @dataclass(frozen=True, slots=True)
 class StopAddress:
-    """Where one robot hears a stop. `url`: of its broker, with name and password; "": it dials in at us. `ca`: whom to
-    trust for mqtts://."""
+    """Where one robot hears a stop. `url`: of its broker, with name and password; "": it dials in at us, and shows
+    `token`. `ca`: whom to trust for mqtts://."""
 
     site: str
     robot: str
     url: str = field(default="", repr=False)
     ca: str | None = None
+    token: str = field(default="", repr=False)
 
     @property
     def name(self) -> str:
