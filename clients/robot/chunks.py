@@ -32,10 +32,13 @@ class ChunkBuffer:
         self._freeze_steps, self._blend_steps = freeze_steps, blend_steps
         self._times: list[float] = []
         self._plan: list[Action] = []
-        self._last = False
-        self._given: tuple[float, Action] | None = None  # what was sampled last, and when
-        self._before: tuple[float, Action] | None = None  # and before that
+        self._until_s = 0.0  # how long the last of them is in force: as long as any other
+        self._dt_s = 0.0
+        self._rates: Action = ()  # how fast the plan ends, each value a second
+        self._open = False  # whether more was to come
+        self._given: tuple[float, Action] | None = None  # what was sampled last of the plan, and when
         self.starved_ticks = 0
+        """Ticks for which there should have been an action, and was none."""
 
     def feed(
         self, actions: Sequence[Sequence[float]], t0_s: float, dt_s: float, now_s: float, replaces_from: int = 0,
@@ -43,8 +46,9 @@ class ChunkBuffer:
     ) -> int:
         """Take a chunk in; how many of its actions are still to come. 0: all of it was past."""
         times = [t0_s + at * dt_s for at in range(len(actions))]
-        planned = bool(self._times) and self._times[-1] > now_s
-        free_from_s = now_s + self._freeze_steps * dt_s if planned else now_s - dt_s
+        free_from_s = now_s - dt_s
+        if self._times and self._until_s > now_s:  # no further than it reaches: single actions freeze nothing
+            free_from_s = max(free_from_s, min(now_s + self._freeze_steps * dt_s, times[-1]))
         first = max(replaces_from, bisect.bisect_left(times, free_from_s))
         until = bisect.bisect_right(times, now_s + MOST_AHEAD_S)
         if first >= until:
@@ -53,7 +57,7 @@ class ChunkBuffer:
         for at in range(first, until):
             new = tuple(float(value) for value in actions[at])
             old = self._planned(times[at])
-            if old is not None and len(old) == len(new):
+            if old is not None and len(old) == len(new) and len(actions) > 1:
                 share = min(1.0, (at - first + 1) / (self._blend_steps + 1))
                 new = tuple(share * b + (1.0 - share) * a for a, b in zip(old, new, strict=True))
             fresh_times.append(times[at])
@@ -62,7 +66,8 @@ class ChunkBuffer:
         keep_to = bisect.bisect_left(self._times, fresh_times[0])
         self._times = self._times[keep_from:keep_to] + fresh_times
         self._plan = self._plan[keep_from:keep_to] + fresh
-        self._last = last
+        self._dt_s, self._until_s, self._open = dt_s, fresh_times[-1] + dt_s, not last
+        self._rates = self._slope(len(self._times) - 1)
         return len(fresh)
 
     def sample(self, now_s: float) -> Action | None:
@@ -71,13 +76,10 @@ class ChunkBuffer:
         if action is None and self._times and now_s < self._times[0]:
             return self._given[1] if self._given is not None else None
         if action is not None:
-            self._before, self._given = self._given, (now_s, action)
+            self._given = (now_s, action)
             return action
-        if self._given is None:
-            return None
-        if not self._last:
-            self.starved_ticks += 1
-        return self._led_out(now_s)
+        self.starved_ticks += self._open
+        return None if self._given is None else self._led_out(now_s)
 
     @property
     def empty(self) -> bool:
@@ -86,24 +88,38 @@ class ChunkBuffer:
 
     def runs_dry(self, now_s: float) -> bool:
         """Whether the plan has run out though more was to come."""
-        return bool(self._times) and now_s > self._times[-1] and not self._last
+        return bool(self._times) and now_s > self._until_s and self._open
 
     def flush(self) -> None:
         """Forget all of it, at once: a stop."""
-        self._times, self._plan, self._given, self._before, self._last = [], [], None, None, False
+        self._forget()
+        self._open = False
 
     def end(self, now_s: float) -> None:
         """Forget the plan, and lead out from where it stands: nobody drives any more."""
+        self._open = False
         if self._given is not None and self._planned(now_s) is not None:
-            self._times, self._plan = [self._given[0]], [self._given[1]]
-            self._last = True
+            self._rates = self._slope(bisect.bisect_right(self._times, now_s))
+            self._times, self._plan, self._until_s = [self._given[0]], [self._given[1]], self._given[0]
+
+    def _forget(self) -> None:
+        self._times, self._plan, self._given = [], [], None
+
+    def _slope(self, at: int) -> Action:
+        """How fast values change on the way to action number `at`."""
+        at = min(at, len(self._times) - 1)
+        if at < 1 or len(self._plan[at]) != len(self._plan[at - 1]):
+            return (0.0,) * len(self._plan[at])
+        span_s = max(self._times[at] - self._times[at - 1], self._dt_s)  # single actions may come in a burst
+        return tuple((b - a) / span_s for a, b in zip(self._plan[at - 1], self._plan[at], strict=True))
 
     def _planned(self, t_s: float) -> Action | None:
-        if not self._times or t_s < self._times[0] or t_s > self._times[-1]:
+        if not self._times or t_s < self._times[0] or t_s > self._until_s:
             return None
         at = bisect.bisect_right(self._times, t_s) - 1
-        if at + 1 >= len(self._times):
-            return self._plan[at]
+        if at + 1 >= len(self._times):  # the last goes on as it came
+            past_s = t_s - self._times[at] if self._kind == "position" else 0.0
+            return tuple(value + rate * past_s for value, rate in zip(self._plan[at], self._rates, strict=True))
         share = (t_s - self._times[at]) / (self._times[at + 1] - self._times[at])
         here, there = self._plan[at], self._plan[at + 1]
         if len(here) != len(there):
@@ -117,15 +133,11 @@ class ChunkBuffer:
         if self._kind == "velocity":
             left = max(0.0, 1.0 - gone_s / self._ramp_s) if self._ramp_s > 0 else 0.0
             if left == 0.0:
-                self.flush()
+                self._forget()
             return tuple(value * left for value in from_)
-        rates = (0.0,) * len(from_)
-        if self._before is not None and since_s > self._before[0] and len(self._before[1]) == len(from_):
-            span_s = since_s - self._before[0]
-            rates = tuple((b - a) / span_s for a, b in zip(self._before[1], from_, strict=True))
         gone_s = min(gone_s, self._ramp_s)
         way_s = gone_s - gone_s * gone_s / (2.0 * self._ramp_s) if self._ramp_s > 0 else 0.0
-        held = tuple(value + rate * way_s for value, rate in zip(from_, rates, strict=True))
+        held = tuple(value + rate * way_s for value, rate in zip(from_, self._rates, strict=True))
         if gone_s >= self._ramp_s:
-            self.flush()
+            self._forget()
         return held

@@ -150,6 +150,7 @@ class MqttLink:
 
     def _client(self, lane: str, inbox: Inbox) -> aiomqtt.Client:
         will = inbox.last_words(lost=True) if lane == "orders" else None
+        logger = _log.getChild("wire")
         client = aiomqtt.Client(
             self._host,
             self._port,
@@ -162,10 +163,12 @@ class MqttLink:
             timeout=TIMEOUT_S,
             tls_context=self._context() if self._tls else None,
             will=None if will is None else aiomqtt.Will(self._topic(will.tail), will.payload, will.qos, will.retain),
+            logger=logger,
             max_queued_incoming_messages=MOST_IN,
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
         client.pending_calls_threshold = MOST_IN
+        logger.setLevel(logging.CRITICAL)  # it is told as an error of ours
         return client
 
     def _context(self) -> ssl.SSLContext:

@@ -167,6 +167,7 @@ class Mqtt:
     async def __aenter__(self) -> Mqtt:
         """LinkError: nobody there, try again. ConfigError: it will not have us, and another try changes nothing.
         DeviceError: a file for TLS that cannot be read."""
+        logger = _log.getChild("wire")
         self._client = client = aiomqtt.Client(
             self.address.host,
             self.address.port,
@@ -181,11 +182,13 @@ class Mqtt:
             will=None if self._will is None else aiomqtt.Will(
                 self._will.topic, self._will.payload, self._will.qos, self._will.retain
             ),
+            logger=logger,
             max_queued_incoming_messages=MOST_MESSAGES,
             max_queued_outgoing_messages=MOST_MESSAGES,
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )  # fmt: skip
         client.pending_calls_threshold = MOST_MESSAGES
+        logger.setLevel(logging.CRITICAL)  # it is told as an error of ours
         try:
             await whole(client.__aenter__())
         except aiomqtt.MqttError as error:
