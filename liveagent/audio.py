@@ -68,7 +68,8 @@ def finite(samples: NDArray[np.floating]) -> NDArray[np.floating]:
     beyond all bounds is full scale. To look first costs a tenth of `nan_to_num`."""
     if np.isfinite(samples).all():
         return samples
-    return np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0)
+    mended: NDArray[np.floating] = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0)
+    return mended
 
 
 def whole_numbers(scaled: NDArray[np.floating]) -> NDArray[np.int16]:
