@@ -98,11 +98,7 @@ def find_camera(wanted: str | None, agent: Agent, sounds: str | None, note: Note
     from liveagent.ports.camera import Camera as Lens
     from liveagent.runtime.robot_eyes import RobotEyes, is_robots
 
-    lens: Lens | RobotEyes
-    if is_robots(source):
-        lens = RobotEyes(source, on_event=put)
-    else:
-        lens = Lens(source, on_event=put)
+    lens = RobotEyes(source, on_event=put) if is_robots(source) else Lens(source, on_event=put)
     try:
         lens.start()
     except (ConfigError, DeviceError, LinkError) as error:
