@@ -35,7 +35,7 @@ from liveagent.tools.arm import arm_tools
 pytestmark = pytest.mark.slow
 needs_broker = pytest.mark.skipif(found() is None, reason="apt install mosquitto")
 needs_eyes = pytest.mark.skipif(drawn_by() is None, reason=MISSING)
-WAIT_S = 30.0
+WAIT_S = 60.0
 WORDS = {"arm": "a-robots-word", "agent": "an-agents-word"}
 
 

@@ -20,7 +20,7 @@ from liveagent.runtime.robot_camera import RobotCamera
 from liveagent.video import VideoFrame
 
 SCHEMES = ("mqtt", "mqtts")
-FIRST_S = 5.0
+FIRST_S = 15.0
 LOST_S = 5.0
 CLOSE_S = 2.0
 
