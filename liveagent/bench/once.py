@@ -13,7 +13,7 @@ taken back, or are hazards that are confirmed, declined, or left alone.
     asked_twice          calls of unknown outcome that were asked about more than once                                 0
 
 `detail`: how often the process was killed, how the calls ended, and how many were left between effect and answer. The
-broker and the robot are killed in `bench watchdog`.
+agent alone is killed here; a broker and a robot are not part of it.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def run(calls: int = CALLS, seed: int = 7, lives_s: tuple[float, float] = LIVES_S) -> dict[str, Any]:
-    """The figure; some two minutes. `lives_s`: how long a process lives, at the least and at the most."""
+    """The figure; one to three minutes. `lives_s`: how long a process lives, at the least and at the most."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         kills = _lives(folder, calls, seed, lives_s)
