@@ -66,7 +66,7 @@ class Tick:
 def finite(samples: NDArray[np.floating]) -> NDArray[np.floating]:
     """The same samples, themselves where all are numbers, as nearly always; else what is none is silence, and what is
     beyond all bounds is full scale. To look first costs a tenth of `nan_to_num`."""
-    if np.isfinite(samples).all():
+    if np.count_nonzero(np.isfinite(samples)) == samples.size:  # `all` takes twice as long
         return samples
     mended: NDArray[np.floating] = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0)
     return mended

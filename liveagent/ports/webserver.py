@@ -13,7 +13,7 @@ import contextlib
 import logging
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ PENDING_AN_ADDRESS = 20
 PING_S = 5.0
 LINGER_S = 2.0
 MOST_MESSAGE_BYTES = 16 << 20
+AHEAD_BYTES = 16 << 10
+"""So much of a peer's messages is read before its app asks for it, and one message more."""
 GRACE_S = 3
 BACKLOG = 512
 
@@ -87,7 +89,27 @@ class _Http(H11Protocol):
 
 
 class _Socket(WebSocketsSansIOProtocol):
-    """A websocket."""
+    """A websocket. uvicorn stops reading after each message until its app has asked for it, and then begins again: for
+    20 ms of sound that costs as much as to take it in. Here some of them may wait."""
+
+    _waiting_bytes = 0  # came since the app had read all that there was
+
+    def send_receive_event_to_app(self) -> None:
+        if self.close_sent:
+            super().send_receive_event_to_app()
+            return
+        self._waiting_bytes += sum(map(len, self.frames))
+        held, self.read_paused = self.read_paused, True
+        super().send_receive_event_to_app()
+        self.read_paused = held
+        if not held and self._waiting_bytes > AHEAD_BYTES:
+            self.read_paused = True
+            self.transport.pause_reading()
+
+    def receive(self) -> Coroutine[Any, Any, Any]:
+        if self.queue.empty():
+            self._waiting_bytes = 0
+        return super().receive()
 
     def keepalive_timeout(self) -> None:
         if self.read_paused:  # its pong may lie there unread: we are the slow ones
@@ -98,9 +120,13 @@ class _Socket(WebSocketsSansIOProtocol):
         super().keepalive_timeout()
         self.transport.abort()  # a close would wait until all was sent, to nobody
 
-    async def send(self, message: Any) -> None:
+    def send(self, message: Any) -> Coroutine[Any, Any, None]:
+        """No coroutine around another for each frame that goes out."""
+        return self._refuse(message) if message["type"] == "websocket.http.response.body" else super().send(message)
+
+    async def _refuse(self, message: Any) -> None:
         await super().send(message)
-        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+        if not message.get("more_body", False):
             self.handshake_complete = True  # by a refusal, which uvicorn takes for a fault of the app, and logs as one
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:

@@ -12,7 +12,7 @@ SPEECH_BYTES = 2 << 20
 """A minute of int16 at 16 kHz."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen ones take long to make, and there is one for every frame
 class _Speech:
     utterance: int
     end: int  # the sample after its last
