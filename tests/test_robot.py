@@ -455,7 +455,7 @@ async def test_a_robot_that_never_answers_answers_twice_or_late(mqtt: Mosquitto)
         await link.publish(f"{TOP}/connection", contract.write(online), qos=1, retain=True)
         try:
             async with seen(mqtt.url("agent", tls=True), ca) as robot:
-                await eventually(lambda: bool(robot.tools()))
+                await eventually(lambda: robot.reachable)
                 done, failed = Status.FINISHED, Status.FAILED
                 update = contract.ActionUpdate
                 said[:] = [[]]

@@ -98,7 +98,7 @@ class MqttLink:
         goodbye = False
         try:
             await whole(client.__aenter__())
-        except asyncio.CancelledError:
+        except (aiomqtt.MqttError, asyncio.CancelledError):
             _hang_up(client)
             raise
         try:

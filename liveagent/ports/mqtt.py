@@ -192,6 +192,7 @@ class Mqtt:
         try:
             await whole(client.__aenter__())
         except aiomqtt.MqttError as error:
+            hang_up(client)
             raise self._refused(error) from None
         except asyncio.CancelledError:
             hang_up(client)

@@ -420,8 +420,10 @@ class Robot:
         connection = self.connection
         if self.describe is None or connection is None or connection.state != "ONLINE":
             return
+        if not self._up:
+            return
         self._ready.set()
-        if self._up and self._probed != connection.boot:
+        if self._probed != connection.boot:
             self._probed = connection.boot
             self._soon(self._probe(connection.boot))
 
