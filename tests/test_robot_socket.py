@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from examples import lerobot_arm
 from liveagent.clients.robot.contract import Reason
 from liveagent.errors import ConfigError, LinkError, ToolError
 from liveagent.ports.webserver import WebServer
@@ -152,3 +154,44 @@ async def test_a_robot_that_never_came_is_said_to_be_away() -> None:
             await robot.stop()
     finally:
         await robot.close()
+
+
+class So101:
+    """An arm with the shape of LeRobot's `Robot`: it goes where it is sent, and says where it is."""
+
+    def __init__(self) -> None:
+        self.at = {"shoulder_pan.pos": 0.0, "gripper.pos": 50.0}
+        self.action_features = dict.fromkeys(self.at, float)
+        self.sent: list[dict[str, float]] = []
+
+    def get_observation(self) -> dict[str, Any]:
+        return dict(self.at)
+
+    def send_action(self, action: dict[str, float]) -> dict[str, float]:
+        self.sent.append(action)
+        self.at = dict(action)
+        return action
+
+
+async def test_a_lerobot_arm_behind_the_gate_follows_chunks_within_its_limits_and_stops() -> None:
+    arm, robots = So101(), Robots()
+    robot = robots.robot("home", "so101")
+    async with door(robots) as server:
+        gate = lerobot_arm.gate_of(arm, f"ws://127.0.0.1:{server.port}", robot="so101")
+        running = asyncio.create_task(gate.run())
+        await robot.open()
+        try:
+            await eventually(lambda: robot.state is not None and robot.state.joints.get("gripper") == 50.0)
+            async with robot.drive() as drive:
+                await drive.chunk([[float(at), 50.0 - at] for at in range(1, 21)], 40)
+                await eventually(lambda: arm.at["shoulder_pan.pos"] > 5)
+                steps = [action["shoulder_pan.pos"] for action in arm.sent]
+                assert max(abs(b - a) for a, b in itertools.pairwise([0.0, *steps])) <= 3.0
+                ack = await robot.stop("stop", src="typed")
+            count = len(arm.sent)
+            await eventually(lambda: robot.state is not None and robot.state.stop_id == ack.stop_id)
+            assert {action["shoulder_pan.pos"] for action in arm.sent[count:]} <= {arm.at["shoulder_pan.pos"]}
+        finally:
+            await robot.close()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
