@@ -11,12 +11,16 @@ from liveagent.watch import watch
 
 if TYPE_CHECKING:
     from liveagent.agent import Agent, Plan
+    from liveagent.call import Call
     from liveagent.errors import ConfigError, DeviceError, LinkError, LiveAgentError, ProtocolError, ToolError
+    from liveagent.policy import Policy
     from liveagent.ports.mcp import Mcp
     from liveagent.runtime.home import Home
     from liveagent.runtime.house import House
     from liveagent.runtime.request import Options, Refused, Request
+    from liveagent.runtime.robot import Robot
     from liveagent.runtime.server import Server
+    from liveagent.runtime.way import MqttWay
     from liveagent.source import ToolSource
     from liveagent.tool import Tool
     from liveagent.watch import Watch
@@ -25,6 +29,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Agent": "agent",
+    "Call": "call",
     "ConfigError": "errors",
     "DeviceError": "errors",
     "Home": "runtime.home",
@@ -32,11 +37,14 @@ _HOME = {
     "LinkError": "errors",
     "LiveAgentError": "errors",
     "Mcp": "ports.mcp",
+    "MqttWay": "runtime.way",
     "Options": "runtime.request",
     "Plan": "agent",
+    "Policy": "policy",
     "ProtocolError": "errors",
     "Refused": "runtime.request",
     "Request": "runtime.request",
+    "Robot": "runtime.robot",
     "Server": "runtime.server",
     "Tool": "tool",
     "ToolError": "errors",
@@ -45,6 +53,7 @@ _HOME = {
 }
 __all__ = [
     "Agent",
+    "Call",
     "ConfigError",
     "DeviceError",
     "Home",
@@ -52,11 +61,14 @@ __all__ = [
     "LinkError",
     "LiveAgentError",
     "Mcp",
+    "MqttWay",
     "Options",
     "Plan",
+    "Policy",
     "ProtocolError",
     "Refused",
     "Request",
+    "Robot",
     "Server",
     "Tool",
     "ToolError",
