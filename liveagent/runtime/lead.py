@@ -69,7 +69,9 @@ class Lead:
         if 0 <= round_ms <= 10_000:
             self._rounds.append((round_ms, echo.received_ms - echo.sent_ms - round_ms / 2.0))
         if echo.granted and self.grant in (None, echo.grant):
-            self.grant, self._heard_s = echo.grant, time.monotonic()
+            self.grant = echo.grant
+            # It counts from when we asked: an answer that was held up says how things stood then.
+            self._heard_s = max(self._heard_s, time.monotonic() - max(0.0, round_ms) / 1000.0)
             self._settled.set()
         elif self.grant is not None and echo.reason not in (Reason.DUPLICATE, Reason.EXPIRED):
             self.end(WHY.get(echo.reason, "the robot no longer follows") if echo.reason else "the robot let go")

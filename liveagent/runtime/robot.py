@@ -37,6 +37,7 @@ from liveagent.clients.robot.contract import (
     ContractError,
     Describe,
     LeaseEcho,
+    Reason,
     State,
     Stop,
     StopAck,
@@ -257,6 +258,8 @@ class Robot:
                 update = read(ActionUpdate, payload, MOST_DESCRIBE_BYTES)
                 if update.id == rest and (order := self._orders.get(update.id)) is not None:
                     order.feed(update)
+                    if update.reason is Reason.NO_LEASE and self._lead is not None:
+                        self._lead.end("the robot let go")  # the next order takes another
             elif tail == "lease/echo" and self._lead is not None:
                 self._lead.feed(read(LeaseEcho, payload))
             elif tail == "stop/ack":
