@@ -19,6 +19,8 @@ RATE_HZ = 16_000
 TICK_SAMPLES = 1_280
 SAMPLE_NS = 1_000_000_000 // RATE_HZ  # exactly 62 500, so times by sample count never round
 TICK_NS = TICK_SAMPLES * SAMPLE_NS
+FULL_SCALE = np.array(32767, np.float32)
+_MOST, _LEAST = FULL_SCALE, np.array(-32768, np.float32)  # arrays: to make one of a number takes as long as to compare
 MAX_GAP_SAMPLES = 60 * RATE_HZ  # so that one chunk, from whomever, never becomes an hour of silence at once
 
 
@@ -76,8 +78,8 @@ def whole_numbers(scaled: NDArray[np.floating]) -> NDArray[np.int16]:
     """The nearest whole numbers of 16 bits, clipped; `scaled` is used up by it. What is no number was made silent
     before."""
     np.rint(scaled, out=scaled)
-    np.minimum(scaled, 32767, out=scaled)
-    np.maximum(scaled, -32768, out=scaled)
+    np.minimum(scaled, _MOST, out=scaled)
+    np.maximum(scaled, _LEAST, out=scaled)
     return scaled.astype(np.int16)
 
 

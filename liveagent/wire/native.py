@@ -66,7 +66,7 @@ import numpy as np
 from liveagent import action as act
 from liveagent import event as ev
 from liveagent.action import to_json as action_json
-from liveagent.audio import MAX_GAP_SAMPLES, RATE_HZ, finite, whole_numbers
+from liveagent.audio import FULL_SCALE, MAX_GAP_SAMPLES, RATE_HZ, finite, whole_numbers
 from liveagent.errors import ProtocolError
 from liveagent.event import to_json as event_json
 from liveagent.jsonform import Json
@@ -328,7 +328,7 @@ class NativeCodec:
                 self._pass_on(_unnumbered(event_json(item)))
 
     def _speak(self, item: Spoken) -> None:
-        pcm = whole_numbers(finite(item.samples) * 32767).astype("<i2", copy=False)
+        pcm = whole_numbers(finite(item.samples) * FULL_SCALE).astype("<i2", copy=False)
         for start in range(0, max(1, len(pcm)), PART_SAMPLES):
             part = pcm[start : start + PART_SAMPLES]
             last = item.final and start + PART_SAMPLES >= len(pcm)
