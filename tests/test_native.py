@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,12 @@ from liveagent.wire.codec import (
     Codec,
     Frame,
     GoingAway,
+    Looked,
     Memory,
     Patches,
     Picture,
     Problem,
+    RobotStands,
     Sound,
     Spoken,
     Told,
@@ -96,7 +99,7 @@ def test_hello_is_answered_by_welcome_and_by_what_was_told_before() -> None:
     assert welcome["resumed"] is False and welcome["ago_ms"] is None and welcome["t_ns"] == 7 * MS
     assert welcome["agent"] == {
         "model": "nano", "device": "cpu", "instructions": "Be brief.", "tools": [], "phrases": ["hello"],
-        "voice": "espeak", "sees": True, "extra": {"recording": False},
+        "voice": "espeak", "sees": True, "camera": "peer", "robots": [], "extra": {"recording": False},
     }  # fmt: skip
     assert started == {"seq": 1, "e": {"type": "SessionStarted", "t_ns": 5, "source": "mic"}}
 
@@ -105,7 +108,8 @@ def test_hello_is_answered_by_welcome_and_by_what_was_told_before() -> None:
     "first",
     [
         "", "hello", "[]", "1", '{"type":"hello"}', '{"type":"hello","v":2}', '{"type":"hello","v":true}',
-        '{"type":"hello","v":1,"speak":1}', '{"type":"hello","v":1,"more":1}', '{"type":"hello","v":1,"resume":[]}',
+        '{"type":"hello","v":1,"speak":1}', '{"type":"hello","v":1,"pictures":1}',
+        '{"type":"hello","v":1,"more":1}', '{"type":"hello","v":1,"resume":[]}',
         '{"type":"hello","v":1,"resume":{"session":"a","secret":"b","seq":-1}}',
         '{"type":"hello","v":1,"resume":{"session":"a","secret":1,"seq":1}}',
         '{"type":"TextTyped","text":"hello"}', b"\x01", sound(0),
@@ -471,3 +475,38 @@ def test_sound_after_a_break_begins_anew() -> None:
     codec.resume(ROUND, back(0), 2)
     (again,) = codec.receive(sound(16_000), 3)
     assert isinstance(again, Sound) and again.gap_samples == 0
+
+
+# ---- a camera of the server's, and a robot
+
+
+def test_a_picture_of_the_servers_camera_goes_to_whoever_asked_and_never_two() -> None:
+    pixels = np.random.default_rng(3).integers(0, 256, (128, 96, 3), np.uint8)
+    deaf = greeted()
+    deaf.tell(Looked(5, pixels), 5)
+    assert deaf.take() == []
+    codec = NativeCodec(replace(WELCOME, camera="robot", robots=("arm",)))
+    codec.tell(Looked(1, pixels), 1)  # nobody is there
+    codec.receive('{"type":"hello","v":1,"pictures":true}', 2)
+    (welcome,) = texts(codec.take())
+    assert welcome["agent"]["camera"] == "robot" and welcome["agent"]["robots"] == ["arm"]
+    for t_ns in (1 << 40, (1 << 40) + 1):
+        codec.tell(Looked(t_ns, pixels), 3)
+    (frame,) = codec.take()
+    assert isinstance(frame, bytes)
+    assert struct.unpack_from("<BBHHHQ", frame) == (17, 0, 0, 96, 128, 1 << 40)
+    assert np.array_equal(np.frombuffer(frame, np.uint8, offset=16).reshape(128, 96, 3), pixels)
+    codec.tell(Looked(7, pixels), 7)
+    assert len(codec.take()) == 1
+    codec.park()
+    codec.tell(Looked(8, pixels), 8)
+    assert codec.take() == []
+
+
+def test_how_a_robot_stands_is_told_and_not_numbered() -> None:
+    codec = greeted()
+    codec.tell(RobotStands("arm", True, False, {"lift": 0.25}), 1)
+    assert texts(codec.take()) == [
+        {"type": "robot", "name": "arm", "there": True, "stopped": False, "joints": {"lift": 0.25}}
+    ]
+    assert codec.replay_from(0) == []

@@ -5,6 +5,7 @@ import { Card } from "./card.js";
 import { LiveAgent } from "./client.js";
 import { Confirm } from "./confirm.js";
 import { byId, make, tell } from "./element.js";
+import { EyesView } from "./eyes.js";
 import { LedgerView } from "./ledger.js";
 import { LookView } from "./look.js";
 import { MemoryView } from "./memory.js";
@@ -32,11 +33,12 @@ const ui = {
   table: byId("table", HTMLCanvasElement), video: byId("video", HTMLVideoElement), blank: text("blank"),
 };
 
-const agent = new LiveAgent({ key: sessionStorage.getItem(KEY) ?? "", handle: remembered() });
+const agent = new LiveAgent({ key: sessionStorage.getItem(KEY) ?? "", handle: remembered(), pictures: true });
 const captions = new Captions(text("captions"));
 const memory = new MemoryView(text("memory"));
 const ledger = new LedgerView(text("ledger"));
 const look = new LookView(text("look"));
+const eyes = new EyesView();
 const card = new Card();
 const confirm = new Confirm((callId, token, yes) => agent.confirm(callId, token, yes));
 const seed = Number(new URLSearchParams(location.search).get("table") ?? Math.floor(Math.random() * 1e6));
@@ -82,15 +84,21 @@ on("event", (e) => {
   memory.feed(e);
   ledger.feed(e);
   look.feed(e);
+  eyes.feed(e);
   if (e.type === "Confirmed" || e.type === "ToolReturned" || e.type === "ToolFailed") confirm.drop(e.call_id);
   if (e.type === "SessionEnded") confirm.clear();
 });
 on("played", (report) => story.played(report));
+on("look", (picture) => {
+  eyes.look(picture);
+  if (eyes.theirs) look.shown(picture.rgb);
+});
 on("mic", () => {});
 on("level", (level) => drawBars(level));
 on("message", (message) => {
   memory.feed(message);
   look.feed(message);
+  eyes.feed(message);
   if (message.type === "snapshot") story.restore(message.entries);
   if (message.type === "confirm") {
     confirm.ask(/** @type {import("./confirm.js").Asked} */ (/** @type {unknown} */ (message)), performance.now());
@@ -143,7 +151,9 @@ function welcome(told) {
   document.title = `${told.model} · liveagent`;
   house = Boolean(told.extra.house);
   document.body.classList.toggle("house", house);
-  if (house) see();
+  eyes.welcome(told);
+  tell(text("hello-what"), eyes.theirs ? "Say something, or type." : "Say something, type, or move a\u00a0thing on the table.");
+  if (house || eyes.theirs) see();
   phrases = told.phrases.slice(0, MOST_CHIPS);
 }
 
@@ -177,10 +187,11 @@ function choose(which) {
 
 /** Show and send what is chosen, or nothing. */
 function see() {
-  const shown = seeing && source === "table" && !house;
+  const sends = !house && !eyes.theirs;
+  const shown = seeing && source === "table" && sends;
   if (shown) table.start();
   else table.stop();
-  if (seeing && !house && source !== "table") void camera.start(source);
+  if (seeing && sends && source !== "table") void camera.start(source);
   else camera.stop();
   schedule();
 }
@@ -307,19 +318,24 @@ const CAMERA = {
 };
 
 /** @type {[string, string]} */
+const NOTHING_YET = ["No picture yet", "The camera is where the agent is."];
+/** @type {[string, string]} */
 const HOUSE = ["It hears and speaks where it stands", "This page looks on; what it saw last is under Inside."];
 
 function drawStage() {
   const state = source === "table" ? "on" : camera.state;
   const off = /** @type {[string, string]} */ (["The agent sees nothing", "The camera is off."]);
-  const why = house ? HOUSE : seeing ? CAMERA[state] : off;
-  ui.table.hidden = house || !seeing || source !== "table";
-  ui.video.hidden = house || !seeing || source === "table" || state !== "on";
+  const { theirs, looked } = eyes;
+  const away = house || theirs;
+  const why = looked ? undefined : house ? HOUSE : theirs ? NOTHING_YET : seeing ? CAMERA[state] : off;
+  eyes.canvas.hidden = !looked;
+  ui.table.hidden = away || !seeing || source !== "table";
+  ui.video.hidden = away || !seeing || source === "table" || state !== "on";
   ui.blank.hidden = !why;
   if (why) {
     tell(text("blank-what"), why[0]);
     tell(text("blank-why"), why[1]);
-    button("blank-back").hidden = house || state === "asking";
+    button("blank-back").hidden = away || state === "asking";
   }
   for (const each of document.querySelectorAll("[data-source]")) {
     if (each instanceof HTMLElement) pressed(each, seeing && each.dataset.source === source);

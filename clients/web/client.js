@@ -8,7 +8,7 @@
 import { Link } from "./link.js";
 import { Mic } from "./mic.js";
 import { Player } from "./player.js";
-import { PICTURE, RGB, SOUND, pack, packPlayed, unpackSpoken } from "./frames.js";
+import { PICTURE, RGB, SOUND, pack, packPlayed, unpackLooked, unpackSpoken } from "./frames.js";
 
 /** @typedef {import("./link.js").Message} Message */
 
@@ -25,7 +25,9 @@ export function here() {
  *   `mic`      the microphone's (see mic.js)
  *   `welcome`  the server's message: agent, session, whether it was resumed
  *   `event`    an event or action of the session, `{type: "ReplyStarted", …}`
- *   `message`  any other message: `loading`, `memory`, `patches`, `snapshot`, `confirm`, `problem`, `going_away`
+ *   `message`  any other message: `loading`, `memory`, `patches`, `snapshot`, `robot`, `confirm`, `problem`,
+ *              `going_away`
+ *   `look`     a picture that a camera of the server's saw (see frames.js), where `pictures` was wished for
  *   `played`   {utterance, samples, done}
  *   `level`    of the microphone, 0 to 1
  */
@@ -186,6 +188,8 @@ export class LiveAgent extends EventTarget {
   #media(data) {
     const spoken = unpackSpoken(data);
     if (spoken) this.player?.feed(spoken);
+    const looked = unpackLooked(data);
+    if (looked) this.#pass("look", looked);
   }
 
   /**

@@ -5,6 +5,7 @@ export const PICTURE = 2;
 export const RGB = 3;
 export const PLAYED = 4;
 export const SPOKEN = 16;
+export const LOOKED = 17;
 const HEADER_BYTES = 16;
 const SPOKEN_BYTES = 12;
 
@@ -61,4 +62,25 @@ export function unpackSpoken(buffer) {
     final: (view.getUint8(1) & 1) === 1,
     samples: new Int16Array(buffer, SPOKEN_BYTES),
   };
+}
+
+/**
+ * @typedef {object} Looked
+ * @property {number} width
+ * @property {number} height
+ * @property {Uint8Array} rgb  row by row
+ */
+
+/**
+ * What a camera of the server's saw; null for anything else.
+ * @param {ArrayBuffer} buffer
+ * @returns {Looked | null}
+ */
+export function unpackLooked(buffer) {
+  if (buffer.byteLength < HEADER_BYTES) return null;
+  const view = new DataView(buffer);
+  if (view.getUint8(0) !== LOOKED) return null;
+  const [width, height] = [view.getUint16(4, true), view.getUint16(6, true)];
+  const rgb = new Uint8Array(buffer, HEADER_BYTES);
+  return width && height && rgb.length === width * height * 3 ? { width, height, rgb } : null;
 }

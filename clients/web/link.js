@@ -11,9 +11,12 @@
  * @property {string[]} phrases
  * @property {string | null} voice
  * @property {boolean} sees
+ * @property {"peer" | "server" | "robot"} camera  whose it is
+ * @property {string[]} robots  their names
  * @property {Record<string, unknown>} extra
  * @typedef {{type: string, [field: string]: any}} Message
- * @typedef {{url: string, key?: string, speak?: boolean, handle?: Handle | null}} LinkOptions
+ * @typedef {{url: string, key?: string, speak?: boolean, pictures?: boolean, handle?: Handle | null}} LinkOptions
+ * pictures: what a camera of the server's sees is to be sent here.
  */
 
 /** How long a server keeps a conversation whose connection is lost. */
@@ -36,6 +39,7 @@ export class Link extends EventTarget {
     this.url = options.url;
     this.key = options.key ?? "";
     this.speak = options.speak ?? true;
+    this.pictures = options.pictures ?? false;
     /** What the server was told of that in the last hello. */
     this.greeted = this.speak;
     /** @type {LinkState} */
@@ -142,6 +146,7 @@ export class Link extends EventTarget {
     /** @type {Message} */
     const hello = { type: "hello", v: 1, speak: this.speak };
     this.greeted = this.speak;
+    if (this.pictures) hello.pictures = true;
     if (this.handle) hello.resume = { ...this.handle, seq: this.seq };
     socket.send(JSON.stringify(hello));
   }

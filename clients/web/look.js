@@ -22,10 +22,22 @@ export class LookView {
     this.encoded = 0;
     this.of = 0;
     this.frames = 0;
+    /** The newest patches. */
+    this.mask = "";
+    this.count = 0;
   }
 
   /**
-   * The toy table was sent.
+   * A camera of the server's saw this.
+   * @param {Uint8Array} rgb
+   */
+  shown(rgb) {
+    this.sentPixels(rgb);
+    this.#draw(this.count, this.mask);
+  }
+
+  /**
+   * The toy table was sent: what it sees, 128 x 128.
    * @param {Uint8Array} rgb
    */
   sentPixels(rgb) {
@@ -67,6 +79,7 @@ export class LookView {
     }
     if (e.type === "patches") {
       this.looked = true;
+      [this.count, this.mask] = [e.of, e.mask];
       this.#draw(e.of, e.mask);
     }
   }

@@ -42,7 +42,9 @@ from liveagent.runtime.far_speaker import FarSpeaker
 from liveagent.runtime.inlet import AHEAD_NS, Inlet, Piece
 from liveagent.runtime.listener import Listener
 from liveagent.runtime.live import Live, Loudspeaker
+from liveagent.runtime.robot_eyes import RobotEyes
 from liveagent.runtime.session import Session, SessionConfig
+from liveagent.runtime.showing import Showing
 from liveagent.runtime.stop_process import Lookout, StopProcess
 from liveagent.runtime.voicer import Voicer
 from liveagent.stop import STOP_WORDS
@@ -53,6 +55,7 @@ from liveagent.wire.codec import (
     Codec,
     Confirm,
     Confirming,
+    Eyes,
     Frame,
     Memory,
     Patches,
@@ -146,6 +149,7 @@ class Conversation:
         self.speaker = FarSpeaker(self._spoken, time.monotonic_ns, reports=codec.reports_playback)
         self.loudspeaker: Loudspeaker = self.speaker  # what plays: at the far end, unless somebody says otherwise
         self.attached = True
+        self.showing = Showing(agent)
         self._inlet = Inlet()
         self._sound_ns = 0  # when sound last came
         self._others = others
@@ -167,6 +171,14 @@ class Conversation:
     def closing(self) -> tuple[int, str] | None:
         """A close code and a reason, once the link cannot go on."""
         return self._bye or self.codec.closing
+
+    @property
+    def eyes(self) -> Eyes:
+        """Whose camera it looks through."""
+        camera = self.live.camera if self.live is not None else None
+        if isinstance(camera, RobotEyes):
+            return "robot"
+        return "peer" if camera is None else "server"
 
     async def open(self) -> None:
         """Read the agent's prompt into the lane, and greet the peer. Raises LiveAgentError for what is missing."""
@@ -236,6 +248,7 @@ class Conversation:
         if codec is not None:
             self.codec = codec
             codec.open(self._start_ns)
+        self.showing.again()
         self.speaker.reports = self.codec.reports_playback
         for each in asked:
             await self._take(each)
@@ -352,6 +365,8 @@ class Conversation:
         return taken
 
     async def _look(self, picture: Picture) -> None:
+        if picture.live and self.eyes != "peer":
+            return  # it looks for itself
         if self._see is None or not self.model.sees:
             self.problem("blind", "this model has no eyes; pictures are not looked at", picture.ref)
             return
@@ -417,6 +432,7 @@ class Conversation:
         if tick.index % MEMORY_TICKS == 0:
             spans = live.session.context.ledger.spans
             self.codec.tell(Memory(spans), now_ns)
+        self._show(now_ns)
         self._flush()
 
     async def _await_engine(self) -> None:
@@ -507,6 +523,13 @@ class Conversation:
         elif isinstance(item, CacheChanged):
             self.stats.cache = dict(item.by_kind)
         self.codec.tell(item, time.monotonic_ns())
+
+    def _show(self, now_ns: int) -> None:
+        """What it looks at and how its robots stand, when nothing else waits."""
+        if not self.attached or self._outbox or self.live is None:
+            return
+        for each in self.showing.news(now_ns, None if self.eyes == "peer" else self.live.session.looking):
+            self.codec.tell(each, now_ns)
 
     def _spoken(self, spoken: Spoken) -> None:
         if not self.attached:

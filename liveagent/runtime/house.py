@@ -37,7 +37,7 @@ from liveagent.runtime.session import SessionConfig
 from liveagent.runtime.stop_mic import StopMic
 from liveagent.video import VideoFrame
 from liveagent.voice import Voice
-from liveagent.wire.codec import Asked, Codec, Confirm, Picture, Sound
+from liveagent.wire.codec import Asked, Codec, Confirm, Eyes, Picture, Sound
 
 if TYPE_CHECKING:
     from liveagent.nn.model import Model
@@ -135,6 +135,11 @@ class HouseConversation(Conversation):
         self.loudspeaker = house.speaker
         self._stop_mic: StopMic | None = None
         self.detach()
+
+    @property
+    def eyes(self) -> Eyes:
+        """Never the peer's: a film that it hears may have pictures, too."""
+        return "robot" if super().eyes == "robot" else "server"
 
     async def open(self) -> None:
         await super().open()

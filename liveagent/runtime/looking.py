@@ -77,6 +77,11 @@ class Looking:
         self._new = False  # a picture came since it was last asked whether it is worth keeping
 
     @property
+    def pixels(self) -> Pixels | None:
+        """The newest picture, as it is seen; None before the first."""
+        return self._pixels
+
+    @property
     def waiting(self) -> bool:
         """Whether a picture came that nobody has decided about."""
         return self._new

@@ -34,6 +34,7 @@ from liveagent.runtime.engine_process import EngineProcess
 from liveagent.runtime.link import Ending, Link, pump
 from liveagent.runtime.request import ClientTools, Options, Protocol, Refused
 from liveagent.runtime.session import SessionConfig
+from liveagent.runtime.showing import name_of
 from liveagent.runtime.sources import Sources, follow
 from liveagent.runtime.stop_process import StopProcess
 from liveagent.tool import Tool
@@ -205,6 +206,10 @@ class Seats:
                 conversation.live.camera = await asyncio.to_thread(
                     find_camera, options.camera, agent, None, lambda code, message: None, lambda event: None
                 )
+            robots = tuple(map(name_of, conversation.showing.robots))
+            welcome = replace(welcome, camera=conversation.eyes, robots=robots)
+            if isinstance(codec, NativeCodec):
+                codec.welcome = welcome
             if session:
                 await conversation.receive(json.dumps({"type": "session.update", "session": dict(session)}))
         except BaseException:

@@ -45,10 +45,12 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The first message. `speak`: replies are to be spoken to this peer."""
+    """The first message. `speak`: replies are to be spoken to this peer. `pictures`: it shows what a camera of the
+    server's sees."""
 
     speak: bool = True
     resume: Resume | None = None
+    pictures: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +70,11 @@ def read_hello(data: str | bytes) -> Hello:
         raise ProtocolError("the first message is hello")
     if type(said.get("v")) is not int or said["v"] != VERSION:
         raise ProtocolError(f"this server speaks version {VERSION}")
-    _only(said, "type", "v", "speak", "resume")
-    speak = said.get("speak", True)
-    if not isinstance(speak, bool):
-        raise ProtocolError("hello: speak is true or false")
-    return Hello(speak, _resume(said.get("resume")))
+    _only(said, "type", "v", "speak", "pictures", "resume")
+    speak, pictures = said.get("speak", True), said.get("pictures", False)
+    if not isinstance(speak, bool) or not isinstance(pictures, bool):
+        raise ProtocolError("hello: speak and pictures are true or false")
+    return Hello(speak, _resume(said.get("resume")), pictures)
 
 
 def read_asked(data: str, t_ns: int) -> Ask | Ping | Confirm:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from liveagent.audio import Samples
 from liveagent.event import Event, Inbox
 from liveagent.jsonform import Json
 from liveagent.ledger import Span
+from liveagent.video import Pixels
 
 Frame: TypeAlias = str | bytes
 """One websocket message: text or binary."""
@@ -129,9 +130,34 @@ class Patches:
     mask: tuple[bool, ...]
 
 
-Told: TypeAlias = Event | Action | Spoken | Problem | GoingAway | Resumable | Memory | Patches | Confirming
+@dataclass(frozen=True, slots=True, eq=False)
+class Looked:
+    """The picture taken at `t_ns` by a camera of the server's, `[H, W, 3]`, as the session has seen it, for a peer that
+    shows it. Not every picture is told."""
+
+    t_ns: int
+    pixels: Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class RobotStands:
+    """How a robot of the agent's stands. `there`: it can be given orders; `stopped`: nothing moves until somebody
+    releases it. `joints`: radians or metres, by name. Told a few times a second while it changes."""
+
+    name: str
+    there: bool
+    stopped: bool
+    joints: Mapping[str, float] = field(default_factory=dict)
+
+
+Told: TypeAlias = (
+    Event | Action | Spoken | Problem | GoingAway | Resumable | Memory | Patches | Confirming | Looked | RobotStands
+)
 """A codec passes over what its protocol has no word for."""
 
+
+Eyes: TypeAlias = Literal["peer", "server", "robot"]
+"""Whose camera a session looks through: the peer's, one where the server stands, a robot's."""
 
 # ---- the codec -------------------------------------------------------------------------------------------------------
 
@@ -142,6 +168,7 @@ class Welcome:
 
     tools: the agent's own, each `{"name", "description", "parameters": JSON schema}`; they run on the server.
     phrases: example sentences, for chips. handle: what a peer may resume with; "" where it may not.
+    robots: what the agent's are called.
     """
 
     session_id: str
@@ -151,6 +178,8 @@ class Welcome:
     phrases: Sequence[str] = ()
     voice: str | None = "espeak"
     sees: bool = True
+    camera: Eyes = "peer"
+    robots: Sequence[str] = ()
     device: str = "cpu"
     opened_unix_s: int = 0
     expires_unix_s: int = 0

@@ -5,8 +5,9 @@ Text frames are JSON, binary frames are media. Events and actions travel in the 
 
 From the peer, text (the server stamps `t_ns`, whatever the peer says):
 
-    {"type": "hello", "v": 1, "speak": true, "resume": {"session": "…", "secret": "…", "seq": 417}}
-        first of all, within five seconds. `speak` false: replies are only written. `resume` is optional.
+    {"type": "hello", "v": 1, "speak": true, "pictures": false, "resume": {"session": "…", "secret": "…", "seq": 417}}
+        first of all, within five seconds. `speak` false: replies are only written. `pictures`: it is to be sent what a
+        camera of the server's sees. All three are optional.
     {"type": "TextTyped", "text": "…"}     and every other event of `ASKS` below, by its name and fields
     {"type": "Confirm", "call_id": "call_3", "token": "…", "yes": true}   the answer to `confirm`, by a person's hand
     {"type": "ping", "at": 12345.6}        answered by {"type": "pong", "at": 12345.6, "t_ns": …}
@@ -25,12 +26,18 @@ From the server, text; `seq` counts what a peer that comes back may ask to be to
 
     {"type": "loading", "what": "nano", "done_bytes": …, "of_bytes": …}   before `welcome`, while weights are read
     {"type": "welcome", "session": "…", "secret": "…", "resumed": false, "ago_ms": null, "t_ns": …, "agent": {"model",
-     "device", "instructions", "tools", "phrases", "voice", "sees", "extra"}}
+     "device", "instructions", "tools", "phrases", "voice", "sees", "camera", "robots", "extra"}}
+                                                     `camera` "peer": pictures are the peer's to send; "server",
+                                                     "robot": the server looks for itself, there or through a robot, and
+                                                     passes over those that are sent. `robots`: their names
     {"seq": 12, "e": {"type": "ReplyStarted", …}}    an event, or an action (`Say`, `Duck`, `Freeze`, `Resume`,
                                                      `StopPlayback`, `Note`)
     {"type": "memory", "t_ns": …, "spans": [[id, kind, tokens, t_ns, heard_tokens | null], …]}   what the cache holds
     {"type": "patches", "t_ns": …, "of": 64, "mask": "…"}   which patches of a picture were just encoded: hexadecimal,
                                                      row by row, the first patch in the highest bit of the first byte
+    {"type": "robot", "name": "arm", "there": true, "stopped": false, "joints": {"lift": 0.31, …}}
+                                                     how a robot stands, at most four times a second while it changes;
+                                                     joints in radians or metres
     {"type": "snapshot", "seq": 12, "entries": […]}  after a resume that reaches too far back: the conversation so far
                                                      (`story.Story`)
     {"type": "confirm", "call_id": "call_3", "name": "unlock", "about": "…", "args": {…}, "token": "…",
@@ -39,8 +46,13 @@ From the server, text; `seq` counts what a peer that comes back may ask to be to
     {"type": "problem", "code": "…", "message": "…", "ref": "…"}
     {"type": "going_away", "left_ms": 10000}
 
-From the server, binary: u8 kind 16, u8 flags (1: final), u16 0, u32 utterance, u32 index of its first sample, int16
-mono at 16 kHz. A peer that plays reports kind 4 at least ten times a second while it does, and once more, at once,
+From the server, binary:
+
+    kind 16  u8 16, u8 flags (1: final), u16 0, u32 utterance, u32 index of its first sample, int16 mono at 16 kHz
+    kind 17  u8 17, u8 0, u16 0, u16 width, u16 height, u64 when it was taken in ns of the session's clock, RGB: what
+             a camera of the server's saw, to a peer whose hello asked; the newest, at most four a second
+
+A peer that plays reports kind 4 at least ten times a second while it does, and once more, at once,
 when told `StopPlayback`; what it does not report counts as not heard. After a resume, speech that was not reported is
 sent again; a peer passes over samples that it has.
 
@@ -79,10 +91,12 @@ from liveagent.wire.codec import (
     Frame,
     GoingAway,
     Ids,
+    Looked,
     Memory,
     Patches,
     Picture,
     Problem,
+    RobotStands,
     Sound,
     Spoken,
     Told,
@@ -95,6 +109,7 @@ __all__ = ["ASKS", "ELSEWHERE", "Hello", "NativeCodec", "loading", "read_hello"]
 VERSION = 1
 HEADER = struct.Struct("<BBHIQ")
 SPOKEN = struct.Struct("<BBHII")
+LOOKED = struct.Struct("<BBHHHQ")
 PLAYED = struct.Struct("<II")
 MAX_SOUND_BYTES = 2 * 2 * RATE_HZ
 MAX_PICTURE_BYTES = 4 << 20
@@ -210,7 +225,7 @@ class NativeCodec:
         agent: dict[str, Json] = {
             "model": w.model, "device": w.device, "instructions": w.instructions,
             "tools": [dict(tool) for tool in w.tools], "phrases": [*w.phrases], "voice": w.voice, "sees": w.sees,
-            "extra": dict(w.extra),
+            "camera": w.camera, "robots": [*w.robots], "extra": dict(w.extra),
         }  # fmt: skip
         self._send(
             _line({
@@ -292,6 +307,15 @@ class NativeCodec:
         elif isinstance(item, Patches):
             mask = np.packbits(np.array(item.mask, bool)).tobytes().hex()
             self._pass_on(_line({"type": "patches", "t_ns": item.t_ns, "of": len(item.mask), "mask": mask}))
+        elif isinstance(item, Looked):
+            self._look(item)
+        elif isinstance(item, RobotStands):
+            self._pass_on(
+                _line({
+                    "type": "robot", "name": item.name, "there": item.there, "stopped": item.stopped,
+                    "joints": dict(item.joints),
+                })
+            )  # fmt: skip
         elif isinstance(item, (*NOISY, Memory)):
             self._waiting[type(item)] = item
         elif isinstance(item, PASSING):
@@ -337,6 +361,14 @@ class NativeCodec:
             wanted = self.backlog.keep(item.utterance, first + len(part), frame)
             if wanted and self.hello is not None and self.hello.speak:
                 self._send(frame)
+
+    def _look(self, item: Looked) -> None:
+        if self.hello is None or not self.hello.pictures:
+            return
+        if any(isinstance(frame, bytes) and frame[0] == 17 for frame in self._out):
+            return  # one waits; there will be a newer one
+        height, width, _ = item.pixels.shape
+        self._send(LOOKED.pack(17, 0, 0, width, height, item.t_ns) + item.pixels.tobytes())
 
     def _problem(self, problem: Problem) -> None:
         said: dict[str, Json] = {"type": "problem", "code": problem.code, "message": problem.message}
