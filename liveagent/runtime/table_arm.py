@@ -10,6 +10,7 @@ home in metres, a camera, and in its state what the fingers feel (`holding`) and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -109,8 +110,16 @@ class TableArm:
                     await self.robot.open()
                 except LiveAgentError as error:
                     raise ToolError(f"the robot is not there: {error}") from None
+                await self._heard_of()
                 self._picking = Picking(self._finder, RobotBody(self.robot))
         return self._picking
+
+    async def _heard_of(self) -> None:
+        """Wait a moment until it has said how it stands: the first call begins with that."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_S):
+                while self.robot.state is None:  # noqa: ASYNC110 (it tells nobody)
+                    await asyncio.sleep(0.02)
 
     async def close(self) -> None:
         """Let go of it."""
