@@ -25,7 +25,7 @@ import numpy as np
 
 from liveagent.bench.rover import JOINTS, NAME, SITE, ready, rover
 from liveagent.ports.mosquitto import Mosquitto
-from liveagent.ports.webserver import WebServer
+from liveagent.ports.webserver import WebServer, event_loop
 from liveagent.runtime.drive import Drive
 from liveagent.runtime.lead import now_ms
 from liveagent.runtime.link import Link
@@ -153,8 +153,9 @@ async def _socket(orders: int) -> list[float]:
 
 def run(orders: int = ORDERS, seconds: float = STREAM_S, seed: int = 1) -> dict[str, Any]:
     """Measure. DeviceError without mosquitto."""
-    by_mqtt = asyncio.run(_mqtt(orders, seconds, seed))
-    by_socket = asyncio.run(_socket(orders))
+    with asyncio.Runner(loop_factory=event_loop()) as runner:  # as a server has it
+        by_mqtt = runner.run(_mqtt(orders, seconds, seed))
+        by_socket = runner.run(_socket(orders))
     waits = {"mqtt": by_mqtt["waits"], "websocket": by_socket}
     ticks = round(seconds / TICK_S)
     return {
