@@ -48,10 +48,10 @@ class Peer:
 
     mode: "open"; "loading" (weights are read, and never end); "busy" (503); "down" (closes at once); "gone" (nothing
     can be resumed). key: what must be brought, or "". asked: whatever the page asked, but sound and pictures, which are
-    in `sounds` and `pictures`.
+    in `sounds` and `pictures`. welcome: more of what is said of the agent.
     """
 
-    def __init__(self, mode: str = "open", key: str = "", auto: bool = False) -> None:
+    def __init__(self, mode: str = "open", key: str = "", auto: bool = False, **welcome: Any) -> None:
         self.mode, self.key, self.auto = mode, key, auto
         self.asked: list[Any] = []
         self.sounds: list[Sound] = []
@@ -60,7 +60,7 @@ class Peer:
         self.requests: list[str] = []
         self.port = 0
         self._welcome = Welcome(
-            "session_1", "nano", "Be brief.", phrases=PHRASES, handle="secret_1", extra={"recording": False}
+            "session_1", "nano", "Be brief.", phrases=PHRASES, handle="secret_1", extra={"recording": False}, **welcome
         )
         self._codec: NativeCodec | None = None
         self._socket: ServerConnection | None = None

@@ -26,7 +26,7 @@ from liveagent.ports.media import MediaFile, write_wav
 from liveagent.shapes import AREA
 from liveagent.sight import COLOURS, SHAPES, named
 from liveagent.table import Surface, Table, Thing, draw, paint
-from liveagent.wire.codec import Confirm, Confirming
+from liveagent.wire.codec import Confirm, Confirming, Looked, Patches, RobotStands
 from tests.page_peer import PAGE, PHRASES, WORD_SAMPLES, Peer
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested where playwright is installed")
@@ -85,6 +85,10 @@ class Visit:
 
     def heard(self, words: int) -> None:
         self.page.wait_for_function("n => document.querySelectorAll('.agent .w.heard').length >= n", arg=words)
+
+    def coloured(self, of: str, x: int, y: int, colour: str) -> None:
+        """Wait until a pixel of a canvas is."""
+        self.page.wait_for_function(PIXEL, arg=[of, x, y, colour])
 
     def boxes(self) -> dict[str, dict[str, float]]:
         return {name: self.page.locator(name).bounding_box() for name in ALWAYS}
@@ -1078,3 +1082,95 @@ def test_the_client_module_works_on_another_page(visit: Callable[..., Visit], pe
       return JSON.stringify([model, event.type, event.words]);
     }""")
     assert json.loads(got) == ["nano", "WordsHeard", ["hello", "from", "elsewhere"]]
+
+
+# ---- a camera that is not this page's, and a robot -------------------------------------------------------------------
+
+JOINTS = {"base_x": 0.0, "pan": 1.5708, "shoulder": -0.004, "elbow": -1.97, "wrist": 12.5, "roll": 0.1}
+THEIRS = (".frame", ".picture", "#eyes-told", "#captions", "#status", "#type", "#mic", "#voice", "#stop", ".fine")
+PIXEL = """([of, x, y, wanted]) => {
+  const copy = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  copy.drawImage(document.querySelector(of), -x, -y);
+  const colour = copy.getImageData(0, 0, 1, 1).data.slice(0, 3).join();
+  return wanted ? colour === wanted : colour;
+}"""
+
+
+def looked(peer: Peer, shift: int = 0) -> Looked:
+    """A table with a red thing and a green one."""
+    pixels = np.full((128, 128, 3), 120, np.uint8)
+    pixels[20:40, 30 + shift : 60 + shift] = 220, 30, 30
+    pixels[90:110, 80:100] = 30, 160, 60
+    return Looked(peer.t_ns, pixels)
+
+
+@pytest.mark.parametrize("scheme, size", [("light", WIDE), ("dark", NARROW)], ids=["light-wide", "dark-narrow"])
+def test_the_robots_camera_is_shown_and_this_pages_pictures_are_not_sent(
+    visit: Callable[..., Visit], scheme: str, size: tuple[int, int]
+) -> None:
+    with Peer(camera="robot", robots=("arm",)) as peer:
+        seen = visit(peer, size, scheme)
+        assert peer.hellos[-1].pictures
+        eyes, told = seen.page.locator("#eyes"), seen.page.locator("#eyes-told")
+        playwright.expect(seen.page.get_by_text("No picture yet")).to_be_visible()
+        playwright.expect(told).to_contain_text("The robot’s camera")
+        for gone in ("#table", "#video", "#camera", ".sources", "#blank-back"):
+            playwright.expect(seen.page.locator(gone)).to_be_hidden()
+        healthy(seen)
+        before = {name: seen.page.locator(name).bounding_box() for name in THEIRS}
+
+        peer.tell(looked(peer), RobotStands("arm", True, False, JOINTS))
+        playwright.expect(eyes).to_be_visible()
+        assert seen.page.evaluate(PIXEL, ["#eyes", 45, 30]) == "220,30,30"
+        assert seen.page.evaluate(PIXEL, ["#eyes", 90, 100]) == "30,160,60"
+        peer.tell(looked(peer, 40))
+        seen.coloured("#eyes", 45, 30, "120,120,120")
+        assert seen.page.locator("#joints dt").all_inner_texts() == [name.replace("_", " ") for name in JOINTS]
+        assert seen.page.locator("#joints dd").all_inner_texts() == ["0.00", "1.57", "0.00", "−1.97", "12.50", "0.10"]
+        playwright.expect(told).to_contain_text("arm: ready")
+
+        now = peer.t_ns
+        peer.tell(ev.ToolCalled(now, "c1", "pick", {"shape": "cube"}), ev.ToolProgressed(now, "c1", 0.4, "reaching"))
+        playwright.expect(told).to_contain_text("arm: reaching, 40 %")
+        peer.tell(ev.ToolProgressed(now, "c1", 0.5))
+        playwright.expect(told).to_contain_text("arm: pick, 50 %")
+        peer.tell(ev.RobotStopped(now, "home/arm", "typed", 0.0, 1.2, 6.4), RobotStands("arm", True, True, JOINTS))
+        playwright.expect(told).to_contain_text("arm: stopped in 8 ms")
+        peer.tell(ev.ToolFailed(now, "c1", "taken_back", "stopped"), RobotStands("arm", True, False, JOINTS))
+        playwright.expect(told).to_contain_text("arm: ready")
+        peer.tell(RobotStands("arm", False, False))
+        playwright.expect(told).to_contain_text("arm: not there")
+        healthy(seen)
+        assert {name: seen.page.locator(name).bounding_box() for name in THEIRS} == before
+        assert peer.pictures == []
+        seen.page.close()
+
+
+def test_the_patches_are_shown_on_what_the_servers_camera_saw(visit: Callable[..., Visit]) -> None:
+    with Peer(camera="server") as peer:
+        seen = visit(peer)
+        playwright.expect(seen.page.locator("#eyes-told")).to_have_text(re.compile(r"^\s*This box’s camera\s*$"))
+        seen.page.get_by_role("button", name="Inside").click()
+        now = peer.t_ns
+        mask = tuple(i == 10 for i in range(64))  # x 32 to 48, y 16 to 32 of 128
+        peer.tell(ev.FrameSeen(now, False, "changed", 1, 64), Patches(now, mask), looked(peer))
+        look = seen.page.locator("canvas.look")
+        playwright.expect(look).to_have_attribute("aria-label", "Picture: 1 of 64 patches were encoded anew")
+        seen.coloured("canvas.look", 80, 56, "220,30,30")  # what was encoded anew, as it is
+        assert seen.page.evaluate(PIXEL, ["canvas.look", 100, 56]) != "220,30,30"  # the rest behind a veil
+        assert peer.pictures == []
+        seen.page.close()
+
+
+def test_a_page_whose_camera_it_is_still_shows_its_robot(visit: Callable[..., Visit], peer: Peer) -> None:
+    for size in (WIDE, NARROW):
+        with Peer(robots=("arm",)) as mine:
+            seen = visit(mine, size)
+            mine.tell(RobotStands("arm", True, False, JOINTS), looked(mine))
+            playwright.expect(seen.page.locator("#eyes-told")).to_contain_text("arm: ready")
+            playwright.expect(seen.page.get_by_role("application")).to_be_visible()
+            playwright.expect(seen.page.locator("#eyes")).to_be_hidden()
+            healthy(seen)
+            seen.page.close()
+    seen = visit(peer)
+    playwright.expect(seen.page.locator("#eyes-told")).to_be_hidden()

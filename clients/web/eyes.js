@@ -5,7 +5,7 @@ import { byId, make, tell } from "./element.js";
 /** @typedef {import("./link.js").Message} Message */
 /** @typedef {import("./frames.js").Looked} Looked */
 
-const MOST_JOINTS = 10;
+const MOST_JOINTS = 8;
 
 export class EyesView {
   constructor() {
@@ -26,6 +26,8 @@ export class EyesView {
     this.call = "";
     this.share = /** @type {number | null} */ (null);
     this.note = "";
+    /** The newest call, by number and name. */
+    this.called = ["", ""];
     /** Until it said that it had stopped, in ms. @type {number | null} */
     this.stopMs = null;
     /** The joints' values by name. @type {Map<string, HTMLElement>} */
@@ -71,8 +73,11 @@ export class EyesView {
     if (e.type === "robot") {
       this.stands = e;
       if (!e.stopped) this.stopMs = null;
+    } else if (e.type === "ToolCalled") {
+      this.called = [e.call_id, e.name.replaceAll("_", " ")];
     } else if (e.type === "ToolProgressed") {
-      [this.call, this.share, this.note] = [e.call_id, e.share, e.note];
+      const [number, name] = this.called;
+      [this.call, this.share, this.note] = [e.call_id, e.share, e.note || (number === e.call_id ? name : "")];
     } else if ((e.type === "ToolReturned" || e.type === "ToolFailed") && e.call_id === this.call) {
       this.call = "";
     } else if (e.type === "RobotStopped") {
