@@ -10,6 +10,7 @@ import liveagent
 
 NAMES = {
     "Agent",
+    "Call",
     "ConfigError",
     "DeviceError",
     "Home",
@@ -17,11 +18,14 @@ NAMES = {
     "LinkError",
     "LiveAgentError",
     "Mcp",
+    "MqttWay",
     "Options",
     "Plan",
+    "Policy",
     "ProtocolError",
     "Refused",
     "Request",
+    "Robot",
     "Server",
     "Tool",
     "ToolError",

@@ -61,7 +61,9 @@ FLOORS = {
     "pipelines": Floor(ALL, None, calls=True),
     "tools": Floor(frozenset({"root", "tools"}), None, banned=TORCH, outside=1),
     "clients": Floor(frozenset({"root", "clients"}), None, banned=TORCH, outside=1, prints=True),
-    "examples": Floor(frozenset({"root", "tools", "pipelines", "clients"}), None, banned=TORCH, prints=True, calls=True),
+    "examples": Floor(
+        frozenset({"root", "tools", "pipelines", "clients"}), None, banned=TORCH, prints=True, calls=True
+    ),
 }  # fmt: skip
 
 # Only these two files of the root open the door to what runs, and only when they are asked to.
