@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +13,14 @@ import pytest
 
 from liveagent import Agent
 from liveagent.clients.robot.contract import Connection, State
+from liveagent.runtime import admission
 from liveagent.runtime.looking import Looking
 from liveagent.runtime.robot import Robot
+from liveagent.runtime.server import Server
 from liveagent.runtime.showing import EVERY_NS, REPEAT_NS, Showing
 from liveagent.runtime.way import MqttWay
 from liveagent.wire.codec import Looked, RobotStands
+from tests.site import WAIT_S, serving, small_agent, write_weights
 
 MS = 1_000_000
 
@@ -65,7 +72,7 @@ def test_the_newest_picture_is_told_once_and_at_most_four_a_second(looking: Look
 
 def test_how_a_robot_stands_is_told_when_it_changes() -> None:
     arm = Arm()
-    showing = Showing(Agent("nano", tools=[arm]))
+    showing = Showing(Agent("nano", sources=[arm]))
     assert showing.robots == (arm.robot,)
     assert not [*showing.news(0, None)], "nothing was heard of it"
     arm.robot.connection = Connection.model_construct(state="ONLINE", stop_id=None)
@@ -78,3 +85,26 @@ def test_how_a_robot_stands_is_told_when_it_changes() -> None:
     assert isinstance(stopped, RobotStands) and stopped.stopped
     assert not [*showing.news(2 * EVERY_NS + REPEAT_NS - 1, None)]
     assert [*showing.news(2 * EVERY_NS + REPEAT_NS, None)] == [stopped]
+
+
+@pytest.mark.slow
+async def test_a_server_that_looks_for_itself_sends_what_it_saw_and_takes_no_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "FULL", 1e9)
+    white = struct.pack("<BBHIQ", 3, 0, 0, 0, 0) + b"\xff" * (128 * 128 * 3)
+    with serving(Server(small_agent(write_weights(tmp_path)), camera="table")) as site:
+        async with asyncio.timeout(WAIT_S), site.connect() as socket:
+            await socket.send(json.dumps({"type": "hello", "v": 1, "speak": False, "pictures": True}))
+            welcome: dict[str, Any] = {}
+            pictures: list[Any] = []
+            while len(pictures) < 3:
+                await socket.send(white)
+                said = await socket.recv()
+                if isinstance(said, bytes):
+                    assert struct.unpack_from("<BBHHH", said) == (17, 0, 0, 128, 128)
+                    pictures.append(np.frombuffer(said, np.uint8, offset=16))
+                elif (told := json.loads(said)).get("type") == "welcome":
+                    welcome = told["agent"]
+            assert welcome["camera"] == "server" and welcome["robots"] == []
+            assert all(20 < each.mean() < 235 and each.std() > 5 for each in pictures), "the table, and nothing white"
