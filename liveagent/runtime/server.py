@@ -53,7 +53,7 @@ from liveagent.runtime.scope import Receive, Scope, Send, path_of
 from liveagent.runtime.seats import PARK_S, Seats
 from liveagent.runtime.session import SessionConfig
 from liveagent.runtime.sources import Sources
-from liveagent.runtime.stop_process import StopProcess, robots_of
+from liveagent.runtime.stop_process import StopProcess
 
 MEASURE_S = 0.08
 WEIGH_EVERY = 3  # a quarter of a second
@@ -147,8 +147,7 @@ class Server:
         for name in SCRUBBED:
             logging.getLogger(name).addFilter(self._scrub)
         self.engine.start()
-        if robots_of(self.agent):
-            self.stops.start()
+        self.stops.keep(self.agent)
         if self._robots is not None:
             self._robots.stopped_by(self.stops)
         self._keeping = asyncio.create_task(self._keep(), name="liveagent-keep")

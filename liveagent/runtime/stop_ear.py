@@ -1,11 +1,13 @@
 """`StopEar`: one session's microphone in the process that stops robots: raw samples in, "the stop word has ended" out.
 
-It knows nothing of turns, words or tools. The loudspeaker is taken out of the microphone first, where somebody tells
-what it plays; so the agent's own "stop" begins no burst, and a person's over the agent's voice does.
+It knows nothing of turns or tools. Two listen, and one of them is enough: `Spotter`, which was trained on synthetic
+voices and hears in noise, and `StopWord`, whose sounds were learnt from people, and which wants it quiet. The
+loudspeaker is taken out of the microphone first, where somebody tells what it plays; so the agent's own "stop" is none,
+and a person's over the agent's voice is one.
 
 What stops, and what does not, is declared here and tested with voices:
 
-    "stop", "stop now", "stop it"         stops, 100 ms after the word, while the rest is being said
+    "stop", "stop now", "please stop"     stops, 100 ms after the word, while the rest is being said
     "stop recording", "stop the timer"    stops: a burst of sound that begins with the word stops, whatever follows, for
                                           nobody can wait for it; a stop too many costs a walk to the robot, a stop too
                                           late may cost more
@@ -16,14 +18,19 @@ What stops, and what does not, is declared here and tested with voices:
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from liveagent.audio import RATE_HZ, SAMPLE_NS, Samples
 from liveagent.echo import DELAY_SAMPLES, Echo
+from liveagent.errors import DeviceError
+from liveagent.nn.model import weights_folder
+from liveagent.nn.spotter import Spotter
 from liveagent.ports.stop_word import StopWord
 from liveagent.resample import Resampler
 from liveagent.runtime.stop_wire import Int16
@@ -31,6 +38,13 @@ from liveagent.stop import STOP_WORDS
 
 NEAR_BLOCKS = 6
 """Of 16 ms: somebody who was near so lately still is, between two syllables."""
+SURE = 0.6
+HITS = 4
+"""So many frames of 10 ms in a row the spotter must be sure."""
+HEARD_SAMPLES = 5 * RATE_HZ // 100
+"""How long ago the word had ended by then: marks begin where it ends."""
+AGAIN_SAMPLES = RATE_HZ // 2
+"""One word is heard once, by whoever hears it first."""
 OWN_NS = 600_000_000
 """So long after it was last told, the loudspeaker's own stop word counts as over."""
 
@@ -43,11 +57,19 @@ class WordEnded:
 
 
 class StopEar:
-    """`feed` it everything, in order. Raises DeviceError without pocketsphinx."""
+    """`feed` it everything, in order. Without pocketsphinx the spotter listens alone. ConfigError without weights."""
 
-    def __init__(self, others: Sequence[str] = (), say: Mapping[str, str] | None = None) -> None:
-        """others: what else a burst is likely to begin with. say: how words are said that no dictionary has."""
-        self._word = StopWord(STOP_WORDS, others=others, say=say)
+    def __init__(
+        self, others: Sequence[str] = (), say: Mapping[str, str] | None = None, weights: Path | None = None
+    ) -> None:
+        """others: what else a burst is likely to begin with. say: how words are said that no dictionary has. weights:
+        the spotter's folder; None: the shipped one."""
+        self._word: StopWord | None = None
+        with contextlib.suppress(DeviceError):
+            self._word = StopWord(STOP_WORDS, others=others, say=say)
+        self._spotter = Spotter.load(weights or weights_folder())
+        self._sure = 0
+        self._deaf_samples = 0
         self._resampler: Resampler | None = None
         self._echo: Echo | None = None
         self._near: deque[bool] = deque(maxlen=NEAR_BLOCKS)
@@ -65,24 +87,41 @@ class StopEar:
             if self._resampler is None or self._resampler.from_hz != rate_hz:
                 self._resampler = Resampler(rate_hz, RATE_HZ)
             samples, reference = self._resampler.feed(samples), None
-        near = True
+        samples, near = self._cleaned(samples, reference)
+        if self._echo is not None:
+            end_ns -= (DELAY_SAMPLES + len(self._state.waiting_mic)) * SAMPLE_NS
+        ago_samples = self._listen(samples, near) if len(samples) else None
+        if ago_samples is None or (self._own_ns is not None and abs(end_ns - self._own_ns) < OWN_NS):
+            return None
+        return WordEnded(end_ns - ago_samples * SAMPLE_NS)
+
+    def _cleaned(self, samples: Samples, reference: Int16 | None) -> tuple[Samples, bool]:
+        """Without the loudspeaker, and whether somebody else may sound in it."""
         if reference is not None and self._echo is None and reference.any():
             self._echo = Echo()  # from here on: a session whose loudspeaker is silent, or far, never pays for it
             self._state = self._echo.init_state()
-        if self._echo is not None:
-            played = np.zeros(len(samples), np.float32)
-            if reference is not None:
-                played = reference.astype(np.float32) / np.float32(32768.0)
-            clean = self._echo.feed(samples, played, self._state)
-            samples = clean.samples
-            self._near.extend(clean.near_end.tolist())
-            near = any(self._near)
-            end_ns -= (DELAY_SAMPLES + len(self._state.waiting_mic)) * SAMPLE_NS
-        if not len(samples) or not self._word.feed(samples, near):
+        if self._echo is None:
+            return samples, True
+        played = np.zeros(len(samples), np.float32)
+        if reference is not None:
+            played = reference.astype(np.float32) / np.float32(32768.0)
+        clean = self._echo.feed(samples, played, self._state)
+        self._near.extend(clean.near_end.tolist())
+        return clean.samples, any(self._near)
+
+    def _listen(self, samples: Samples, near: bool) -> int | None:
+        """How many samples ago a stop word ended that is heard now for the first time."""
+        by_word = self._word is not None and self._word.feed(samples, near)
+        by_spotter = False
+        for probability in self._spotter.feed(samples).tolist():
+            self._sure = self._sure + 1 if probability > SURE else 0
+            by_spotter |= near and self._sure == HITS
+        self._deaf_samples = max(0, self._deaf_samples - len(samples))
+        if not (by_word or by_spotter) or self._deaf_samples:
             return None
-        if self._own_ns is not None and abs(end_ns - self._own_ns) < OWN_NS:
-            return None
-        return WordEnded(end_ns - self._word.ago_samples * SAMPLE_NS)
+        self._deaf_samples = AGAIN_SAMPLES
+        return self._word.ago_samples if self._word is not None and not by_spotter else HEARD_SAMPLES
 
     def close(self) -> None:
-        self._word.close()
+        if self._word is not None:
+            self._word.close()

@@ -146,6 +146,7 @@ class StopProcess:
         self._numbers = itertools.count(1)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._child: subprocess.Popen[bytes] | None = None
+        self._standing: tuple[StopAddress, ...] = ()
         self._relayed: dict[str, int] = {}
         self._closed = False
         self._dropped_there_ms = 0.0
@@ -168,6 +169,15 @@ class StopProcess:
     def pid(self) -> int | None:
         child = self._child
         return child.pid if child is not None and child.poll() is None else None
+
+    def keep(self, agent: Agent) -> None:
+        """Have the ways to this agent's robots there before anybody comes; without robots nothing happens."""
+        robots = robots_of(agent)
+        if robots:
+            with self._lock:
+                self._standing = tuple(dict.fromkeys([*self._standing, *robots]))
+                self._send_robots()
+            self.start()
 
     def lookout_of(self, agent: Agent, told: Told) -> Lookout | None:
         """A session's of this agent, the process started; None, and no process, where its agent has no robot that a
@@ -231,9 +241,10 @@ class StopProcess:
         self._send(wire.told(wire.ROBOTS, wire.addresses(iter(self._robots()))), False)
 
     def _robots(self) -> list[StopAddress]:
-        """Of all lookouts, and of those that are closed and have a stop that is open."""
+        """Of the server, of all lookouts, and of those that are closed and have a stop that is open."""
         robots = [robot for each in self._lookouts.values() for robot in each.robots]
-        return list(dict.fromkeys([*robots, *(robot for kept in self._kept.values() for robot in kept.left.values())]))
+        open_ones = [robot for kept in self._kept.values() for robot in kept.left.values()]
+        return list(dict.fromkeys([*self._standing, *robots, *open_ones]))
 
     def _send(self, data: bytes, may_be_lost: bool) -> None:
         with self._lock:
