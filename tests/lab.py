@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from liveagent.errors import ToolError
 from liveagent.ports.certificate import self_signed
 from liveagent.ports.mosquitto import Mosquitto, access
 from liveagent.runtime.robot import Robot
@@ -32,6 +33,17 @@ async def eventually(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(WAIT_S):
         while not true():  # noqa: ASYNC110 (the world's state, which tells nobody)
             await asyncio.sleep(0.005)
+
+
+async def went(robot: Robot, x: float) -> str:
+    """Where it was sent. A machine that is so busy that heartbeats come too late makes the robot hold, as it should:
+    then it is sent again."""
+    while True:
+        try:
+            return str(await robot.do("go", {"x": x}))
+        except ToolError as error:
+            if "lost contact" not in str(error):
+                raise
 
 
 @asynccontextmanager
@@ -61,5 +73,6 @@ async def lab(running_broker: Mosquitto, **more: Any) -> AsyncIterator[tuple[Omn
     ca: Path = running_broker.ca  # type: ignore[attr-defined]
     bot = Omnibot(running_broker.url("base", tls=True), ca=ca, **more)
     async with running(bot), seen(running_broker.url("agent", tls=True), ca) as robot:
-        await eventually(lambda: bot.gate.guard.path is None and bool(robot.tools()) and robot.state is not None)
+        await eventually(lambda: bot.gate.guard.path is None and robot.reachable and robot.state is not None)
+        await eventually(lambda: not robot._tasks)  # it was probed
         yield bot, robot

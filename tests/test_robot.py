@@ -23,7 +23,7 @@ from liveagent.ports.mosquitto import Mosquitto, access
 from liveagent.ports.mqtt import Mqtt
 from liveagent.runtime.lead import now_ms
 from liveagent.runtime.robot import Robot
-from tests.lab import broker, eventually, lab, running, seen
+from tests.lab import broker, eventually, lab, running, seen, went
 from tests.omnibot import Omnibot
 
 pytestmark = [
@@ -227,7 +227,7 @@ async def test_clocks_that_are_too_far_apart_move_nothing(mqtt: Mosquitto, monke
         assert not bot.moves
         for module in (lead, seen_robot, drive):  # a little is set right
             monkeypatch.setattr(module, "now_ms", lambda: time.time() * 1000.0 + 60.0)
-        assert await robot.do("go", {"x": 0.05}) == "there"
+        assert await went(robot, 0.05) == "there"
 
 
 # --- stop
@@ -255,7 +255,7 @@ async def test_a_stop_latches_until_an_operator_lifts_it(mqtt: Mosquitto) -> Non
         await eventually(lambda: robot.connection is not None and robot.connection.stop_id is None)
         assert robot.connection is not None and robot.connection.epoch > ack.epoch
         assert not bot.moves  # a reset starts nothing
-        assert await robot.do("go", {"x": bot.pose["x"] + 0.05}) == "there"
+        assert await went(robot, bot.pose["x"] + 0.05) == "there"
 
 
 async def test_whatever_comes_as_a_stop_is_one(mqtt: Mosquitto) -> None:
@@ -282,7 +282,7 @@ async def test_without_a_broker_it_stands_still_and_nothing_resumes(tmp_path: Pa
                 await going
             await eventually(lambda: bot.gate.guard.path is None and robot._up and robot.barred is None)
             assert bot.pose == where and not bot.moves
-            assert await robot.do("go", {"x": where["x"] + 0.05}) == "there"  # somebody decided it anew
+            assert await went(robot, where["x"] + 0.05) == "there"  # somebody decided it anew
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])

@@ -20,7 +20,7 @@ from liveagent.ports.webserver import WebServer
 from liveagent.runtime.link import Link
 from liveagent.runtime.robot import Robot
 from liveagent.runtime.robots import Robots
-from tests.lab import eventually, running
+from tests.lab import eventually, running, went
 from tests.omnibot import KEY, Omnibot
 
 pytestmark = pytest.mark.slow
@@ -59,7 +59,7 @@ async def lab(robots: Robots, **more: Any) -> AsyncIterator[tuple[Omnibot, Robot
 async def test_the_same_over_a_websocket() -> None:
     async with lab(Robots({"base": OWN_KEY}), key=OWN_KEY) as (bot, robot, _):
         assert await robot.do("where") == {"x": 0.0, "y": 0.0, "yaw": 0.0}
-        assert await robot.do("go", {"x": 0.1}) == "there"
+        assert await went(robot, 0.1) == "there"
         assert await robot.do("unlock", {"door": "front"}, confirmed=True) == "front is unlocked"
         going = asyncio.create_task(robot.do("go", {"x": 1.5}))
         await eventually(lambda: bot.moves)
@@ -70,7 +70,7 @@ async def test_the_same_over_a_websocket() -> None:
         await eventually(lambda: robot.connection is not None and robot.connection.stop_id is not None)
         assert bot.gate.reset(str(ack.stop_id))  # the button on its back
         await eventually(lambda: robot.connection is not None and robot.connection.stop_id is None)
-        assert await robot.do("go", {"x": bot.pose["x"] + 0.05}) == "there"
+        assert await went(robot, bot.pose["x"] + 0.05) == "there"
         assert robot.cameras["front"].jpeg is not None
         assert robot.barred is None and "phrase" in robot.problems()[0]
 
@@ -88,7 +88,7 @@ async def test_cut_off_it_stands_still_and_comes_back_to_nothing() -> None:
         where = dict(bot.pose)
         await eventually(lambda: robot._up and bot.gate._up)
         assert bot.pose == where
-        assert await robot.do("go", {"x": where["x"] + 0.05}) == "there"
+        assert await went(robot, where["x"] + 0.05) == "there"
 
 
 async def test_who_is_no_robot_of_ours_is_turned_away() -> None:
