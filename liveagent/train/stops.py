@@ -5,6 +5,7 @@ Run `python -m liveagent.train.stops make FOLDER`, a few minutes; `liveagent.tra
 
 from __future__ import annotations
 
+import functools
 import random
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +23,14 @@ UNSEEN = HELD_OUT
 ROUNDS = 3
 BEFORE = ("please", "okay", "robot", "hey", "no", "now", "and", "oh")
 """Said before the word and not instead of it: it stops all the same."""
+WITHIN = (
+    "don't stop", "do not stop", "never stop", "you don't stop", "we can't stop", "cannot stop", "won't stop",
+    "didn't stop", "did not stop", "bus stop", "a bus stop", "the bus stop", "the next stop", "this stop", "my stop",
+    "first stop", "full stop", "non stop", "to stop", "they stop", "I stop", "it will stop", "does it stop",
+    "when to stop", "let us not stop", "let it not stop", "must not stop", "don't ever stop", "don't you stop",
+    "please don't stop", "please do not stop", "one stop shop", "pit stop", "short stop", "door stop", "truck stop",
+)  # fmt: skip
+"""The word, and another before it that makes it none."""
 NEAR = (
     "don't stop", "do not stop", "never stop", "you can't stop me", "bus stop", "at the bus stop", "the bus stop is",
     "it won't stop raining", "when does it stop", "where is the next stop", "we stopped there", "a full stop",
@@ -31,6 +40,11 @@ NEAR = (
     "slop", "flop", "crop", "cop", "what", "not", "hot", "lot", "stack", "stuck", "stab", "stub", "stark", "sharp",
     "sock", "soap", "soup", "sob", "sit up", "set up", "step up", "is it up", "this top", "less top", "that's top",
 )  # fmt: skip
+
+
+@functools.cache
+def _espeak() -> Espeak:
+    return Espeak()  # one a process
 
 
 def texts(seed: int, count: int) -> list[str]:
@@ -50,16 +64,16 @@ def texts(seed: int, count: int) -> list[str]:
 
 def make(voice: str, folder: str, stops: int, others: int, seed: int) -> str:
     """One voice's file: `stop` [n] and `other` [m] clips, end to end, with where each ends."""
-    espeak = Espeak() if voice == "espeak" else None
-    clips: dict[str, list[np.ndarray]] = {"stop": [], "before": [], "other": []}
+    clips: dict[str, list[np.ndarray]] = {"stop": [], "before": [], "within": [], "other": []}
     wanted = {
         "stop": ["stop"] * stops,
         "before": [random.Random(f"{voice}{at}").choice(BEFORE) for at in range(stops // 3)],
+        "within": [random.Random(f"{voice}{seed}{at}").choice(WITHIN) for at in range(stops)],
         "other": texts(seed, others),
     }
     for kind, lines in wanted.items():
         for at in range(0, len(lines), 50):
-            made = speak(voice, lines[at : at + 50], seed + at, espeak)  # type: ignore[arg-type]
+            made = speak(voice, lines[at : at + 50], seed + at, _espeak())
             clips[kind] += [each.samples for each in made]
     name = Path(folder) / f"{voice.replace('/', '-')}-{seed}.npz"
     found: dict[str, Any] = {}
