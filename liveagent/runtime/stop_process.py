@@ -382,7 +382,7 @@ class StopProcess:
                     if report["stop_id"] not in self._kept:
                         self._keep(report["stop_id"], report["lookout"], report["src"], report["word_end_ns"],
                                    report["heard_ns"])  # fmt: skip
-                _log.warning("stop: %s", report["src"])
+                _log.info("stop", extra={"src": report["src"]})
             case "acked":
                 self._acked(report, now_ns)
             case "unlinked":

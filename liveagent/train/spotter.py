@@ -31,7 +31,7 @@ class Clips:
     """The clips of all voices' files."""
 
     def __init__(self, folder: str) -> None:
-        self.kinds: dict[str, list[list[np.ndarray]]] = {"stop": [], "before": [], "other": []}
+        self.kinds: dict[str, list[list[np.ndarray]]] = {"stop": [], "before": [], "within": [], "other": []}
         for file in sorted(Path(folder).glob("*.npz")):
             data = np.load(file)
             for kind, voices in self.kinds.items():
@@ -93,8 +93,8 @@ def scene(clips: Clips, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
     ends: list[tuple[int, bool | None]] = []  # where a stop ended; whether it counts
 
     def put(kind: str, at: int) -> int:
-        clip = stretch(clips.one(kind, voice, rng), size if kind != "other" else pace)
-        if kind == "stop":
+        clip = stretch(clips.one(kind, voice, rng), size if kind in ("stop", "before", "within") else pace)
+        if kind in ("stop", "within"):
             clip = np.concatenate([tempo(clip[:-800], pace / size), np.zeros(800, np.float32)])
         clip *= np.float32(rng.uniform(0.6, 1.0))
         x[at : at + len(clip)] += clip[: max(0, count - at)]
@@ -111,6 +111,9 @@ def scene(clips: Clips, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
             ends.append((at - 800, True))
             if rng.random() < 0.35:
                 at = put("other", at + int(rng.uniform(-0.09, 0.4) * RATE_HZ))
+        elif kind < 0.75:
+            begun, at = at, put("within", at)
+            marks[max(0, begun // HOP_SAMPLES) : max(0, at // HOP_SAMPLES + 20)] = NO
         else:
             at = put("other", at)
             if rng.random() < 0.3:  # within a sentence; after a breath nobody knows
