@@ -27,6 +27,9 @@ _LOST_FRAMES = 75  # another first word that ended this long ago stays the first
 _HMMS = 1500  # in the search, a frame; with 1000 a tenth fewer stops are heard
 _GAUSSIANS = 2  # of each codebook; with 4 it hears the same and costs a tenth more. Every second frame would hear less
 _REJECT_NATS = -5.0
+_CLEAR_DB = 30.0  # so far over the floor a burst must come for its words to be sure
+_ALONE_FRAMES = 60  # whoever says the word alone has said it by then, unless they draw it out
+_BESIDE = frozenset({"please", "no", "now", "and"})  # said before the word, and not instead of it
 # Frequent words to lose to, and some that sound like it; not "stopped" or "stuff", which would win too often.
 _OTHERS = (
     "start star story top shop hold hot help free trees please i you he she it we they the a this that there what "
@@ -56,6 +59,7 @@ class StopWord:
         self._decoder.add_fsg("stop", self._decoder.create_fsg("stop", 0, 1, arcs))
         self._decoder.activate_search("stop")
         self._open = False
+        self._other: int | None = None
         self.ago_samples = 0
         """How long before the newest sample the word ended that was heard last."""
         self.reset()
@@ -85,11 +89,14 @@ class StopWord:
             if loud and not self._open:
                 self._decoder.start_utt()
                 self._open, self._frames, self._done = True, 0, False
+                self._began_db, self._peak_db, self._age, self._other = self._floor_db, level_db, len(self._lead), None
                 for before in self._lead:
                     self._process(before)
             self._lead.append(frame)
             if not self._open:
                 continue
+            self._age += 1
+            self._peak_db = max(self._peak_db, level_db)
             if self._quiet > _QUIET_FRAMES:
                 self._end()
             elif not self._done:
@@ -113,12 +120,22 @@ class StopWord:
             ago = self._frames - segment.end_frame
             if segment.word.partition("(")[0] not in self.words:
                 self._done |= ago > _LOST_FRAMES
+                self._other = None if segment.word.partition("(")[0] in _BESIDE else segment.end_frame
                 return False
             won = bool(ago > _SETTLE_FRAMES and score >= _REJECT_NATS)
             if won:
                 self.ago_samples = ago * _FRAME
             return won
         return False
+
+    @property
+    def other_ago_samples(self) -> int | None:
+        """How long before the newest sample another word ended that the open burst began with; None where none did, in
+        a burst so short that it is one word, however it was read, and in noise, where nobody can say."""
+        clear = self._open and self._peak_db - self._began_db > _CLEAR_DB
+        if not clear or self._other is None or self._age - _LEAD_FRAMES <= _ALONE_FRAMES:
+            return None
+        return (self._age - self._other) * _FRAME
 
     def close(self) -> None:
         """End the burst; a decoder that is dropped within one never gives its memory back."""

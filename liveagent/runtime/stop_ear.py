@@ -43,6 +43,8 @@ HITS = 4
 """So many frames of 10 ms in a row the spotter must be sure."""
 HEARD_SAMPLES = 5 * RATE_HZ // 100
 """How long ago the word had ended by then: marks begin where it ends."""
+OTHER_SAMPLES = RATE_HZ * 3 // 10
+"""Another word that ended so long before was another word, and not this one misheard."""
 AGAIN_SAMPLES = RATE_HZ // 2
 """One word is heard once, by whoever hears it first."""
 OWN_NS = 600_000_000
@@ -117,6 +119,9 @@ class StopEar:
             self._sure = self._sure + 1 if probability > SURE else 0
             by_spotter |= near and self._sure == HITS
         self._deaf_samples = max(0, self._deaf_samples - len(samples))
+        if by_spotter and self._word is not None:
+            ago_samples = self._word.other_ago_samples
+            by_spotter = ago_samples is None or ago_samples < OTHER_SAMPLES
         if not (by_word or by_spotter) or self._deaf_samples:
             return None
         self._deaf_samples = AGAIN_SAMPLES
