@@ -24,6 +24,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import multiprocessing
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -398,7 +399,8 @@ def run(
     lived = asyncio.run(live(spoken_live, presses, seed))
     voices = (*KNOWN, *UNSEEN)
     minutes = hours * 60 / len(voices)
-    with ProcessPoolExecutor(2) as pool:
+    # Not by a fork: this process has espeak's threads, and its child would not.
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         known = [pool.submit(hearing, KNOWN, stops // 2, seed + 100 + at) for at in range(2)]
         unseen = [pool.submit(hearing, UNSEEN, stops // 4, seed + 200 + at) for at in range(2)]
         other = [pool.submit(others, voice, minutes, seed + 300 + at) for at, voice in enumerate(voices)]
