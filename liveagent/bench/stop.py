@@ -60,7 +60,7 @@ CHUNK = 320
 LEAD_S, TAIL_S = 1.5, 0.8
 SEEDS = 90_000  # of voices' rates and pitches; training has those around 1000
 DECLARED = {
-    "stop now": True, "please stop": True, "stop it": True, "stop recording": True, "stop the timer": True,
+    "stop now": True, "stop please": True, "stop it": True, "stop recording": True, "stop the timer": True,
     "don't stop": False, "do not stop": False, "bus stop": False, "start": False, "top": False,
 }  # fmt: skip
 

@@ -7,12 +7,13 @@ and a person's over the agent's voice is one.
 
 What stops, and what does not, is declared here and tested with voices:
 
-    "stop", "stop now", "please stop"     stops, 100 ms after the word, while the rest is being said
+    "stop", "stop now", "stop please"     stops, 100 ms after the word, while the rest is being said
     "stop recording", "stop the timer"    stops: a burst of sound that begins with the word stops, whatever follows, for
                                           nobody can wait for it; a stop too many costs a walk to the robot, a stop too
                                           late may cost more
-    "don't stop", "do not stop",          does not: another word came first
+    "don't stop", "do not stop",          does not: another word came first. In noise nobody can tell, and it may
     "bus stop"
+    "please stop", "no, stop"             may or may not: say the word first
     the word again, after a breath        stops again: whoever was not heard says it louder
 """
 
@@ -38,8 +39,8 @@ from liveagent.stop import STOP_WORDS
 
 NEAR_BLOCKS = 6
 """Of 16 ms: somebody who was near so lately still is, between two syllables."""
-SURE = 0.6
-HITS = 4
+SURE = 0.65
+HITS = 5
 """So many frames of 10 ms in a row the spotter must be sure."""
 HEARD_SAMPLES = 5 * RATE_HZ // 100
 """How long ago the word had ended by then: marks begin where it ends."""
