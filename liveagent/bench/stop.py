@@ -153,14 +153,14 @@ def trials(voices: Sequence[str], count: int, seed: int) -> Iterator[Trial]:
         yield Trial(mic.astype(np.float32), reference, lead + len(word) - 800, said.voice, kind, snr_db)
 
 
-def hear(ear: StopEar, mic: Samples, reference: Samples | None) -> list[int]:
-    """The places at which it hears a stop, in samples."""
+def hear(ear: StopEar, mic: Samples, reference: Samples | None) -> list[tuple[int, str]]:
+    """The places at which it hears a stop, in samples, and by whom."""
     heard = []
     whole, played = pcm(mic), pcm(reference) if reference is not None else None
     for at in range(0, len(whole) - CHUNK + 1, CHUNK):
         part = played[at : at + CHUNK] if played is not None else None
-        if ear.feed(whole[at : at + CHUNK], at * SAMPLE_NS, RATE_HZ, part) is not None:
-            heard.append(at + CHUNK)
+        if (ended := ear.feed(whole[at : at + CHUNK], at * SAMPLE_NS, RATE_HZ, part)) is not None:
+            heard.append((at + CHUNK, ended.by))
     return heard
 
 
@@ -171,7 +171,7 @@ def hearing(voices: Sequence[str], count: int, seed: int) -> dict[str, Any]:
     for each in trials(voices, count, seed):
         ear = StopEar()
         assert each.end is not None
-        got = [at for at in hear(ear, each.mic, each.reference) if at > each.end - RATE_HZ // 2]
+        got = [at for at, _ in hear(ear, each.mic, each.reference) if at > each.end - RATE_HZ // 2]
         ear.close()
         total += 1
         level = f"{int(each.snr_db // 5) * 5} to {int(each.snr_db // 5) * 5 + 5} dB"
@@ -201,7 +201,7 @@ def others(voice: str, minutes: float, seed: int) -> tuple[float, list[str]]:
             word = levelled(said.samples)
             mic = np.concatenate([word, np.zeros(int(rng.uniform(0.4, 1.5) * RATE_HZ), np.float32)])
             mic = mic + hiss(rng, len(mic), 0.5) * np.float32(SPEECH_RMS * 10 ** (-25 / 20))
-            false += [said.text] * len(hear(ear, mic, None))
+            false += [f"{said.text} ({voice}, by {by})" for _, by in hear(ear, mic, None)]
             heard_s += len(mic) / RATE_HZ
             if heard_s >= minutes * 60:
                 break

@@ -27,7 +27,8 @@ _LOST_FRAMES = 75  # another first word that ended this long ago stays the first
 _HMMS = 1500  # in the search, a frame; with 1000 a tenth fewer stops are heard
 _GAUSSIANS = 2  # of each codebook; with 4 it hears the same and costs a tenth more. Every second frame would hear less
 _REJECT_NATS = -5.0
-_CLEAR_DB = 30.0  # so far over the floor a burst must come for its words to be sure
+_CLEAR_DB = 30.0  # so far over the quietest of late a burst must come for its words to be sure
+_LATE_FRAMES = 200
 _ALONE_FRAMES = 60  # whoever says the word alone has said it by then, unless they draw it out
 _BESIDE = frozenset({"please", "no", "now", "and"})  # said before the word, and not instead of it
 # Frequent words to lose to, and some that sound like it; not "stopped" or "stuff", which would win too often.
@@ -70,6 +71,7 @@ class StopWord:
         self._floor_db = -60.0
         self._rest = np.zeros(0, np.float32)
         self._lead: deque[Floats] = deque(maxlen=_LEAD_FRAMES)
+        self._levels: deque[float] = deque(maxlen=_LATE_FRAMES)
         self._quiet = 0
 
     def feed(self, samples: Floats, near: bool = True) -> bool:
@@ -82,6 +84,7 @@ class StopWord:
         frames = samples[:whole].reshape(-1, _FRAME)
         levels_db = 10 * np.log10(np.square(frames, dtype=np.float64).mean(1) + 1e-9)
         for frame, level_db in zip(frames, levels_db.tolist(), strict=True):
+            self._levels.append(level_db)
             # The floor follows down at once and up by 3 dB a second.
             self._floor_db = min(max(self._floor_db + 0.03, -75.0), max(level_db, -75.0))
             loud = near and level_db > self._floor_db + _RISE_DB
@@ -89,7 +92,7 @@ class StopWord:
             if loud and not self._open:
                 self._decoder.start_utt()
                 self._open, self._frames, self._done = True, 0, False
-                self._began_db, self._peak_db, self._age, self._other = self._floor_db, level_db, len(self._lead), None
+                self._peak_db, self._age, self._other = level_db, len(self._lead), None
                 for before in self._lead:
                     self._process(before)
             self._lead.append(frame)
@@ -132,7 +135,7 @@ class StopWord:
     def other_ago_samples(self) -> int | None:
         """How long before the newest sample another word ended that the open burst began with; None where none did, in
         a burst so short that it is one word, however it was read, and in noise, where nobody can say."""
-        clear = self._open and self._peak_db - self._began_db > _CLEAR_DB
+        clear = self._open and self._age < _LATE_FRAMES and self._peak_db - min(self._levels) > _CLEAR_DB
         if not clear or self._other is None or self._age - _LEAD_FRAMES <= _ALONE_FRAMES:
             return None
         return (self._age - self._other) * _FRAME

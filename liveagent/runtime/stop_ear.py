@@ -1,9 +1,11 @@
 """`StopEar`: one session's microphone in the process that stops robots: raw samples in, "the stop word has ended" out.
 
-It knows nothing of turns or tools. Two listen, and one of them is enough: `Spotter`, which was trained on synthetic
-voices and hears in noise, and `StopWord`, whose sounds were learnt from people, and which wants it quiet. The
-loudspeaker is taken out of the microphone first, where somebody tells what it plays; so the agent's own "stop" is none,
-and a person's over the agent's voice is one.
+It knows nothing of turns or tools. Two listen: `Spotter`, trained on synthetic voices, hears in noise and is enough by
+itself; `StopWord`, whose sounds were learnt from people, wants it quiet, and counts where the spotter does not rule it
+out, or it would take one sentence in a hundred for a stop.
+
+Where somebody tells what the loudspeaker plays, that is taken out of the microphone first, so the agent's own "stop" is
+none, and a person's over the agent's voice is one.
 
 What stops, and what does not, is declared here and tested with voices:
 
@@ -24,6 +26,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -44,6 +47,9 @@ HITS = 5
 """So many frames of 10 ms in a row the spotter must be sure."""
 HEARD_SAMPLES = 5 * RATE_HZ // 100
 """How long ago the word had ended by then: marks begin where it ends."""
+NOT_RULED_OUT = 0.08
+"""So sure the spotter must have been of late, for a word of the recogniser's to count."""
+LATELY_FRAMES = 60
 OTHER_SAMPLES = RATE_HZ * 3 // 10
 """Another word that ended so long before was another word, and not this one misheard."""
 AGAIN_SAMPLES = RATE_HZ // 2
@@ -54,9 +60,10 @@ OWN_NS = 600_000_000
 
 @dataclass(frozen=True, slots=True)
 class WordEnded:
-    """The stop word, of which the last sound was captured at `t_ns`."""
+    """The stop word, of which the last sound was captured at `t_ns`; `by` whom it was heard."""
 
     t_ns: int
+    by: Literal["spotter", "recogniser"]
 
 
 class StopEar:
@@ -71,6 +78,7 @@ class StopEar:
         with contextlib.suppress(DeviceError):
             self._word = StopWord(STOP_WORDS, others=others, say=say)
         self._spotter = Spotter.load(weights or weights_folder())
+        self._lately: deque[float] = deque(maxlen=LATELY_FRAMES)
         self._sure = 0
         self._deaf_samples = 0
         self._resampler: Resampler | None = None
@@ -90,13 +98,14 @@ class StopEar:
             if self._resampler is None or self._resampler.from_hz != rate_hz:
                 self._resampler = Resampler(rate_hz, RATE_HZ)
             samples, reference = self._resampler.feed(samples), None
-        samples, near = self._cleaned(samples, reference)
-        if self._echo is not None:
-            end_ns -= (DELAY_SAMPLES + len(self._state.waiting_mic)) * SAMPLE_NS
-        ago_samples = self._listen(samples, near) if len(samples) else None
-        if ago_samples is None or (self._own_ns is not None and abs(end_ns - self._own_ns) < OWN_NS):
+        if not len(samples):
             return None
-        return WordEnded(end_ns - ago_samples * SAMPLE_NS)
+        heard = self._listen(samples, reference)
+        if heard is None or (self._own_ns is not None and abs(end_ns - self._own_ns) < OWN_NS):
+            return None
+        ago_samples = DELAY_SAMPLES + len(self._state.waiting_mic) if self._echo is not None else 0
+        ago_samples += self._word.ago_samples if self._word is not None and heard == "recogniser" else HEARD_SAMPLES
+        return WordEnded(end_ns - ago_samples * SAMPLE_NS, heard)
 
     def _cleaned(self, samples: Samples, reference: Int16 | None) -> tuple[Samples, bool]:
         """Without the loudspeaker, and whether somebody else may sound in it."""
@@ -112,21 +121,24 @@ class StopEar:
         self._near.extend(clean.near_end.tolist())
         return clean.samples, any(self._near)
 
-    def _listen(self, samples: Samples, near: bool) -> int | None:
-        """How many samples ago a stop word ended that is heard now for the first time."""
-        by_word = self._word is not None and self._word.feed(samples, near)
+    def _listen(self, samples: Samples, reference: Int16 | None) -> Literal["spotter", "recogniser"] | None:
+        """Who hears a stop word now, for the first time."""
+        clean, near = self._cleaned(samples, reference)
+        by_word = self._word is not None and self._word.feed(clean, near)
         by_spotter = False
-        for probability in self._spotter.feed(samples).tolist():
+        for probability in self._spotter.feed(clean).tolist():
+            self._lately.append(probability)
             self._sure = self._sure + 1 if probability > SURE else 0
             by_spotter |= near and self._sure == HITS
         self._deaf_samples = max(0, self._deaf_samples - len(samples))
+        by_word &= max(self._lately, default=0.0) > NOT_RULED_OUT
         if by_spotter and self._word is not None:
             ago_samples = self._word.other_ago_samples
             by_spotter = ago_samples is None or ago_samples < OTHER_SAMPLES
         if not (by_word or by_spotter) or self._deaf_samples:
             return None
         self._deaf_samples = AGAIN_SAMPLES
-        return self._word.ago_samples if self._word is not None and not by_spotter else HEARD_SAMPLES
+        return "spotter" if by_spotter else "recogniser"
 
     def close(self) -> None:
         if self._word is not None:
