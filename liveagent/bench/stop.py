@@ -155,7 +155,7 @@ def trials(voices: Sequence[str], count: int, seed: int) -> Iterator[Trial]:
 
 def hear(ear: StopEar, mic: Samples, reference: Samples | None) -> list[tuple[int, str]]:
     """The places at which it hears a stop, in samples, and by whom."""
-    heard = []
+    heard: list[tuple[int, str]] = []
     whole, played = pcm(mic), pcm(reference) if reference is not None else None
     for at in range(0, len(whole) - CHUNK + 1, CHUNK):
         part = played[at : at + CHUNK] if played is not None else None
