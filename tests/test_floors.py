@@ -34,7 +34,9 @@ class Floor:
     calls: bool = False  # whether a module may call things when it is imported
 
 
-ALL = frozenset({"root", "nn", "ports", "wire", "runtime", "train", "bench", "cli", "pipelines", "tools", "clients"})
+ALL = frozenset(
+    {"root", "nn", "families", "ports", "wire", "runtime", "train", "bench", "cli", "pipelines", "tools", "clients"}
+)
 TORCH = frozenset({"torch", "torchaudio", "silero_vad"})
 SOCKETS = frozenset({"socket", "ssl", "http", "urllib", "websockets", "aiomqtt"})
 PURE = TORCH | SOCKETS | {"asyncio", "threading", "multiprocessing", "subprocess", "time", "sounddevice", "av"}
@@ -46,10 +48,12 @@ FLOORS = {
         frozenset({"numpy", "torch", "torchaudio", "safetensors", "tokenizers"}),
         banned=SOCKETS | {"asyncio", "sounddevice"},
     ),
+    "families": Floor(frozenset({"root", "nn", "families"}), frozenset({"numpy", "torch", "tokenizers"}), banned=SOCKETS),
     "ports": Floor(frozenset({"root", "ports"}), None, banned=TORCH | {"safetensors", "tokenizers"}, outside=1),
     "wire": Floor(frozenset({"root", "wire"}), frozenset({"numpy", "pydantic"}), banned=PURE),
     "runtime": Floor(
-        frozenset({"root", "nn", "ports", "wire", "runtime"}), frozenset({"numpy", "pydantic", "torch", "llguidance"})
+        frozenset({"root", "nn", "families", "ports", "wire", "runtime"}),
+        frozenset({"numpy", "pydantic", "torch", "llguidance"}),
     ),
     "train": Floor(
         frozenset({"root", "nn", "train", "tools", "clients"}),  # the simulated arm draws what the finder learns
