@@ -48,7 +48,9 @@ FLOORS = {
         frozenset({"numpy", "torch", "torchaudio", "safetensors", "tokenizers"}),
         banned=SOCKETS | {"asyncio", "sounddevice"},
     ),
-    "families": Floor(frozenset({"root", "nn", "families"}), frozenset({"numpy", "torch", "tokenizers"}), banned=SOCKETS),
+    "families": Floor(
+        frozenset({"root", "nn", "families"}), frozenset({"numpy", "torch", "tokenizers"}), banned=SOCKETS
+    ),
     "ports": Floor(frozenset({"root", "ports"}), None, banned=TORCH | {"safetensors", "tokenizers"}, outside=1),
     "wire": Floor(frozenset({"root", "wire"}), frozenset({"numpy", "pydantic"}), banned=PURE),
     "runtime": Floor(

@@ -6,11 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from liveagent.nn.decoder import Decoder, DecoderState, Layer
+from liveagent.nn.block import Block
 from liveagent.nn.rotary import rotate, rotations, turns
+from liveagent.nn.stack import DecoderState, Stack
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Naive:
     """One lane, slow and obvious: no slots, no tables, no blocks. For each new token every kept key is turned from its
     raw one to the place it has in the list; attention is written out. What is evicted is deleted from the list."""
 
-    def __init__(self, net: Decoder) -> None:
+    def __init__(self, net: Stack) -> None:
         self.net, self.told, self.written = net, list[Told](), 0
 
     def read(self, rows: Tensor, times: Collection[float]) -> Tensor:
@@ -47,7 +47,7 @@ class Naive:
             del self.told[length:]
 
     @classmethod
-    def of(cls, net: Decoder, state: DecoderState, lane: int) -> Naive:
+    def of(cls, net: Stack, state: DecoderState, lane: int) -> Naive:
         """What a lane of a decoder without local windows holds, raw keys and values, in order."""
         naive = cls(net)
         for slot in state.order(lane).tolist():
@@ -58,27 +58,31 @@ class Naive:
         return naive
 
     def _one(self, row: Tensor, time: float) -> Tensor:
-        net, config = self.net, self.net.config
+        net, shape = self.net, self.net.shape
         new = Told(row, time, self.written, [], [])
         before = self.told[-1].row if self.told else torch.zeros_like(row)
         self.told.append(new)
         self.written += 1
-        x = (row + F.linear(before, net.before.weight))[None, None]
+        x = net.enter(row[None, None], before[None, None])
+        inputs = net.layer_inputs(row[None, None], x)
         for number, layer in enumerate(net.layers):
-            assert isinstance(layer, Layer)
-            window = config.window(number)
-            query, key, value = (each[0, :, 0] for each in layer.project(x))
-            new.keys.append(key)
-            new.values.append(value)
-            seen = [each for each in self.told if not window or each.serial > new.serial - window]
-            places = [each.serial for each in seen] if window else list(range(len(seen)))
-            table = turns(torch.tensor(places), config.head_width, config.rope_base)
-            table = rotations(table, torch.tensor([each.time for each in seen]).double(), config.time_pairs)
+            assert isinstance(layer, Block)
+            block = shape.blocks[number]
+            query, key, value = (None if each is None else each[0, :, 0] for each in layer.project(x))
+            assert query is not None
+            new.keys.append(new.keys[block.keys_from or 0] if key is None else key)
+            new.values.append(new.values[block.keys_from or 0] if value is None else value)
+            seen = [each for each in self.told if not block.window or each.serial > new.serial - block.window]
+            places = [each.serial for each in seen] if block.window else list(range(len(seen)))
+            table = turns(torch.tensor(places), block.head_width, shape.near_rope if block.window else shape.rope)
+            table = rotations(table, torch.tensor([each.time for each in seen]).double(), shape.time_pairs)
             keys = rotate(torch.stack([each.keys[number] for each in seen], 1), table)
             values = torch.stack([each.values[number] for each in seen], 1)
-            share = config.heads // config.key_heads
+            share = block.heads // block.kv_heads
             keys, values = keys.repeat_interleave(share, 0), values.repeat_interleave(share, 0)
             asked = rotate(query[:, None], table[-1:])
-            weights = torch.softmax(asked @ keys.transpose(1, 2) / config.head_width**0.5, -1)
-            x = layer.finish(x, (weights @ values)[None])
+            scale = block.head_width**-0.5 if block.scale is None else block.scale
+            weights = torch.softmax(asked @ keys.transpose(1, 2) * scale, -1)
+            found = (weights @ values).flatten()[None, None]
+            x = layer.finish(x, found, None if inputs is None else inputs[number])
         return net.logits(x[0, 0])

@@ -89,20 +89,24 @@ class KVCache:
         ring: int = 0,
         window: int = 0,
         device: torch.device | None = None,
+        near_heads: int | None = None,
+        near_head_width: int | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> Self:
-        def slab(*shape: int) -> Tensor:
-            return torch.zeros(lanes, *shape, dtype=torch.float32, device=device)
+        def slab(*shape: int, dtype: torch.dtype = dtype) -> Tensor:
+            return torch.zeros(lanes, *shape, dtype=dtype, device=device)
 
         def table(*shape: int, fill: int = -1, dtype: torch.dtype = torch.long) -> Tensor:
             return torch.full((lanes, *shape), fill, dtype=dtype, device="cpu")
 
+        near_heads_and_ring = near_heads or heads, ring, near_head_width or head_width
         return cls(
             keys=slab(layers, heads, slots, head_width),
             values=slab(layers, heads, slots, head_width),
             raw=slab(layers, heads, slots, head_width),
-            rows=slab(slots, width),
-            near_keys=slab(near_layers, heads, ring, head_width),
-            near_values=slab(near_layers, heads, ring, head_width),
+            rows=slab(slots, width, dtype=torch.float32),
+            near_keys=slab(near_layers, *near_heads_and_ring),
+            near_values=slab(near_layers, *near_heads_and_ring),
             position=table(slots),
             serial=table(slots),
             time=table(slots, dtype=torch.float64),
@@ -316,7 +320,7 @@ class KVCache:
         keys, half = torch.mul(raw, cos), raw.shape[-1] // 2
         keys[..., :half].addcmul_(raw[..., half:], sin[:, :half], value=-1)
         keys[..., half:].addcmul_(raw[..., :half], sin[:, half:])
-        self.keys[lane].index_copy_(2, there, keys)
+        self.keys[lane].index_copy_(2, there, keys.to(self.keys.dtype))
 
     # --- lanes
 

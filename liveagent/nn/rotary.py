@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 
-@lru_cache(maxsize=4)
-def _rates(head_width: int, base: float) -> Tensor:
+@dataclass(frozen=True)
+class Rope:
+    """How places turn keys and queries: the pair i of `share` of a head's pairs by `base` to the power of -2 i / hd
+    radians a place, the others not at all. Places are divided by `factor` first."""
+
+    base: float = 10_000.0
+    share: float = 1.0
+    factor: float = 1.0
+
+
+@lru_cache(maxsize=8)
+def _rates(head_width: int, rope: Rope) -> Tensor:
     """`[hd / 2]` radians a place, float64."""
     with torch.inference_mode(False):  # kept for whoever asks next, who may be training
-        return base ** (-torch.arange(0, head_width, 2, dtype=torch.float64, device="cpu") / head_width)
+        rates = rope.base ** (-torch.arange(0, head_width, 2, dtype=torch.float64, device="cpu") / head_width)
+        rates[int(rope.share * head_width // 2) :] = 0.0
+        return rates / rope.factor
 
 
-def turns(positions: Tensor, head_width: int, base: float) -> Tensor:
+def turns(positions: Tensor, head_width: int, rope: Rope) -> Tensor:
     """Rotations `[..., hd, 2]` (cos, sin) of the places `positions [...]` as float32, from angles in float64.
 
     Su et al., "RoFormer" (2021), halves paired as (i, i + hd/2). In float32 an angle is off by 0.002 rad at position
     1e5; here only the finished cosine is rounded.
     """
-    angle = positions[..., None].double() * _rates(head_width, base).to(positions.device)
+    angle = positions[..., None].double() * _rates(head_width, rope).to(positions.device)
     angle = torch.cat([angle, angle], dim=-1)
     return torch.stack([angle.cos(), angle.sin()], dim=-1).float()
 
 
-@lru_cache(maxsize=4)
-def angles(positions: int, head_width: int, base: float) -> Tensor:
+@lru_cache(maxsize=8)
+def angles(positions: int, head_width: int, rope: Rope) -> Tensor:
     """`turns` of the first places, `[positions, hd, 2]`: whole sequences are short and ask for the same again."""
     with torch.inference_mode(False):
-        return turns(torch.arange(positions, device="cpu"), head_width, base)
+        return turns(torch.arange(positions, device="cpu"), head_width, rope)
 
 
 TIME_PERIODS_S = (6.0, 5400.0)

@@ -7,29 +7,32 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
+from liveagent.nn.block import BlockConfig
 from liveagent.nn.cache import KVCache, Spot
 
 
 class View:
     """Made for one pass, after the lane's next tokens have their spot; the masks are of all its layers."""
 
-    def __init__(self, at: Spot, state: KVCache, heads: int, windows: Sequence[int]) -> None:
-        """`heads`: of queries; `windows`: those of the layers, 0 for one that sees everything."""
+    def __init__(self, at: Spot, state: KVCache, blocks: Sequence[BlockConfig]) -> None:
+        """`blocks`: what the layers are, which says how many heads ask and how far back they see."""
         self.at, self.state, self.device = at, state, state.keys.device
-        self.share = heads // state.keys.shape[2]
+        self.share = {bool(block.window): block.heads // block.kv_heads for block in blocks}
         self.slots, self.cells = at.slots.to(self.device), at.cells.to(self.device)
         self.only = int(at.slots[0]) if at.count == 1 else None
         # Views made once: a slice of a slab costs as much as a small product.
         lane = at.lane
         self.deep = [slab[lane].unbind() for slab in (state.keys, state.raw, state.values)]  # [H, S, hd] of each layer
         self.near = [slab[lane].unbind() for slab in (state.near_keys, state.near_values)]
-        self.masks = {window: self._mask(state.near_mask(at, window)) for window in sorted(set(windows) - {0})}
+        windows = sorted({block.window for block in blocks} - {0})
+        self.masks = {window: self._mask(state.near_mask(at, window), True) for window in windows}
         mask = state.mask(at)
-        self.mask = None if mask is None else self._mask(mask)
+        self.mask = None if mask is None else self._mask(mask, False)
 
-    def _mask(self, mask: Tensor) -> Tensor:
+    def _mask(self, mask: Tensor, near: bool) -> Tensor:
         """Heads that share keys stand as more rows of the same head."""
-        return (mask if self.share == 1 else mask.repeat_interleave(self.share, dim=0)).to(self.device)
+        share = self.share.get(near, 1)
+        return (mask if share == 1 else mask.repeat_interleave(share, dim=0)).to(self.device, self.state.keys.dtype)
 
     def put(self, layer: int, keys: Tensor, raw: Tensor, values: Tensor) -> None:
         """Rows `[n, H, hd]` of a layer that sees everything."""
@@ -46,15 +49,15 @@ class View:
     def put_rows(self, rows: Tensor) -> None:
         self.state.rows[self.at.lane].index_copy_(0, self.slots, rows)
 
-    def attend(self, queries: Tensor, window: int, layer: int) -> Tensor:
+    def attend(self, queries: Tensor, window: int, layer: int, scale: float | None = None) -> Tensor:
         """Queries `[n, H, hd]` to what they find, `[n, H, hd]`, in one fused call."""
-        n = self.at.count
+        n, share = self.at.count, self.share[bool(window)]
         if window:
             keys, values = (slab[layer][:, : self.at.reach] for slab in self.near)
             mask: Tensor | None = self.masks[window]
         else:
             keys, values = (slab[layer][:, : self.at.extent] for slab in (self.deep[0], self.deep[2]))
             mask = self.mask
-        asked = queries.view(n, -1, self.share, queries.shape[-1]).permute(1, 0, 2, 3).flatten(1, 2)
-        found = F.scaled_dot_product_attention(asked[None], keys[None], values[None], attn_mask=mask)[0]
-        return found.view(-1, n, self.share, found.shape[-1]).permute(1, 0, 2, 3).flatten(1, 2)
+        asked = queries.unflatten(1, (-1, share)).permute(1, 0, 2, 3).flatten(1, 2)
+        found = F.scaled_dot_product_attention(asked[None], keys[None], values[None], attn_mask=mask, scale=scale)[0]
+        return found.view(-1, n, share, found.shape[-1]).permute(1, 0, 2, 3).flatten(1, 2)

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from liveagent.nn.decoder import Decoder, Layer
+from liveagent.nn.block import Block
+from liveagent.nn.decoder import Decoder
 from liveagent.nn.rotary import rotate, rotations
 from liveagent.train.dialogues import Row
 
@@ -126,8 +127,9 @@ def hidden(
     x = x[None]
     rows_of = torch.arange(tree.mask.shape[1]).expand(lanes, -1)
     for number, layer in enumerate(net.layers):
-        assert isinstance(layer, Layer)
+        assert isinstance(layer, Block)
         q, k, v = layer.project(x)
+        assert k is not None and v is not None
         q, k = rotate(q, table).to(v.dtype), rotate(k, table).to(v.dtype)
         queries = q[0, :, stem:].unflatten(1, (lanes, -1)).transpose(0, 1)
         keys, values = (_beside(each, stem, lanes) for each in (k, v))
@@ -145,12 +147,12 @@ def hidden(
             attended(number, scores, rows_of)
         found = scores.softmax(-1).to(values.dtype) @ values
         if wanted is not None:
-            return layer.finish(x[0, only][:, None], found.transpose(1, 2)[wanted][:, :, None])[:, 0]
+            return layer.finish(x[0, only], found.transpose(1, 2)[wanted].flatten(1))
         seen = found.transpose(0, 1).flatten(1, 2)[None]
         if stem:
             root = F.scaled_dot_product_attention(q[:, :, :stem], k[:, :, :stem], v[:, :, :stem], is_causal=True)
             seen = torch.cat([root, seen], dim=2)
-        x = layer.finish(x, seen)
+        x = layer.finish(x, seen.transpose(1, 2).flatten(2))
     return x[0]
 
 
