@@ -1,12 +1,13 @@
 """`Checkpoint`: a folder as model hubs lay it out, `config.json` beside one or more safetensors files, read lazily.
 
-Nothing in it is run: pickled weights and code that comes with a checkpoint are refused. A family (`families/`) says
-under which names a network's tensors stand here; `fill` puts them there and says what is missing or of another shape.
+Nothing in it is run: pickled weights and code that comes with a checkpoint are refused (`Release`, which also sees that
+no file is missing or cut short before the first is read). A family (`families/`) says under which names a network's
+tensors stand here; `fill` puts them there and says what is missing, of another shape, or more than fits into memory.
 """
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from liveagent.errors import ConfigError
+from liveagent.errors import ConfigError, DeviceError
+from liveagent.memory import free_memory
+from liveagent.release import CONFIG, INDEX, WHOLE, Release, read_json
 
-CONFIG, WHOLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+__all__ = ["CONFIG", "INDEX", "WHOLE", "Checkpoint", "Made", "Source"]
 
 
 @dataclass(frozen=True)
@@ -49,23 +52,19 @@ class Checkpoint:
         Raises:
             ConfigError: a file is missing or damaged, the weights are pickled, or the folder asks to run its own code.
         """
+        release = Release.of_folder(folder)
         folder = Path(folder)
-        if not folder.is_dir():
-            raise ConfigError(f"there is no folder {folder}: give one that holds {CONFIG} and safetensors files")
-        config = _json(folder / CONFIG)
-        if "auto_map" in config:
-            raise ConfigError(f"{folder} brings code of its own (auto_map in {CONFIG}); liveagent runs none")
-        return cls(folder, config, _places(folder))
+        return cls(folder, release.config, {name: folder / file for name, file in release.places.items()})
 
     @property
     def architecture(self) -> str:
         """What `config.json` calls it ("Gemma4ForConditionalGeneration"), "" where it says nothing."""
-        named = self.config.get("architectures") or [""]
-        return str(named[0])
+        named = self.config.get("architectures")
+        return str(named[0]) if isinstance(named, list) and named else ""
 
     def settings(self, file: str) -> Mapping[str, Any]:
         """Another JSON file of the folder, such as `preprocessor_config.json`; empty where there is none."""
-        return _json(self.folder / file) if (self.folder / file).is_file() else {}
+        return read_json(self.folder / file) if (self.folder / file).is_file() else {}
 
     def read(self, name: str) -> Tensor:
         """One tensor as it is stored. ConfigError when it is missing or its file damaged."""
@@ -85,11 +84,13 @@ class Checkpoint:
         """Give a network, which may stand on the device "meta", all its weights, as `dtype`.
 
         `sources` says for each name in its `state_dict` where that comes from. ConfigError: the checkpoint lacks one,
-        or holds it in another shape than its `config.json` speaks of.
+        or holds it in another shape than its `config.json` speaks of. DeviceError: it does not fit into what is free of
+        this machine's memory; nothing has been read then.
         """
         wanted = net.state_dict()
         if unknown := sorted(wanted.keys() - sources.keys()):
             raise ConfigError(f"nothing says where {unknown[0]} comes from ({len(unknown)} of {len(wanted)} tensors)")
+        self._check_memory(wanted, dtype)
         found: dict[str, Tensor] = {}
         for name, like in wanted.items():
             source = sources[name]
@@ -109,44 +110,20 @@ class Checkpoint:
             found[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
         net.load_state_dict(found, assign=True)
 
+    def _check_memory(self, wanted: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+        """Weights are read into this machine's memory first, wherever they go."""
+        needed = sum(
+            math.prod(each.shape) * (dtype.itemsize if each.is_floating_point() else each.dtype.itemsize)
+            for each in wanted.values()
+        )
+        free = free_memory()
+        if free is not None and needed > free:
+            raise DeviceError(
+                f"{self.folder} needs {needed / 1e9:.1f} GB as {str(dtype).removeprefix('torch.')}, and "
+                f"{free / 1e9:.1f} GB of memory are free: `liveagent plan {self.folder}` says what would fit"
+            )
+
     @property
     def unread(self) -> frozenset[str]:
         """What nobody has asked for yet: a family that leaves some of it out has misread the checkpoint."""
         return self.names - self._read
-
-
-def _places(folder: Path) -> dict[str, Path]:
-    """Each tensor's file."""
-    if (folder / INDEX).is_file():
-        index = _json(folder / INDEX).get("weight_map")
-        if not isinstance(index, dict) or not all(isinstance(file, str) for file in index.values()):
-            raise ConfigError(f"{folder / INDEX} has no weight_map: fetch it again")
-        if outside := [file for file in index.values() if Path(file).name != file]:
-            raise ConfigError(f"{folder / INDEX} names {outside[0]!r}, which is outside its folder")
-        missing = sorted({file for file in index.values() if not (folder / file).is_file()})
-        if missing:
-            raise ConfigError(f"{folder} lacks {', '.join(missing)}: fetch the missing files again")
-        return {name: folder / file for name, file in index.items()}
-    whole = folder / WHOLE
-    if not whole.is_file():
-        pickled = [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]
-        if pickled:
-            raise ConfigError(f"{pickled[0]} is pickled, which can run code; liveagent reads safetensors only")
-        raise ConfigError(f"{folder} holds neither {WHOLE} nor {INDEX}: fetch the checkpoint again")
-    try:
-        with safe_open(str(whole), framework="pt") as file:
-            return {name: whole for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
-        raise ConfigError(f"{whole} is damaged ({error}): fetch it again") from None
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path} is missing: give a whole checkpoint's folder") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is damaged ({error}): fetch it again") from None
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path} holds no settings: fetch it again")
-    return value
