@@ -1,114 +1,117 @@
-"""A causal, chunked Conformer block with carried state.
+"""A causal, chunked Conformer block with carried state, written once for nano and for every family of checkpoints.
 
 The Conformer of Gulati et al. 2020 (attention, convolution and two half-step feed-forwards), made streaming: the
-convolution sees the past only; attention sees its own chunk and `left` tokens before the chunk (the mask of chunked
-attention with limited left context, as in Emformer and FastConformer). Keys and values are cached *before* rotation
-(RoPE, Su et al. 2021) and rotated by their place in the window, so nothing drifts however long a stream runs.
+convolution sees the past only; attention sees its own chunk and `left` tokens before the chunk. How trained ones differ
+is said by `ConformerConfig`.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as fn
 
-
-def rotation(count: int, size: int) -> tuple[Tensor, Tensor]:
-    """What `rotate` takes for positions 0..count-1: cos and signed sin, each [count, size]; angles made in fp64."""
-    speed = 10_000.0 ** (-torch.arange(0, size, 2, dtype=torch.float64) / size)
-    angle = torch.arange(count, dtype=torch.float64)[:, None] * speed[None, :]
-    cos, sin = angle.cos().float(), angle.sin().float()
-    return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
+from liveagent.errors import ConfigError
+from liveagent.nn.chunked import Attention, Rotation
+from liveagent.nn.linear import Clipped, Linear
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate [..., T, size] by what `rotation` gives; the two halves form the pairs."""
-    swapped = x.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
-    return torch.addcmul(x * cos.to(x.dtype), swapped, sin.to(x.dtype))
+@dataclass(frozen=True)
+class ConformerConfig:
+    """Everything that fixes a block's tensors' shapes and its arithmetic."""
 
+    width: int
+    heads: int
+    hidden: int
+    """Of a feed-forward."""
+    kernel: int
+    """Tokens that the convolution sees, the token itself the last of them."""
+    chunk: int = 1
+    """Tokens that come together and see each other."""
+    left: int = 40
+    """Tokens before its chunk that a token sees."""
+    dropout: float = 0.0
+    norm: Literal["layer", "rms"] = "layer"
+    eps: float = 1e-5
+    mid_eps: float = 1e-5
+    """Of the two norms of the convolution."""
+    bias: bool = True
+    """Of feed-forwards and attention."""
+    depth_bias: bool = True
+    """Of the convolution and the products beside it."""
+    post_norms: bool = False
+    """Feed-forwards and attention are normed before they are added too."""
+    residual: float = 0.5
+    """What a feed-forward is multiplied with before it is added."""
+    places: Literal["rotary", "relative", "relative biased"] = "rotary"
+    """How a token knows how far away another is: keys and queries are turned; each distance has a key of its own, with
+    a gain learnt for every number of a head; or with two biases learnt for each head (Dai et al. 2019)."""
+    key_gain: float = 1.0
+    """What keys of tokens, and not those of distances, are multiplied with; relative ones only."""
+    cap: float = 0.0
+    """Scores are bent to stay within this; 0: they are not; relative ones only."""
+    clamp: float = 0.0
+    """Between parts numbers are cut off here; 0: nowhere."""
+    clips: bool = False
+    """What goes into a product and what comes out is cut off at bounds that were learnt."""
+    sortable: bool = False
+    """Products are `linear.Linear`, whose weights may be sorted for few rows."""
 
-GROUP = 40  # tokens whose queries share one window of keys in whole clips; a multiple of every chunk
+    def __post_init__(self) -> None:
+        if self.width % self.heads or min(self.chunk, self.kernel, self.hidden) < 1 or self.left < 0:
+            raise ConfigError(
+                f"a Conformer of width {self.width} with {self.heads} heads, kernel {self.kernel}, chunks of "
+                f"{self.chunk} and {self.left} tokens before cannot be: its settings are damaged"
+            )
 
+    def linear(self, width_in: int, width_out: int, bias: bool) -> nn.Linear:
+        """A product as this block has them."""
+        kind = Clipped if self.clips else Linear if self.sortable else nn.Linear
+        return kind(width_in, width_out, bias=bias)
 
-def window_bias(tokens: int, chunk: int, left: int) -> Tensor:
-    """What to add to scores of whole clips, [groups, GROUP, left + GROUP]: 0 where a query may see a key, else -1e9.
+    def normed(self, eps: float | None = None) -> nn.Module:
+        """A norm as this block has them."""
+        eps = self.eps if eps is None else eps
+        return nn.RMSNorm(self.width, eps=eps) if self.norm == "rms" else nn.LayerNorm(self.width, eps=eps)
 
-    A query sees its own chunk and the `left` tokens before that chunk. Queries go in groups of GROUP, each with the
-    window of keys that ends with it, so a long clip costs what its length costs and not the square of it.
-    """
-    groups = -(-tokens // GROUP)
-    query = torch.arange(groups * GROUP).view(groups, GROUP, 1)
-    key = torch.arange(groups)[:, None, None] * GROUP + torch.arange(-left, GROUP)[None, None, :]
-    start = query // chunk * chunk
-    seen = (key >= 0) & (key >= start - left) & (key < start + chunk) & (key < tokens)
-    return torch.zeros(seen.shape).masked_fill(~seen, -1e9)
+    def limit(self, x: Tensor) -> Tensor:
+        """Cut off what is beyond `clamp`."""
+        return x.clamp(-self.clamp, self.clamp) if self.clamp else x
 
 
 class FeedForward(nn.Module):
-    """LayerNorm, widen by `times`, SiLU, back."""
+    """Norm, widen, SiLU, back; normed again where the block norms behind its parts."""
 
-    def __init__(self, width: int, times: int, dropout: float) -> None:
+    def __init__(self, config: ConformerConfig) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.up = nn.Linear(width, width * times)
-        self.down = nn.Linear(width * times, width)
-        self.drop = nn.Dropout(dropout)
+        self.limit = config.limit
+        self.norm = config.normed()
+        self.up = config.linear(config.width, config.hidden, config.bias)
+        self.down = config.linear(config.hidden, config.width, config.bias)
+        self.drop = nn.Dropout(config.dropout)
+        self.after = config.normed() if config.post_norms else None
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D], to be added."""
-        return self.drop(self.down(fn.silu(self.up(self.norm(x)))))
-
-
-class Attention(nn.Module):
-    """Chunked self-attention; `attend` takes the keys and values it is to see, cached or not."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads, self.size = heads, width // heads
-        self.norm = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-        self.drop = nn.Dropout(dropout)
-
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, T, D] -> raw q, k, v, each [B, T, D]."""
-        q, k, v = self.qkv(self.norm(x)).chunk(3, dim=-1)
-        return q, k, v
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
-        """q [B, Tq, D] over k, v [B, Tk, D]; the queries are the last Tq of the Tk places that `rope` numbers."""
-        cos, sin = rope
-        q, k, v = (t.unflatten(-1, (self.heads, self.size)).transpose(1, 2) for t in (q, k, v))
-        first = k.shape[2] - q.shape[2]
-        q, k = rotate(q, cos[first:], sin[first:]), rotate(k, cos, sin)
-        y = fn.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.drop(self.out(y.transpose(1, 2).flatten(2)))
-
-    def attend_whole(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
-        """Whole clips q, k, v [B, T, D] under a `window_bias`; `rope` numbers T places."""
-        tokens, left = q.shape[1], bias.shape[2] - GROUP
-        q, k, v = (t.unflatten(-1, (self.heads, self.size)).transpose(1, 2) for t in (q, k, v))
-        q, k = rotate(q, *rope) * self.size**-0.5, rotate(k, *rope)
-        spare = len(bias) * GROUP - tokens
-        q = fn.pad(q, (0, 0, 0, spare)).unflatten(2, (len(bias), GROUP))
-        k, v = (fn.pad(t, (0, 0, left, spare)).unfold(2, left + GROUP, GROUP) for t in (k, v))  # [.., size, keys]
-        weights = torch.softmax((q @ k).float() + bias, dim=-1).to(v.dtype)
-        y = (weights @ v.transpose(-1, -2)).flatten(2, 3)[:, :, :tokens]
-        return self.drop(self.out(y.transpose(1, 2).flatten(2)))
+        y: Tensor = self.drop(self.down(fn.silu(self.up(self.norm(self.limit(x))))))
+        return y if self.after is None else self.after(self.limit(y))
 
 
 class Convolution(nn.Module):
-    """Gate, causal depthwise convolution over `kernel` tokens, LayerNorm, SiLU, mix."""
+    """Gate, causal depthwise convolution over `kernel` tokens, norm, SiLU, mix."""
 
-    def __init__(self, width: int, kernel: int, dropout: float) -> None:
+    def __init__(self, config: ConformerConfig) -> None:
         super().__init__()
-        self.kernel = kernel
-        self.norm = nn.LayerNorm(width)
-        self.gate = nn.Linear(width, 2 * width)
-        self.depth = nn.Conv1d(width, width, kernel, groups=width)
-        self.mid = nn.LayerNorm(width)
-        self.out = nn.Linear(width, width)
-        self.drop = nn.Dropout(dropout)
+        width, self.kernel, self.limit = config.width, config.kernel, config.limit
+        self.norm = config.normed(config.mid_eps)
+        self.gate = config.linear(width, 2 * width, config.depth_bias)
+        self.depth = nn.Conv1d(width, width, config.kernel, groups=width, bias=config.depth_bias)
+        self.mid = config.normed(config.mid_eps)
+        self.out = config.linear(width, width, config.depth_bias)
+        self.drop = nn.Dropout(config.dropout)
 
     def gated(self, x: Tensor) -> Tensor:
         """[B, T, D] -> what the convolution reads and the state keeps, [B, T, D]."""
@@ -120,48 +123,57 @@ class Convolution(nn.Module):
 
     def mix_chunk(self, past: Tensor) -> Tensor:
         """As `mix`, for the few tokens of a chunk: a plain sum, where a convolution's set-up would cost more."""
-        y = (past.unfold(1, self.kernel, 1) * self.depth.weight[:, 0]).sum(-1) + self.depth.bias
-        return self._after(y)
+        y = (past.unfold(1, self.kernel, 1) * self.depth.weight[:, 0]).sum(-1)
+        return self._after(y if self.depth.bias is None else y + self.depth.bias)
 
     def _after(self, y: Tensor) -> Tensor:
-        return self.drop(self.out(fn.silu(self.mid(y))))
+        out: Tensor = self.drop(self.out(fn.silu(self.mid(self.limit(y)))))
+        return out
 
 
 class Block(nn.Module):
     """One Conformer block."""
 
-    def __init__(self, width: int, heads: int, times: int, kernel: int, dropout: float) -> None:
+    def __init__(self, config: ConformerConfig) -> None:
         super().__init__()
-        self.first = FeedForward(width, times, dropout)
-        self.attention = Attention(width, heads, dropout)
-        self.convolution = Convolution(width, kernel, dropout)
-        self.second = FeedForward(width, times, dropout)
-        self.norm = nn.LayerNorm(width)
+        self.residual, self.limit = config.residual, config.limit
+        self.first = FeedForward(config)
+        self.attention = Attention(config)
+        self.convolution = Convolution(config)
+        self.second = FeedForward(config)
+        self.norm = config.normed()
 
-    def forward(self, x: Tensor, bias: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
-        """Whole clips [B, T, D] from their beginning; `bias` a `window_bias`, `rope` for T places."""
-        x = x + 0.5 * self.first(x)
+    def forward(self, x: Tensor, bias: Tensor, rope: Rotation | None = None) -> Tensor:
+        """Whole clips [B, T, D] from their beginning; `bias` a `window_bias`, `rope` for T places where they turn."""
+        x = x + self.residual * self.first(x)
         q, k, v = self.attention.project(x)
         x = x + self.attention.attend_whole(q, k, v, bias, rope)
         g = self.convolution.gated(x)
         x = x + self.convolution.mix(fn.pad(g, (0, 0, self.convolution.kernel - 1, 0)))
-        return self.norm(x + 0.5 * self.second(x))
+        return self._end(x)
 
     def step(
-        self, x: Tensor, cache: tuple[Tensor, Tensor, Tensor], mask: Tensor, rope: tuple[Tensor, Tensor]
+        self, x: Tensor, cache: tuple[Tensor, Tensor, Tensor], mask: Tensor, rope: Rotation | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """One chunk [B, C, D] after `cache` = keys, values [B, L, D] and convolution past [B, kernel - 1, D].
+        """One or more chunks [B, C, D] after `cache` = keys, values [B, L, D] and convolution past [B, kernel - 1, D].
 
-        `mask` [B, 1, 1, L + C] says which places hold something; `rope` numbers L + C places. Gives the chunk's output
-        and the next cache, the given one unchanged.
+        `mask` [B, 1, 1 or C, L + C] says which places are seen; `rope` numbers L + C places, where they turn. Gives the
+        chunks' output and the next cache, the given one unchanged.
         """
         keys, values, past = cache
-        x = x + 0.5 * self.first(x)
+        x = x + self.residual * self.first(x)
         q, k, v = self.attention.project(x)
         k, v = torch.cat([keys, k], dim=1), torch.cat([values, v], dim=1)
         x = x + self.attention.attend(q, k, v, mask, rope)
         past = torch.cat([past, self.convolution.gated(x)], dim=1)
         x = x + self.convolution.mix_chunk(past)
-        y = self.norm(x + 0.5 * self.second(x))
-        left = keys.shape[1]
-        return y, (k[:, -left:], v[:, -left:], past[:, 1 - self.convolution.kernel :])
+        y, left = self._end(x), keys.shape[1]
+        return y, (
+            k[:, k.shape[1] - left :],
+            v[:, v.shape[1] - left :],
+            past[:, past.shape[1] - self.convolution.kernel + 1 :],
+        )
+
+    def _end(self, x: Tensor) -> Tensor:
+        out: Tensor = self.norm(self.limit(x + self.residual * self.second(x)))
+        return out

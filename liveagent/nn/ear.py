@@ -18,7 +18,8 @@ from torch.nn import functional as fn
 
 from liveagent.errors import ConfigError
 from liveagent.nn import lanes, weights
-from liveagent.nn.conformer import Block, rotation, window_bias
+from liveagent.nn.chunked import rotation, window_bias
+from liveagent.nn.conformer import Block, ConformerConfig
 from liveagent.nn.mel import HOP, Mel, MelState
 
 VERSION = 1
@@ -79,7 +80,8 @@ class Ear(nn.Module):
         self.stem_in = nn.Conv2d(1, c.stem, 3, stride=2, padding=(0, 1))
         self.stem_out = nn.Conv2d(c.stem, c.stem, 3, stride=2, padding=(0, 1))
         self.enter = nn.Linear(c.stem * (c.n_mels // 4), c.width)
-        self.blocks = nn.ModuleList(Block(c.width, c.heads, c.times, c.kernel, dropout) for _ in range(c.layers))
+        block = ConformerConfig(c.width, c.heads, c.width * c.times, c.kernel, CHUNK, c.left, dropout)
+        self.blocks = nn.ModuleList(Block(block) for _ in range(c.layers))
         self.norm = nn.LayerNorm(c.width)
         self.head = nn.Linear(c.width, c.pieces)
         self.kind = nn.Linear(c.width, len(KINDS))

@@ -1,6 +1,6 @@
 """Lanes of a state: what resets, copies and guards one row of every tensor in a state dataclass.
 
-Every state here is a dataclass of tensors whose first dimension is B, the lanes.
+Every state here is a dataclass of tensors whose first dimension is B, the lanes, of tuples of such, or of states.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ def tensors(state: Any) -> list[Tensor]:
     found: list[Tensor] = []
     for field in dataclasses.fields(state):
         value = getattr(state, field.name)
-        found += [value] if isinstance(value, Tensor) else tensors(value)
+        for each in value if isinstance(value, tuple) else (value,):
+            found += [each] if isinstance(each, Tensor) else tensors(each)
     return found
 
 
@@ -38,11 +39,14 @@ def copy_lane(src_state: Any, src: int, dst_state: Any, dst: int) -> None:
 def take(state: S, rows: list[int]) -> S:
     """A state of its own of these lanes, in this order; a lane may stand in it twice."""
     whole: Any = state
-    parts = {}
-    for field in dataclasses.fields(whole):
-        value = getattr(whole, field.name)
-        parts[field.name] = value[rows] if isinstance(value, Tensor) else take(value, rows)
+    parts = {field.name: _taken(getattr(whole, field.name), rows) for field in dataclasses.fields(whole)}
     return cast("S", dataclasses.replace(whole, **parts))
+
+
+def _taken(value: Any, rows: list[int]) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_taken(each, rows) for each in value)
+    return value[rows] if isinstance(value, Tensor) else take(value, rows)
 
 
 def put(state: S, rows: list[int], part: S) -> None:

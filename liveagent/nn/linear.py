@@ -70,6 +70,22 @@ class Linear(_Sortable, nn.Linear):
         return self.product(x)
 
 
+class Clipped(Linear):
+    """What goes in and what comes out is cut off at bounds that come with the weights: least and most of what goes in,
+    then of what comes out."""
+
+    bounds: Tensor
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        super().__init__(in_features, out_features, bias=bias)
+        infinite = float("inf")
+        self.register_buffer("bounds", torch.tensor([-infinite, infinite, -infinite, infinite]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        in_least, in_most, out_least, out_most = self.bounds.unbind()
+        return self.product(x.clamp(in_least, in_most)).clamp(out_least, out_most)
+
+
 class Embedding(_Sortable, nn.Embedding):
     """`nn.Embedding`; `product` is the way back, from rows to a score for each id, with the same weights."""
 
