@@ -19,6 +19,7 @@ from liveagent.nn.eye import Eye, EyeConfig, EyeState, said
 from liveagent.nn.lanes import copy_lane, keep, reset
 from liveagent.nn.mel import Mel
 from liveagent.nn.projector import Projector
+from liveagent.nn.scribe import Scribe, ScribeConfig, ScribeState
 from liveagent.nn.vad import Vad
 from liveagent.nn.vit import VitConfig
 
@@ -99,6 +100,36 @@ def local_window() -> TokenByToken:
     return made
 
 
+class Writing:
+    """The scribe in the suite's form: rows of tokens in, logits out; every lane hears the same clip from the start."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(8)
+        self.net = Scribe(ScribeConfig(40, 32, layers=2, heads=2, hidden=48, places=80, rows=12)).eval()
+        self.net.requires_grad_(False)
+        self.net.positions.normal_(std=0.5)
+        self.clip = torch.randn(12, 32)
+
+    def init_state(self, lanes: int) -> ScribeState:
+        state = self.net.init_state(lanes)
+        for lane in range(lanes):
+            self.net.listen(self.clip, state, lane)
+        return state
+
+    def step(self, x: Tensor, state: ScribeState, active: Tensor) -> Tensor:
+        return self.net.logits(self.net.read(x, active.long() * x.shape[1], state))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.net(None, self.clip.expand(len(x), -1, -1), rows=x)
+
+    def reset(self, state: ScribeState, lane: int) -> None:
+        self.net.reset(state, lane)
+        self.net.listen(self.clip, state, lane)
+
+    def copy_lane(self, src_state: ScribeState, src: int, dst_state: ScribeState, dst: int) -> None:
+        self.net.copy_lane(src_state, src, dst_state, dst)
+
+
 def token_rows(lanes: int, tokens: int) -> Tensor:
     """Seeded input rows of the decoder."""
     torch.manual_seed(lanes * 1000 + tokens)
@@ -172,5 +203,6 @@ LAWS: list[Law] = [
     Law("vad", random_vad, lambda b, n: sound(b, n, 512), 512, lambda net, x: net(x), (1, 2, 3, 5)),
     Law("decoder", TokenByToken, token_rows, 1, lambda net, x: net(x), (1, 2, 8)),
     Law("decoder with a local window", local_window, token_rows, 1, lambda net, x: net(x), (1, 2, 8)),
+    Law("scribe", Writing, token_rows, 1, lambda net, x: net(x), (1, 2, 8)),
     Law("eye", Watching, pictures, 1, lambda net, x: net(x), (1, 3)),
 ]
