@@ -8,6 +8,7 @@
     │   └── EngineLost  nobody: the engine's process has ended; it is started again
     ├── ProtocolError   the peer: it sent what the protocol does not allow
     └── ToolError       the model: its call was wrong or its tool failed; the text is what the model reads
+        └── OutcomeLost the user: what was called may have been done, and nobody will say; somebody has to look
 
 None of them ends anybody else's session. A message says what to do about it.
 """
@@ -46,3 +47,8 @@ class ProtocolError(LiveAgentError):
 
 class ToolError(LiveAgentError):
     """A tool call was wrong or its tool failed. The text goes to the model; raise it in a tool to say what failed."""
+
+
+class OutcomeLost(ToolError):
+    """A call was sent, and whoever has the effect is gone or silent: it may have been done, and it may not. It is not
+    sent again, and the text asks the user to look."""

@@ -122,7 +122,7 @@ class ToolReturned:
 @dataclass(frozen=True, slots=True)
 class ToolFailed:
     """The call came to nothing: `reason` is a short code ("deadline", "refused", "error", "cancelled", "taken_back",
-    "expired" …), `message` is for the model."""
+    "expired" …), `message` is for the model. "unknown": nobody knows whether it came to nothing."""
 
     t_ns: int
     call_id: str

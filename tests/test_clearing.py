@@ -12,6 +12,7 @@ import pytest
 from liveagent import tool
 from liveagent.action import CallTool, CancelCall, Halt, ReleaseCall
 from liveagent.call import Call
+from liveagent.errors import OutcomeLost
 from liveagent.event import (
     ConfirmAsked,
     Confirmed,
@@ -80,7 +81,13 @@ async def wait() -> None:
     await asyncio.Event().wait()
 
 
-TOOLS = [unlock, look, drive, mow, flood, wait]
+@tool
+async def post() -> None:
+    """Send it to somebody who is gone before they answer."""
+    raise OutcomeLost("nobody knows whether that was done")
+
+
+TOOLS = [unlock, look, drive, mow, flood, wait, post]
 
 
 class Desk:
@@ -299,6 +306,19 @@ async def test_a_retry_of_the_same_call_does_nothing(desk: Desk) -> None:
     assert DONE == ["looked"]
     (failed,) = again.ended()
     assert failed.reason == "duplicate" and "was done before" in failed.message
+    await journal.close()
+
+
+async def test_what_nobody_knows_the_end_of_is_asked_about_once() -> None:
+    journal = CallJournal()
+    desk = Desk(None, Terms(journal, owner="me"))
+    desk.call("post")
+    failed = await desk.until(ToolFailed)
+    assert (failed.reason, failed.message) == ("unknown", "nobody knows whether that was done") and failed.answer
+    (row,) = await journal.rows()
+    assert (row.call.state, row.call.reason) == ("asked", "unknown")
+    await desk.hands.clearing.ask_about_the_past()  # of the next session of the same owner
+    assert not [each for each in desk.came if isinstance(each, OutcomeUnknown)]
     await journal.close()
 
 

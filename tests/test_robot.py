@@ -17,7 +17,7 @@ from liveagent.call import Call
 from liveagent.clients.robot import contract
 from liveagent.clients.robot.contract import Command, Reason, Reset, Status, Stop, Velocity
 from liveagent.clients.robot.gate import Gate
-from liveagent.errors import ConfigError, LinkError, ToolError
+from liveagent.errors import ConfigError, LinkError, OutcomeLost, ToolError
 from liveagent.ports import mosquitto
 from liveagent.ports.mosquitto import Mosquitto, access
 from liveagent.ports.mqtt import Mqtt
@@ -459,10 +459,10 @@ async def test_a_robot_that_never_answers_answers_twice_or_late(mqtt: Mosquitto)
                 done, failed = Status.FINISHED, Status.FAILED
                 update = contract.ActionUpdate
                 said[:] = [[]]
-                with pytest.raises(ToolError, match="does not answer; nobody knows"):
+                with pytest.raises(OutcomeLost, match="does not answer; nobody knows"):
                     await robot.do("wave")
                 said[:] = [[update(id="x", status=Status.RUNNING)]]
-                with pytest.raises(ToolError, match="has not said how it ended"):
+                with pytest.raises(OutcomeLost, match="has not said how it ended"):
                     await robot.do("wave")
                 said[:] = [[
                     update(id="x", status=done, result=1, seq=5), update(id="x", status=failed, seq=6),

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import urlsplit
 
 from liveagent.declared import declared_tool
-from liveagent.errors import ConfigError, LiveAgentError, ToolError
+from liveagent.errors import ConfigError, LiveAgentError, OutcomeLost, ToolError
 from liveagent.jsonform import check_json
 from liveagent.policy import RISKS, Risk
 from liveagent.source import Changed
@@ -263,11 +263,11 @@ class Mcp:
             if await self._there(client):
                 raise ToolError(f"{name} was refused: {_words(error)}") from None
             self._lose()
-            raise ToolError(f"the {self.name} was lost; nobody knows whether {name} was done") from None
+            raise OutcomeLost(f"the {self.name} was lost; nobody knows whether {name} was done") from None
         except Exception as error:  # whatever its transport raises: the connection is not one any more
             self._lose()
             _log.warning("%s is lost (%s)", self.name, type(error).__name__)
-            raise ToolError(f"the {self.name} was lost; nobody knows whether {name} was done") from None
+            raise OutcomeLost(f"the {self.name} was lost; nobody knows whether {name} was done") from None
         text = text_of(result)
         if getattr(result, "is_error", False):
             raise ToolError(text or f"{name} failed")

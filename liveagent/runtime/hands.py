@@ -19,7 +19,7 @@ from typing import Any
 
 from liveagent.action import CallTool, CallWatch, CancelCall, Halt, ReleaseCall
 from liveagent.call import Call, Seen
-from liveagent.errors import ToolError
+from liveagent.errors import OutcomeLost, ToolError
 from liveagent.event import (
     ConfirmAsked,
     Confirmed,
@@ -206,6 +206,8 @@ class Hands:
             state, reason, message = "expired", "deadline", f"no answer within {deadline_ms} ms"
         except asyncio.CancelledError:
             reason, message = "cancelled", "the call was cancelled"
+        except OutcomeLost as error:
+            state, reason, message = "asked", "unknown", str(error)
         except ToolError as error:
             reason, message = "refused", str(error)
         except Exception as error:  # a user's tool may raise anything; it concerns this call alone

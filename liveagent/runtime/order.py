@@ -1,6 +1,8 @@
 """`Order`: one command on its way to a robot and what comes back of it: taken on, progress, one last word.
 
-What comes twice, out of order, or after the last word says nothing more.
+What comes twice, out of order, or after the last word says nothing more. A refusal is a last word only where the
+command was sent once: of one that was sent again the first copy may have been done by a robot that has restarted since
+and remembers nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from liveagent.clients.robot.contract import ActionUpdate, Command, Reason, Status
-from liveagent.errors import ToolError
+from liveagent.errors import OutcomeLost, ToolError
 
 SAYS = {
     Reason.EXPIRED: "the robot got it too late, or took too long, and did not finish",
@@ -32,10 +34,17 @@ SAYS = {
 }
 
 
+FORGOTTEN = "the robot was stopped or has restarted meanwhile; nobody knows whether that was done"
+
+
 class Order:
-    def __init__(self, command: Command, told: Callable[[float, str], None]) -> None:
-        """`told(share, note)`: of progress; the first time, that it was taken on."""
-        self.command = command
+    """`sent`: how often it was, or may have been."""
+
+    def __init__(self, command: Command, boot: str, told: Callable[[float, str], None]) -> None:
+        """`boot`: of the robot that it is for. `told(share, note)`: of progress; the first time, that it was taken
+        on."""
+        self.command, self.boot = command, boot
+        self.sent = 0
         self._told = told
         self._seq = -1
         self._ended: asyncio.Future[ActionUpdate] = asyncio.get_running_loop().create_future()
@@ -46,7 +55,9 @@ class Order:
             return
         self._seq = update.seq
         self.accepted.set()
-        if update.status.ends:
+        if update.reason is Reason.STALE_EPOCH and self.sent > 1:
+            self.lose(FORGOTTEN)
+        elif update.status.ends:
             self._ended.set_result(update)
         else:
             self._told(update.progress, update.detail)
@@ -54,11 +65,11 @@ class Order:
     def lose(self, why: str) -> None:
         """Nobody will ever say what became of it."""
         if not self._ended.done():
-            self._ended.set_exception(ToolError(why))
+            self._ended.set_exception(OutcomeLost(why))
             self.accepted.set()
 
     async def result(self) -> Any:
-        """What it returned. ToolError says why it failed."""
+        """What it returned. ToolError says why it failed; OutcomeLost, that nobody knows."""
         update = await asyncio.shield(self._ended)
         if update.status is Status.FINISHED:
             return update.result

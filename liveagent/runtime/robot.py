@@ -46,7 +46,7 @@ from liveagent.clients.robot.contract import (
     read,
     write,
 )
-from liveagent.errors import LinkError, LiveAgentError, ToolError
+from liveagent.errors import LinkError, LiveAgentError, OutcomeLost, ToolError
 from liveagent.runtime.drive import Drive
 from liveagent.runtime.lead import Lead, now_ms
 from liveagent.runtime.order import Order
@@ -166,7 +166,7 @@ class Robot:
         told: Callable[[float, str], None] = lambda share, note: None,
     ) -> Any:
         """Have it do something, to the end; what it returns. Cancelling this cancels it. ToolError says why it was not
-        done, or that nobody knows."""
+        done; OutcomeLost, that nobody knows whether it was."""
         spec = self._spec(name)
         if len(self._orders) >= MOST_ORDERS:
             raise ToolError(f"{MOST_ORDERS} orders to this robot are still running")
@@ -180,7 +180,7 @@ class Robot:
                 epoch=self.connection.epoch, session=self.session, grant=grant,
                 confirm_token=self._token(order_id, name, args or {}) if confirmed else None,
             )  # fmt: skip
-            order = self._orders[order_id] = Order(command, told)
+            order = self._orders[order_id] = Order(command, self.connection.boot, told)
             try:
                 return await self._follow(order, spec.timeout_s + GRACE_S / 2)
             except asyncio.CancelledError:
@@ -221,7 +221,8 @@ class Robot:
             id=secrets.token_hex(12), tool="noop", sent_ms=now, deadline_ms=now + START_DEADLINE_MS,
             epoch=self.connection.epoch if self.connection else 0, session=self.session, dry_run=True,
         )  # fmt: skip
-        order = self._orders[command.id] = Order(command, lambda share, note: None)
+        boot = self.connection.boot if self.connection else ""
+        order = self._orders[command.id] = Order(command, boot, lambda share, note: None)
         try:
             await self._say("cmd", write(command))
             async with asyncio.timeout(PROBE_S):
@@ -275,8 +276,8 @@ class Robot:
 
     def _connected(self, connection: Connection) -> None:
         before, self.connection = self.connection, connection
-        if before is not None and before.boot != connection.boot and connection.state == "ONLINE":
-            for order in list(self._orders.values()):
+        if connection.state == "ONLINE":
+            for order in [each for each in self._orders.values() if each.boot != connection.boot]:
                 order.lose("the robot has restarted meanwhile; nobody knows whether that was done")
         if self._lead is not None and (connection.state != "ONLINE" or self._lead.epoch != connection.epoch):
             self._lead.end("the robot was stopped, has restarted, or is gone")
@@ -290,6 +291,7 @@ class Robot:
         """The way was lost, or the robot has just come back: what became of everything that is under way? By its id it
         is not done again."""
         for order in self._orders.values():
+            order.sent += 1
             self._soon(self._say("cmd", write(order.command)))
 
     def _described(self, describe: Describe) -> None:
@@ -331,15 +333,16 @@ class Robot:
                 await order.accepted.wait()
         except TimeoutError:
             self._soon(self._cancel(order.command.id, "no answer"))
-            raise ToolError("the robot does not answer; nobody knows whether it was done") from None
+            raise OutcomeLost("the robot does not answer; nobody knows whether it was done") from None
         try:
             async with asyncio.timeout(timeout_s):
                 return await order.result()
         except TimeoutError:
             self._soon(self._cancel(order.command.id, "too long"))
-            raise ToolError("the robot has not said how it ended; nobody knows whether it was done") from None
+            raise OutcomeLost("the robot has not said how it ended; nobody knows whether it was done") from None
 
     async def _send_order(self, order: Order) -> None:
+        order.sent += 1
         try:
             await self._say("cmd", write(order.command))
         except LinkError as error:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from liveagent.errors import LiveAgentError, ProtocolError, ToolError
+from liveagent.errors import LiveAgentError, OutcomeLost, ProtocolError, ToolError
 from liveagent.nn.finder import FILE, Finder
 from liveagent.nn.model import weights_folder
 from liveagent.runtime.picking import Picking, Told
@@ -54,6 +54,8 @@ class RobotBody:
     async def do(self, action: str, args: dict[str, Any], told: Told) -> Mapping[str, Any]:
         try:
             done = await self.robot.do(action, args, told=told)
+        except OutcomeLost:
+            raise
         except ToolError as error:
             own = _OWN.search(str(error))  # the arm's own words for it are the better ones to be told
             raise ToolError(own[1] if own else str(error)) from None
