@@ -13,13 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from liveagent.nn.conformer import ConformerConfig
 from liveagent.nn.decoder import Decoder, DecoderConfig, DecoderState
 from liveagent.nn.ear import Ear, EarConfig
 from liveagent.nn.eye import Eye, EyeConfig, EyeState, said
 from liveagent.nn.lanes import copy_lane, keep, reset
-from liveagent.nn.mel import Mel
+from liveagent.nn.listener import Listener, ListenerConfig
+from liveagent.nn.mel import Mel, MelConfig
 from liveagent.nn.projector import Projector
 from liveagent.nn.scribe import Scribe, ScribeConfig, ScribeState
+from liveagent.nn.stem import StemConfig
 from liveagent.nn.vad import Vad
 from liveagent.nn.vit import VitConfig
 
@@ -60,6 +63,34 @@ def small_ear() -> Ear:
     """An ear of the shipped shape, narrow, with random weights."""
     torch.manual_seed(3)
     return Ear(EarConfig(pieces=31, width=32, layers=3, heads=2, stem=4, left=12, kernel=5)).eval()
+
+
+def causal_listener() -> Listener:
+    """A token at a time: norms behind the parts, clipped products, relative places, scores that bend."""
+    torch.manual_seed(9)
+    block = ConformerConfig(
+        24, 3, 40, 5, left=7, norm="rms", bias=False, depth_bias=False, post_norms=True, places="relative", cap=3.0,
+        clamp=2.0, clips=True, sortable=True,
+    )  # fmt: skip
+    stem = StemConfig(20, 24, (6, 5), bias=False, norm=True)
+    return _drawn(
+        Listener(Mel(config=MelConfig(20, 320, emphasis=0.0, exact=True)), ListenerConfig(stem, block, 2, 20, 16))
+    )
+
+
+def chunked_listener() -> Listener:
+    """Three tokens at a time, eight frames a token, frames that end late, biases for tokens and distances."""
+    torch.manual_seed(10)
+    block = ConformerConfig(24, 3, 40, 4, chunk=3, left=6, places="relative biased", sortable=True)
+    stem = StemConfig(20, 24, (4, 4, 4), behind=True, separable=True)
+    return _drawn(Listener(Mel(config=MelConfig(20, late_samples=1080)), ListenerConfig(stem, block, 2, 16)))
+
+
+def _drawn(net: Listener) -> Listener:
+    for name, tensor in net.named_parameters():
+        torch.nn.init.normal_(tensor, std=tensor[0].numel() ** -0.5 if tensor.dim() > 1 else 0.4)
+        tensor.requires_grad_(False).add_("norm" in name or "mid" in name or "after" in name)
+    return net.eval()
 
 
 def random_vad() -> Vad:
@@ -200,6 +231,8 @@ def pictures(lanes: int, frames: int) -> Tensor:
 LAWS: list[Law] = [
     Law("mel", Mel, lambda b, n: sound(b, n, 160), 160, lambda net, x: net(x), (1, 2, 3, 7, 16), exact=True),
     Law("ear", small_ear, lambda b, n: sound(b, n, 2560), 2560, lambda net, x: net(x)),
+    Law("listener", causal_listener, lambda b, n: sound(b, n, 640), 640, lambda net, x: net(x), (1, 2, 5)),
+    Law("listener of chunks", chunked_listener, lambda b, n: sound(b, n, 3840), 3840, lambda net, x: net(x), (1, 2)),
     Law("vad", random_vad, lambda b, n: sound(b, n, 512), 512, lambda net, x: net(x), (1, 2, 3, 5)),
     Law("decoder", TokenByToken, token_rows, 1, lambda net, x: net(x), (1, 2, 8)),
     Law("decoder with a local window", local_window, token_rows, 1, lambda net, x: net(x), (1, 2, 8)),

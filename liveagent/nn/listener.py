@@ -128,7 +128,7 @@ class Listener(nn.Module):
         [B, 1, rows]; [B, 0, rows] where they fill no frame. The state stays as it is."""
         samples = samples[:, : samples.shape[1] // HOP * HOP]
         if not samples.shape[1] or self.block_samples != self.token_samples:
-            return samples.new_zeros(len(samples), 0, self.width)
+            return self.out.weight.new_zeros(len(samples), 0, self.width)
         state = lanes.take(state, list(range(len(samples))))
         everyone = torch.ones(len(samples), dtype=torch.bool, device=samples.device)
         frames = self.mel.step(samples, state.mel, everyone)
