@@ -22,6 +22,12 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+def tell(word: str) -> None:
+    """Such a process tells whoever began it."""
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
+
+
 class Mortal:
     def __init__(self, rng: random.Random, lives_s: tuple[float, float], *words: str) -> None:
         """`lives_s`: for how long one lives, at the least and at the most. `words`: a module and what it is given."""

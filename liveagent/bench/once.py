@@ -28,14 +28,12 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from liveagent.action import CallTool, CancelCall, ReleaseCall
 from liveagent.bench.effects import Effects, append, judge, lines
-from liveagent.bench.mortal import Mortal, MortalBroker, quiet
+from liveagent.bench.mortal import Mortal, MortalBroker, quiet, tell
 from liveagent.bench.presser import CONFIRM_KEY, NAME, SITE
 from liveagent.call import Call
 from liveagent.event import OutcomeUnknown, ToolFailed, ToolReturned
@@ -117,9 +115,9 @@ def _tools(effects: Effects, rng: random.Random) -> list[Tool]:
     return [act, fail, hang, late, held, danger, observe]
 
 
-async def _live(folder: Path, url: str, calls: int, seed: int, tell: Callable[[str], None]) -> None:
-    """One life of the agent: everything that has not ended yet is tried, again or for the first time. `tell` is told
-    when it is up, and when there is nothing left to do."""
+async def _live(folder: Path, url: str, calls: int, seed: int) -> None:
+    """One life of the agent: everything that has not ended yet is tried, again or for the first time. It tells when it
+    is up, and when there is nothing left to do."""
     quiet()
     rng = random.Random(seed + os.getpid())
     journal = CallJournal(folder / JOURNAL)
@@ -222,4 +220,4 @@ def run(
 
 
 if __name__ == "__main__":
-    asyncio.run(_live(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), partial(print, flush=True)))
+    asyncio.run(_live(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))

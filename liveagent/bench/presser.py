@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from liveagent.bench.effects import Effects
-from liveagent.bench.mortal import quiet
+from liveagent.bench.mortal import quiet, tell
 from liveagent.clients.robot import Call, Gate, Limits
 
 SITE, NAME = "bench", "presser"
@@ -90,7 +90,7 @@ async def live(url: str, file: Path) -> None:
     running = asyncio.create_task(gate.run())
     while not gate._up and not running.done():  # noqa: ASYNC110 (the gate tells its agents, not its maker)
         await asyncio.sleep(0.01)
-    print("up", flush=True)
+    tell("up")
     await running
 
 
