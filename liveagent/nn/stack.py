@@ -141,7 +141,9 @@ class Stack(nn.Module):
     def embed(self, ids: Tensor) -> Tensor:
         """Piece ids `[...]` to input rows `[..., R]`."""
         rows = F.embedding(ids, self.embedding.weight)
-        return self.rows(rows if self.shape.embed_scale == 1.0 else rows * self.shape.embed_scale, ids)
+        if self.shape.embed_scale != 1.0:  # as precise as the weights: that is how they were trained
+            rows = rows * torch.tensor(self.shape.embed_scale, dtype=rows.dtype, device="cpu").item()
+        return self.rows(rows, ids)
 
     def rows(self, embedded: Tensor, ids: Tensor | int) -> Tensor:
         """Input rows `[..., R]` of rows `[..., D]` that stand for the ids `[...]`, such as an eye's or an ear's."""

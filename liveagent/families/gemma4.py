@@ -1,0 +1,157 @@
+"""Gemma 4 (Apache-2.0): text decoder of E2B and E4B, as `Gemma4ForConditionalGeneration` checkpoints lay it out.
+
+Local layers see the last 512 tokens, every sixth or so all of them, with longer heads; the last layers read keys and
+values of the last layer of their kind that has its own; each layer has an input of its own for every token. Ear and eye
+are in `gemma4_ear.py` and `gemma4_eye.py`. Sources: the checkpoints' `config.json` and the implementation in
+`transformers`, against which `tests/test_gemma4.py` compares every number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from liveagent.errors import ConfigError
+from liveagent.nn.block import Activation, BlockConfig
+from liveagent.nn.checkpoint import Checkpoint, Source
+from liveagent.nn.rotary import Rope
+from liveagent.nn.stack import Stack, StackConfig
+
+ARCHITECTURES = ("Gemma4ForConditionalGeneration", "Gemma4ForCausalLM")
+ACTIVATIONS: Mapping[str, Activation] = {"gelu_pytorch_tanh": "gelu_tanh", "silu": "silu"}
+LOCAL, GLOBAL = "sliding_attention", "full_attention"
+
+
+def text_config(checkpoint: Checkpoint) -> StackConfig:
+    """What the decoder of a checkpoint is. ConfigError for what this family's larger members have and we lack."""
+    config: Mapping[str, Any] = checkpoint.config.get("text_config") or checkpoint.config
+    if config.get("enable_moe_block"):
+        raise ConfigError("Gemma 4 with experts (26B-A4B) is not there yet: take E2B or E4B")
+    if config.get("use_bidirectional_attention"):
+        raise ConfigError("Gemma 4 whose pictures look ahead (26B, 31B) is not there yet: take E2B or E4B")
+    try:
+        return _text_config(config, bool(checkpoint.config.get("tie_word_embeddings", True)))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{checkpoint.folder}: config.json is no Gemma 4's ({type(error).__name__}: {error})"
+        ) from None
+
+
+def _text_config(config: Mapping[str, Any], tied: bool) -> StackConfig:
+    kinds, layers = config["layer_types"], config["num_hidden_layers"]
+    if len(kinds) != layers or set(kinds) - {LOCAL, GLOBAL}:
+        raise ValueError(f"{layers} layers of kinds {sorted(set(kinds))}")
+    first_shared = layers - config.get("num_kv_shared_layers", 0)
+    ropes = config["rope_parameters"]
+    per_layer = config.get("hidden_size_per_layer_input") or 0
+    blocks = []
+    for number, kind in enumerate(kinds):
+        shared = number >= first_shared
+        source = first_shared - 1 - list(reversed(kinds[:first_shared])).index(kind) if shared else None
+        heads_of_keys, head_width = _heads(config, number, kind)
+        wide = 2 if shared and config.get("use_double_wide_mlp") else 1
+        blocks.append(
+            BlockConfig(
+                width=config["hidden_size"],
+                heads=config["num_attention_heads"],
+                kv_heads=heads_of_keys,
+                head_width=head_width,
+                hidden=config["intermediate_size"] * wide,
+                norm_eps=config["rms_norm_eps"],
+                window=config["sliding_window"] if kind == LOCAL else 0,
+                activation=ACTIVATIONS[config["hidden_activation"]],
+                scale=1.0,
+                qkv_bias=bool(config.get("attention_bias")),
+                out_bias=bool(config.get("attention_bias")),
+                qk_norm=True,
+                value_norm=True,
+                post_norms=True,
+                values_are_keys=bool(config.get("attention_k_eq_v")) and kind == GLOBAL,
+                keys_from=source,
+                layer_input=per_layer,
+                scaled=True,
+            )
+        )
+    return StackConfig(
+        vocab_size=config["vocab_size"],
+        width=config["hidden_size"],
+        blocks=tuple(blocks),
+        norm_eps=config["rms_norm_eps"],
+        rope=_rope(ropes[GLOBAL]),
+        near_rope=_rope(ropes[LOCAL]),
+        embed_scale=config["hidden_size"] ** 0.5,
+        tied=tied and bool(config.get("tie_word_embeddings", True)),
+        softcap=config.get("final_logit_softcapping") or 0.0,
+        layer_vocab=config["vocab_size_per_layer_input"] if per_layer else 0,
+    )
+
+
+def _heads(config: Mapping[str, Any], number: int, kind: str) -> tuple[int, int]:
+    """Heads of keys and their width; hubs' files name the global ones, newer ones name what differs layer by layer."""
+    heads, width = config["num_key_value_heads"], config["head_dim"]
+    if kind == GLOBAL and "per_layer_config" not in config:
+        width = config.get("global_head_dim", 512)
+        if config.get("attention_k_eq_v"):
+            heads = config.get("num_global_key_value_heads") or heads
+    own = (config.get("per_layer_config") or {}).get(str(number), {})
+    return own.get("num_key_value_heads", heads), own.get("head_dim", width)
+
+
+def _rope(parameters: Mapping[str, Any]) -> Rope:
+    kind = parameters["rope_type"]
+    if kind not in ("default", "proportional"):
+        raise ValueError(f"rope_type {kind!r}")
+    share = parameters.get("partial_rotary_factor", 1.0) if kind == "proportional" else 1.0
+    return Rope(float(parameters["rope_theta"]), float(share), float(parameters.get("factor", 1.0)))
+
+
+def text_sources(config: StackConfig, prefix: str) -> dict[str, Source]:
+    """Where the decoder's tensors stand in a checkpoint, behind `prefix`."""
+    sources: dict[str, Source] = {
+        "embedding.weight": f"{prefix}embed_tokens.weight",
+        "norm.weight": f"{prefix}norm.weight",
+    }
+    if config.layer_vocab:
+        sources["layer_table.weight"] = f"{prefix}embed_tokens_per_layer.weight"
+        sources["layer_map.weight"] = f"{prefix}per_layer_model_projection.weight"
+        sources["layer_norm.weight"] = f"{prefix}per_layer_projection_norm.weight"
+    if not config.tied:
+        sources["head.weight"] = "lm_head.weight"
+    for number, block in enumerate(config.blocks):
+        ours, theirs = f"layers.{number}.", f"{prefix}layers.{number}."
+        asked = ["q_proj"]
+        if block.keys_from is None:
+            asked += ["k_proj"] if block.values_are_keys else ["k_proj", "v_proj"]
+            sources[f"{ours}norm_keys.weight"] = f"{theirs}self_attn.k_norm.weight"
+        for kind in ("weight", "bias") if block.qkv_bias else ("weight",):
+            sources[f"{ours}qkv.{kind}"] = tuple(f"{theirs}self_attn.{each}.{kind}" for each in asked)
+            sources[f"{ours}out.{kind}"] = f"{theirs}self_attn.o_proj.{kind}"
+        sources |= {
+            f"{ours}norm_queries.weight": f"{theirs}self_attn.q_norm.weight",
+            f"{ours}norm_attend.weight": f"{theirs}input_layernorm.weight",
+            f"{ours}norm_attended.weight": f"{theirs}post_attention_layernorm.weight",
+            f"{ours}norm_feed.weight": f"{theirs}pre_feedforward_layernorm.weight",
+            f"{ours}norm_fed.weight": f"{theirs}post_feedforward_layernorm.weight",
+            f"{ours}gate_up.weight": (f"{theirs}mlp.gate_proj.weight", f"{theirs}mlp.up_proj.weight"),
+            f"{ours}down.weight": f"{theirs}mlp.down_proj.weight",
+            f"{ours}by": f"{theirs}layer_scalar",
+        }
+        if block.layer_input:
+            sources |= {
+                f"{ours}layer_gate.weight": f"{theirs}per_layer_input_gate.weight",
+                f"{ours}layer_out.weight": f"{theirs}per_layer_projection.weight",
+                f"{ours}norm_layer.weight": f"{theirs}post_per_layer_input_norm.weight",
+            }
+    return sources
+
+
+def decoder(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> Stack:
+    """The text decoder of a checkpoint, ready to run. ConfigError: weights and `config.json` do not fit."""
+    config = text_config(checkpoint)
+    prefix = "model.language_model." if "model.language_model.norm.weight" in checkpoint.names else "model."
+    with torch.device("meta"):
+        net = Stack(config)
+    checkpoint.fill(net, text_sources(config, prefix), dtype)
+    return net.eval().requires_grad_(False)

@@ -1,0 +1,222 @@
+"""Gemma 4's decoder against `transformers`: whole, streamed, generating, evicted; and mutations that must be seen."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from liveagent.bench.naive import Naive
+from liveagent.errors import ConfigError
+from liveagent.families.gemma4 import decoder, text_config
+from liveagent.ledger import CachePlan, Hole, Move
+from liveagent.nn.checkpoint import Checkpoint
+from liveagent.nn.rotary import Rope
+from liveagent.nn.stack import Stack, StackConfig
+from tests.parity import BAR, FAR, error, exact, gains, reference, saved, stream
+
+pytestmark = pytest.mark.slow
+TIME = 80
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    with exact():
+        yield
+
+
+def tiny(seed: int, gain: bool = True, **options: Any) -> Any:
+    """A random Gemma 4 for text: five layers of two kinds, the last two of which share keys."""
+    transformers = reference()
+    given_options: dict[str, Any] = {
+        "vocab_size": 199, "hidden_size": 48, "intermediate_size": 72, "num_hidden_layers": 6,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 12, "global_head_dim": 20, "sliding_window": 9,
+        "num_kv_shared_layers": 2, "layer_types": ["sliding_attention", "sliding_attention", "full_attention"] * 2,
+        "vocab_size_per_layer_input": 199, "hidden_size_per_layer_input": 8, "use_double_wide_mlp": True,
+        "final_logit_softcapping": 30.0, "rms_norm_eps": 1e-3,
+    }  # fmt: skip
+    torch.manual_seed(seed)
+    model = transformers.Gemma4ForCausalLM(transformers.Gemma4TextConfig(**given_options | options)).eval()
+    if gain:
+        gains(model, seed)
+    return model
+
+
+def ids_of(seed: int, time: int = TIME) -> Tensor:
+    return torch.randint(3, 199, (1, time), generator=torch.Generator().manual_seed(seed))
+
+
+def chunks(seed: int, time: int = TIME) -> list[int]:
+    rng, sizes = random.Random(seed), list[int]()
+    while sum(sizes) < time:
+        sizes.append(min(rng.choice((1, 1, 3, 8, 13, 32)), time - sum(sizes)))
+    return sizes
+
+
+@pytest.mark.parametrize("gain", [False, True])
+def test_whole_and_streamed_equal_transformers(tmp_path: Path, gain: bool) -> None:
+    model = tiny(1, gain)
+    net = decoder(Checkpoint.open(saved(model, tmp_path)))
+    ids = ids_of(2)
+    theirs = model(ids).logits[0]
+    assert error(net(ids)[0], theirs) < BAR
+    assert error(stream(net, net.embed(ids)[0], chunks(3)), theirs) < BAR
+
+
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, phases=[Phase.generate]
+)
+@given(data=st.data())
+def test_any_legal_configuration(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    heads = data.draw(st.sampled_from([2, 4, 6]))
+    kinds = data.draw(st.lists(st.sampled_from(["sliding_attention", "full_attention"]), min_size=2, max_size=5))
+    kinds = ["sliding_attention", "full_attention", *kinds, "full_attention"]
+    options = {
+        "hidden_size": data.draw(st.sampled_from([24, 40])), "num_attention_heads": heads,
+        "num_key_value_heads": data.draw(st.sampled_from([each for each in (1, 2, heads) if heads % each == 0])),
+        "head_dim": data.draw(st.sampled_from([4, 10])), "global_head_dim": data.draw(st.sampled_from([8, 12])),
+        "num_hidden_layers": len(kinds), "layer_types": kinds,
+        "num_kv_shared_layers": (shared := data.draw(st.integers(0, len(kinds) - 2))),
+        "sliding_window": data.draw(st.sampled_from([1, 2, 7, 64])),
+        "hidden_size_per_layer_input": 6 if shared else data.draw(st.sampled_from([0, 6])),  # as transformers wants it
+        "use_double_wide_mlp": data.draw(st.booleans()), "attention_bias": data.draw(st.booleans()),
+        "attention_k_eq_v": data.draw(st.booleans()),
+        "final_logit_softcapping": data.draw(st.sampled_from([None, 25.0])),
+        "tie_word_embeddings": data.draw(st.booleans()),
+    }  # fmt: skip
+    model = tiny(data.draw(st.integers(0, 99)), **options)
+    net = decoder(Checkpoint.open(saved(model, tmp_path_factory.mktemp("gemma"), "20kB")))
+    ids = ids_of(5, 40)
+    theirs = model(ids).logits[0]
+    assert error(net(ids)[0], theirs) < BAR
+    assert error(stream(net, net.embed(ids)[0], chunks(data.draw(st.integers(0, 99)), 40)), theirs) < BAR
+
+
+def test_it_says_the_same_for_64_tokens(tmp_path: Path) -> None:
+    model = tiny(7)
+    net = decoder(Checkpoint.open(saved(model, tmp_path)))
+    ids = ids_of(8, 12)
+    theirs = model.generate(ids, max_new_tokens=64, do_sample=False, eos_token_id=None, pad_token_id=0)[0, 12:]
+    state = net.init_state(4, 128, back=8)
+    x = torch.zeros(4, 12, net.row_width)
+    x[2] = net.embed(ids)[0]
+    said = [int(net.step(x, [0, 0, 12, 0], state)[2].argmax())]
+    while len(said) < 64:
+        x = torch.zeros(4, 1, net.row_width)
+        x[2, 0] = net.embed(torch.tensor(said[-1]))
+        said.append(int(net.step(x, [0, 0, 1, 0], state)[2].argmax()))
+    assert said == theirs.tolist()
+
+
+def test_evicting_and_taking_back_equal_the_oracle(tmp_path: Path) -> None:
+    """At random moments, against a list of what is held; windows stay windows of what was written."""
+    net = decoder(Checkpoint.open(saved(tiny(11), tmp_path)))
+    naive, state, rng = Naive(net), net.init_state(1, 64, back=16), random.Random(4)
+    torch.manual_seed(3)
+    worst = 0.0
+    for _ in range(60):
+        held = int(state.length[0])
+        if held > 30:
+            start = rng.randrange(2, 20)
+            plan = CachePlan(holes=(Hole(start, 6),), moves=(Move(0, start, 6),))
+            net.evict(plan, 0, state, 0)
+            naive.evict(range(start, start + 6))
+        elif held > 12 and rng.random() < 0.3:
+            length = held - rng.randrange(1, 6)
+            state.rewind(0, length)
+            naive.rewind(length)
+        count = rng.choice((1, 4, 8))
+        rows = net.embed(torch.randint(3, 199, (count,)))
+        x = torch.zeros(1, 8, net.row_width)
+        x[0, :count] = rows
+        worst = max(worst, error(net.step(x, [count], state)[0], naive.read(rows, [0.0] * count)))
+    assert worst < BAR
+
+
+Mutate = Callable[[StackConfig], StackConfig]
+
+
+def _blocks(change: Callable[[Any], Any]) -> Mutate:
+    return lambda shape: dataclasses.replace(shape, blocks=tuple(change(block) for block in shape.blocks))
+
+
+MUTATIONS: dict[str, Mutate] = {
+    "rope base": lambda shape: dataclasses.replace(shape, rope=Rope(shape.rope.base * 1.1, shape.rope.share)),
+    "rope share": lambda shape: dataclasses.replace(shape, rope=Rope(shape.rope.base, 0.5)),
+    "near rope base": lambda shape: dataclasses.replace(shape, near_rope=Rope(shape.near_rope.base * 1.1)),
+    "eps": _blocks(lambda block: dataclasses.replace(block, norm_eps=block.norm_eps * 2)),
+    "window + 1": _blocks(lambda block: dataclasses.replace(block, window=block.window and block.window + 1)),
+    "window - 1": _blocks(lambda block: dataclasses.replace(block, window=block.window and block.window - 1)),
+    "scale": _blocks(lambda block: dataclasses.replace(block, scale=0.98)),
+    "activation": _blocks(lambda block: dataclasses.replace(block, activation="silu")),
+    "embedding scale": lambda shape: dataclasses.replace(shape, embed_scale=shape.embed_scale * 1.01),
+    "softcap": lambda shape: dataclasses.replace(shape, softcap=31.0),
+    "keys of another": _blocks(lambda block: block if block.keys_from is None or not block.window else
+                               dataclasses.replace(block, keys_from=1)),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def right(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Stack]:
+    with torch.inference_mode():
+        model = tiny(21)
+        return model, decoder(Checkpoint.open(saved(model, tmp_path_factory.mktemp("right"))))
+
+
+@pytest.mark.parametrize("name", [*MUTATIONS, "head order", "norm weights plus one"])
+def test_mutations_are_caught(right: tuple[Any, Stack], name: str) -> None:
+    model, net = right
+    ids = ids_of(22)
+    theirs = model(ids).logits[0]
+    assert error(net(ids)[0], theirs) < BAR
+    weights = {key: value.clone() for key, value in net.state_dict().items()}
+    shape = MUTATIONS[name](net.shape) if name in MUTATIONS else net.shape
+    if name == "head order":
+        weights["layers.2.out.weight"] = weights["layers.2.out.weight"].unflatten(1, (4, -1)).flip(1).flatten(1)
+    if name == "norm weights plus one":
+        weights["layers.1.norm_attend.weight"] += 1
+    wrong = Stack(shape).eval()
+    wrong.load_state_dict(weights)
+    assert error(wrong(ids)[0], theirs) > FAR
+    assert error(stream(wrong, wrong.embed(ids)[0], chunks(1)), theirs) > FAR
+
+
+def test_lower_precision_runs_and_stays_near(tmp_path: Path) -> None:
+    net = decoder(Checkpoint.open(saved(tiny(31, gain=False), tmp_path)))
+    half = decoder(Checkpoint.open(tmp_path), torch.bfloat16)
+    ids = ids_of(32, 24)
+    streamed = stream(half, half.embed(ids)[0], [24])
+    assert streamed.dtype == torch.bfloat16
+    assert error(streamed.float(), net(ids)[0]) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [({"use_bidirectional_attention": "vision"}, "look ahead"), ({"enable_moe_block": True}, "experts")],
+)
+def test_what_is_not_there_is_refused_by_name(tmp_path: Path, options: dict[str, Any], word: str) -> None:
+    saved(tiny(41), tmp_path)
+    checkpoint = Checkpoint.open(tmp_path)
+    with pytest.raises(ConfigError, match=word):
+        text_config(Checkpoint(tmp_path, {**checkpoint.config, **options}, {}))
+
+
+def test_a_config_that_contradicts_the_weights(tmp_path: Path) -> None:
+    saved(tiny(42), tmp_path)
+    good = Checkpoint.open(tmp_path)
+    with pytest.raises(ConfigError, match="speaks of"):
+        decoder(
+            Checkpoint(
+                tmp_path,
+                {**good.config, "intermediate_size": 80},
+                dict.fromkeys(good.names, tmp_path / "model.safetensors"),
+            )
+        )
