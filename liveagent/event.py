@@ -17,7 +17,8 @@ from typing import Literal, TypeAlias
 
 from liveagent.jsonform import Json, JsonForm
 
-WordSource: TypeAlias = Literal["ear", "recogniser", "both", "typed"]
+WordSource: TypeAlias = Literal["ear", "recogniser", "both", "typed", "scribe"]
+"""The model's own ear, PocketSphinx, both of them, the keyboard, a pretrained ear beside them (`Agent(ear=...)`)."""
 DecidedBy: TypeAlias = Literal["grammar", "model"]
 TurnReason: TypeAlias = Literal["silence", "sentence", "typed", "released", "too_long"]
 
@@ -304,6 +305,29 @@ class SayAsked:
     t_ns: int
     call_id: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class EarHeard:
+    """A pretrained ear's words so far, in spoken form, of what the user began to say at `begun_ns`. The first `stands`
+    of them will not change; none will when it is `final`. It hears beside the session, so when it is done is the
+    world's to say: it is journalled, and never heard anew."""
+
+    t_ns: int
+    begun_ns: int
+    words: tuple[str, ...] = ()
+    stands: int = 0
+    final: bool = False
+    confidence: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class EarFailed:
+    """The pretrained ear will say nothing more of what the user began to say at `begun_ns`."""
+
+    t_ns: int
+    begun_ns: int
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -630,7 +654,7 @@ Inbox: TypeAlias = (
     | SamplesPlayed | ToolReturned | ToolFailed | ToolProgressed | ConfirmAsked | Confirmed | OutcomeUnknown
     | AgentChanged | ToolsFound | TurnsSet | VoiceSet | TurnDropped | MessageAdded
     | AnswerAsked | AnswerStopped | PlaybackCut | ForgetAsked | DeviceLost | DeviceBack | CameraFroze | SayAsked
-    | WatchFailed | Forgotten | Shed | LagNoted | SessionEnded
+    | WatchFailed | EarHeard | EarFailed | Forgotten | Shed | LagNoted | SessionEnded
 )  # fmt: skip
 Notice: TypeAlias = (
     TickHeard | SpeechStarted | SpeechEnded | WordsHeard | WakeHeard | StopHeard | RobotStopped | EndGuessed
@@ -644,7 +668,7 @@ INBOX: tuple[type[Inbox], ...] = (
     SessionStarted, AudioHeard, GapMarked, TextTyped, TalkPressed, TalkReleased, Voiced, VoiceFailed, SamplesPlayed,
     ToolReturned, ToolFailed, ToolProgressed, ConfirmAsked, Confirmed, OutcomeUnknown, AgentChanged, ToolsFound,
     TurnsSet, VoiceSet, TurnDropped, MessageAdded, AnswerAsked, AnswerStopped, PlaybackCut, ForgetAsked, DeviceLost,
-    DeviceBack, CameraFroze, SayAsked, WatchFailed, Forgotten, Shed, LagNoted, SessionEnded,
+    DeviceBack, CameraFroze, SayAsked, WatchFailed, EarHeard, EarFailed, Forgotten, Shed, LagNoted, SessionEnded,
 )  # fmt: skip
 NOTICES: tuple[type[Notice], ...] = (
     TickHeard, SpeechStarted, SpeechEnded, WordsHeard, WakeHeard, StopHeard, RobotStopped, EndGuessed, TurnEnded,

@@ -21,6 +21,7 @@ from liveagent.jsonform import Json, check_json
 from liveagent.ledger import Span
 from liveagent.overlap import invented, narrow, offer, shared
 from liveagent.runtime.context import Context
+from liveagent.runtime.dictation import Hark
 from liveagent.runtime.reply import Reply
 from liveagent.tool import Tell, Tool
 
@@ -65,6 +66,8 @@ class Out:
     tokens: list[int] = field(default_factory=list)
     forgotten: list[tuple[Forgotten, Json]] = field(default_factory=list)
     """What was forgotten in this tick, and what is still known: for the recording."""
+    dictated: list[Hark] = field(default_factory=list)
+    """What a pretrained ear is to hear: it is no part of a recording, which has what that ear made of it."""
 
     def extend(self, later: Out) -> None:
         """What was given after this."""
@@ -72,6 +75,7 @@ class Out:
         self.events += later.events
         self.tokens += later.tokens
         self.forgotten += later.forgotten
+        self.dictated += later.dictated
 
 
 class Answer:
@@ -250,9 +254,7 @@ class Answer:
         narrowed = narrow(words, tools)
         await self._decode_call(words, t_ns, tools=narrowed or tuple(tools))
 
-    async def _decode_call(
-        self, words: str, t_ns: int, doubtful: bool = False, tools: Sequence[Tool] = ()
-    ) -> None:
+    async def _decode_call(self, words: str, t_ns: int, doubtful: bool = False, tools: Sequence[Tool] = ()) -> None:
         """`tools`: those to choose from, perhaps with fewer values; none: all of the agent's. Free text that nobody has
         said is decoded once more, from the words alone."""
         template = self.model.template
@@ -299,9 +301,7 @@ class Answer:
         tool, ledger = self.agent.tool(name), self.context.ledger
         plain = {key: check_json(value, name) for key, value in args.items()}
         until_ns = t_ns + tool.hold_ms * 1_000_000 if tool.hold_ms else None
-        self.pending[call_id] = Pending(
-            call_id, name, ledger.spans[-1], tool.tell, tool.cancel_on_barge_in, until_ns
-        )
+        self.pending[call_id] = Pending(call_id, name, ledger.spans[-1], tool.tell, tool.cancel_on_barge_in, until_ns)
         deadline_ms = int(tool.timeout_s * 1000)
         heard = [s.t_ns for s in ledger.spans if s.turn == ledger.turn and s.kind in ("text", "audio")]
         seen = [s.t_ns for s in ledger.spans if s.kind == "picture"]

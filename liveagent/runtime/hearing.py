@@ -61,7 +61,8 @@ class Hearing:
         self._frames = 0  # VAD frames so far
         self._ticks = 0
         self._origin_ns: int | None = None  # when the first of them would have been, had no time been missing since
-        self._told: tuple[tuple[str, ...], int | None] = (), None  # what was told last, and what sounded then
+        # What was told last, how much of it stood, and what sounded then.
+        self._told: tuple[tuple[str, ...], int | None, int | None] = (), None, None
         self._sense: Sense | None = None
         self._lone = False
 
@@ -122,10 +123,11 @@ class Hearing:
         """The words so far if that is news: as they are shown, and as turn-taking may count on them (None: not yet).
         `playing`: the reply that sounds; it is only taken back for words that two looks agree on."""
         partial = self.listener.partial()
-        if partial is None or (partial.words, playing) == self._told:
+        if partial is None or (partial.words, partial.stands, playing) == self._told:
             return None
-        self._told = partial.words, playing
-        self.stable = tuple(agreeing(self.words, partial.words))
+        self._told = partial.words, partial.stands, playing
+        stands = agreeing(self.words, partial.words) if partial.stands is None else partial.words[: partial.stands]
+        self.stable = tuple(stands)
         self.words = partial.words
         shown = WordsHeard(
             t_ns, partial.words, partial.source, False, partial.in_grammar, partial.confidence, partial.closed

@@ -1,8 +1,10 @@
-"""From sound to words, for one session: our ear and the recogniser, both against the agent's one automaton.
+"""From sound to words, for one session: our ear and the recogniser, both against the agent's one automaton, and a
+pretrained ear beside them where the agent has one.
 
 Between utterances only a short pre-roll is kept; `begin` hands it to both, so that the syllable which woke the voice
 detector is not lost. While somebody speaks `partial` gives the words so far, `end` decides between the two sources and
-says which it was. Everything is a function of the samples, so a replay hears the same words.
+says which it was. What those two hear is a function of the samples, so a replay hears the same words; a pretrained
+ear's words come through the inbox (`Dictation`), and go before theirs: it knows more words, and people's voices.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from liveagent.audio import Samples
 from liveagent.automaton import Automaton, Parse
 from liveagent.ctc import CtcSearch, Greedy, Spike, Spot
 from liveagent.errors import ConfigError, DeviceError
-from liveagent.event import WordSource
+from liveagent.event import EarHeard, WordSource
+from liveagent.runtime.dictation import Dictation
 from liveagent.runtime.work import Heard, Soft
 from liveagent.spoken import spoken
 from liveagent.words import Thresholds, Words
@@ -34,6 +37,9 @@ PREROLL_TICKS = 5
 PREROLL_BLOCKS = 3
 CATCH_UP_TICKS = 2  # of sound that the recogniser takes in one tick: the pre-roll at once would be a burst of 25 ms
 MAX_SPIKES = 200
+QUIET_SPEECH = 0.35
+BELIEVED = 0.37
+"""A pretrained ear whose tokens are less likely than this, on average, has guessed."""
 PARTIAL_NATS = -0.3  # margin from which the ear's words so far go before the recogniser's: four in five right ones
 STOP_NATS = -0.5
 """On the voices of nano's test, every spoken "stop" scores 0 and 250 of 252 other utterances score below this."""
@@ -43,9 +49,9 @@ STOP_NATS = -0.5
 class Understood:
     """Words of an utterance, so far or finally.
 
-    in_grammar: a whole sentence of the automaton; closed: and no longer one begins with it. unsure: neither source
-    believes in it, so the agent should ask again instead of acting. pieces, soft: of words that the ear heard outside
-    the grammar, its spikes and all that it thought there.
+    in_grammar: a whole sentence of the automaton; closed: and no longer one begins with it. stands: so many words will
+    not change; None: nobody knows. unsure: no source believes in it, so the agent should ask again instead of acting.
+    pieces, soft: of words that the ear heard outside the grammar, its spikes and all that it thought there.
     """
 
     words: tuple[str, ...]
@@ -53,6 +59,7 @@ class Understood:
     in_grammar: bool = False
     confidence: float = 1.0
     closed: bool = False
+    stands: int | None = None
     unsure: bool = False
     pieces: tuple[int, ...] = ()
     soft: Soft | None = None
@@ -73,6 +80,7 @@ class Listener:
         self.agent, self.pieces = agent, pieces
         self.problems: list[str] = []
         self.open = False
+        self.dictation: Dictation | None = None
         self._words = Words(thresholds)
         self._search = _search(agent.automaton, pieces).another()
         self._greedy = Greedy(pieces.blank)
@@ -121,6 +129,8 @@ class Listener:
             self._read(block)
         self._behind = deque(self._sound)
         self._recognise(1)
+        if self.dictation is not None:
+            self.dictation.begin(np.concatenate(self._sound) if self._sound else np.zeros(0, np.float32))
 
     def feed(self, samples: Samples, heard: Heard) -> None:
         """One tick. Outside an utterance it only fills the pre-roll."""
@@ -133,6 +143,8 @@ class Listener:
             self._read(heard)
         self._behind.append(samples)
         self._recognise(CATCH_UP_TICKS)
+        if self.dictation is not None:
+            self.dictation.feed(samples, max(heard.vad, default=1.0) < QUIET_SPEECH)
 
     def _recognise(self, ticks: int) -> None:
         """Let the recogniser take so much of what it has not heard yet."""
@@ -158,6 +170,8 @@ class Listener:
         """The words so far; None outside an utterance or before the first word."""
         if not self.open:
             return None
+        if self.dictation is not None and (newest := self.dictation.newest) is not None and newest.words:
+            return replace(self._understood(newest.words, "scribe", newest.confidence), stands=newest.stands)
         ear, whole = self._search.best(), self._search.best(whole=True)
         words = self._recogniser.partial() if self._recogniser is not None else ()
         sure = self._words.thresholds.ear(whole)
@@ -176,6 +190,8 @@ class Listener:
         if not self.open:
             return None
         self.open = False
+        if self.dictation is not None:
+            self.dictation.end()
         self._recognise(len(self._behind))
         recognised = self._recogniser.end() if self._recogniser is not None else None
         text, confidence = self._free()
@@ -194,6 +210,14 @@ class Listener:
         hidden = np.concatenate([each.hidden for each in self._thoughts])
         return replace(found, pieces=tuple(each.piece for each in self._spikes), soft=Soft(weights, hidden))
 
+    def dictated(self, heard: EarHeard | None, others: Understood | None) -> Understood | None:
+        """A closed utterance's words, where a pretrained ear `heard` some, or nothing, or (None) was not done in time;
+        `others`: what `end` gave."""
+        if heard is None or not heard.words:
+            return others
+        found = self._understood(heard.words, "scribe", heard.confidence)
+        return replace(found, unsure=not found.in_grammar and heard.confidence < BELIEVED)
+
     def _same_call(self, one: str, other: str) -> bool:
         """Whether two sentences ask for the same: "light" or "lights" is no reason to ask again."""
         calls = [self.agent.automaton.parse(words) for words in (one, other)]
@@ -207,6 +231,8 @@ class Listener:
 
     def cancel(self) -> None:
         """It was nothing: forget the open utterance."""
+        if self.open and self.dictation is not None:
+            self.dictation.cancel()
         if self.open and self._recogniser is not None:
             self._recogniser.reset()
         self.open = False

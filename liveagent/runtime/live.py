@@ -333,7 +333,8 @@ class Live:
     def idle(self) -> bool:
         """Whether nothing is open: no turn, no call, no reply."""
         answer = self.session.answer
-        return self.session.turns.phase == "idle" and answer.reply is None and not answer.pending
+        waits = answer.reply is not None or answer.pending or self.session.closing is not None
+        return self.session.turns.phase == "idle" and not waits
 
     async def close(self) -> None:
         if self.recorder is not None:

@@ -27,6 +27,8 @@ from liveagent.event import (
     ConfirmAsked,
     DeviceBack,
     DeviceLost,
+    EarFailed,
+    EarHeard,
     EndGuessed,
     Event,
     Forgotten,
@@ -64,6 +66,7 @@ from liveagent.overrun import PRUNING
 from liveagent.runtime.answer import AGAIN, Answer, Out
 from liveagent.runtime.calls import CALL_WAIT_TICKS, Calls
 from liveagent.runtime.context import Context
+from liveagent.runtime.dictation import Dictation
 from liveagent.runtime.engine import Lane
 from liveagent.runtime.far_end import KINDS as FAR_KINDS
 from liveagent.runtime.far_end import FarEnd
@@ -84,6 +87,20 @@ if TYPE_CHECKING:
     from liveagent.nn.model import Model
 
 SILENT_SAMPLES: Samples = np.zeros(0, np.float32)
+LATE_TICKS = 100
+"""So long, 8 s, a turn waits for the last words of a pretrained ear."""
+
+
+@dataclass(slots=True)
+class Closing:
+    """A turn that has ended, and waits for the last words of a pretrained ear. `others`: what the other ears made of
+    it; `newest`: the words that came so far."""
+
+    ended: TurnEnded
+    begun_ns: int
+    others: Understood | None
+    newest: EarHeard | None
+    waited: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +112,7 @@ class SessionConfig:
     grammar: read whole-matching phrases off the parse (`by="grammar"`).
     prune: leave the empty cells of a picture out of the cache.
     picture_age_s: nano has learnt what pictures of the last twenty minutes mean, and no older ones.
+    dictated: a pretrained ear hears along, and its words come through the inbox.
     """
 
     slots: int = 1536
@@ -107,6 +125,7 @@ class SessionConfig:
     grammar: bool = True
     echo_gate: bool = True
     prune: bool = True
+    dictated: bool = False
     manners: Manners = field(default_factory=Manners)
 
     @property
@@ -152,12 +171,16 @@ class Session:
         self.manners, self.voice, self.interruptible = self.config.manners, self.config.voice, True
         self.calls = Calls(self)
         self.far_end = FarEnd(self)
+        self.dictation = Dictation() if self.config.dictated else None
+        self.closing: Closing | None = None
+        """A turn whose last words are waited for."""
         self._sense_anew()
 
     def _sense_anew(self) -> None:
         """Everything about hearing, seeing and speaking as before the first tick."""
         config, model = self.config, self.model
         self.turns = Turns(self.manners)
+        self.closing, self.listener.dictation = None, self.dictation
         self.hearing = Hearing(self.agent, self.lane, self.listener, self.manners, config.echo_gate)
         self.looking = Looking(model, self.lane, self.context, config.prune) if model.sees else None
         if self.looking is not None:
@@ -199,6 +222,7 @@ class Session:
             self.listener = self.hearing.listener = await asyncio.to_thread(
                 Listener.of, agent, self.model, use_recogniser=self.listener.has_recogniser
             )
+            self.listener.dictation = self.dictation
         await self.open()
         await self.context.restore(held)
         self.user.moved()
@@ -240,11 +264,14 @@ class Session:
         turn = self.context.ledger.turn
         self._now_ns = self.speaking.now_ns = tick.t_ns + TICK_NS
         self.context.now_s = tick.index * TICK_NS / 1e9
+        if self.dictation is not None:
+            self.dictation.now_ns = self._now_ns
         if frame is not None:
             await self._look(frame)  # first: what is asked in this tick is answered from this picture
         for event in inbox:
             await self._take(event)
         await self._listen(tick, reference)
+        await self._mind_closing()
         await self.calls.tick()
         await self._remember()
         await self._prefill()
@@ -258,6 +285,7 @@ class Session:
         await self.far_end.settle()
         await self._mind_exchanges(tick.t_ns, self.context.ledger.turn != turn)
         self.note(self.context.state(self._now_ns))
+        self._dictate()
         return self._out
 
     async def attend(self, inbox: Sequence[Inbox]) -> Out:
@@ -267,12 +295,18 @@ class Session:
         for event in inbox:
             await self._take(event)
         await self.speaking.write()
+        self._dictate()
         return self._out
+
+    def _dictate(self) -> None:
+        if self.dictation is not None:
+            self._out.dictated += self.dictation.orders()
 
     async def _mind_exchanges(self, tick_ns: int, opened: bool) -> None:
         """Notice when something is open; between two exchanges, forget what is to be forgotten."""
         answer, exchanges = self.answer, self.forgetting.exchanges
         busy = self.turns.phase != "idle" or self.user.open or answer.reply is not None or bool(answer.pending)
+        busy = busy or self.closing is not None
         if opened and not busy:
             exchanges.once(tick_ns, self._now_ns, self.context.ledger.turn)
         else:
@@ -326,6 +360,8 @@ class Session:
                 self.hearing.begin()
         elif isinstance(event, SayAsked | WatchFailed):
             self.watcher.take(event)
+        elif isinstance(event, EarHeard | EarFailed):
+            await self._dictated(event)
         elif isinstance(event, Shed):
             if event.what == PRUNING:
                 self._sparing = event.count > 0
@@ -347,6 +383,7 @@ class Session:
         self.hearing.stop.release()
         heard = WordsHeard(event.t_ns, tuple(words.split()), "typed", True, self.agent.automaton.accepts(words))
         self.note(heard)
+        await self._close_turn()  # what was said before comes first
         await self.speaking.settle(now=True)
         self.turns.feed(event)
         self.hearing.cancel()
@@ -432,7 +469,7 @@ class Session:
     async def _guess_end(self) -> None:
         """Ask the decoder on the scratch branch, in the silence after words, whether the user has finished."""
         words, quiet = self.hearing.words, self.hearing.quiet
-        if not self.user.open or self.turns.phase != "turn" or not words or not quiet:
+        if self.closing is not None or not self.user.open or self.turns.phase != "turn" or not words or not quiet:
             return
         finished = await self.user.finished(words, self._now_ns)
         guess = EndGuessed(self._now_ns, self.hearing.at_most(finished))
@@ -466,11 +503,47 @@ class Session:
     async def _prefill(self) -> None:
         """Read words that stand into the cache while the user still speaks."""
         stable = self.hearing.stable
+        if self.closing is not None:
+            return  # the turn before this one is in the cache
         if self.turns.phase != "idle" and self.listener.open and stable and not self.speaking.writing:
             await self.user.read(stable, self._now_ns)
 
     async def _end_turn(self, ended: TurnEnded) -> None:
-        final = self.hearing.end()
+        await self._close_turn()  # one before it, whose last words are late
+        if self.dictation is None or not self.dictation.open:
+            await self._understand(ended, self.hearing.end())
+            return
+        begun_ns, newest = self.dictation.begun_ns, self.dictation.newest
+        self.closing = Closing(ended, begun_ns, self.hearing.end(), newest)
+
+    async def _dictated(self, event: EarHeard | EarFailed) -> None:
+        closing = self.closing
+        if isinstance(event, EarFailed):
+            self.note(Noted(event.t_ns, "ear_failed", event.message))
+        elif self.dictation is not None:
+            self.dictation.take(event)
+        if closing is None or event.begun_ns != closing.begun_ns:
+            return
+        if isinstance(event, EarHeard):
+            closing.newest = event
+        if isinstance(event, EarFailed) or event.final:
+            await self._close_turn()
+
+    async def _mind_closing(self) -> None:
+        if self.closing is None:
+            return
+        self.closing.waited += 1
+        if self.closing.waited > LATE_TICKS:
+            self.note(Noted(self._now_ns, "ear_late", "the pretrained ear is too slow here; a smaller one may not be"))
+            await self._close_turn()
+
+    async def _close_turn(self) -> None:
+        """Answer the turn that waits for its last words, if one does, with what there is."""
+        closing, self.closing = self.closing, None
+        if closing is not None:
+            await self._understand(closing.ended, self.listener.dictated(closing.newest, closing.others))
+
+    async def _understand(self, ended: TurnEnded, final: Understood | None) -> None:
         if final is None or not final.words:
             await self.user.drop()
             self.note(Noted(self._now_ns, "no_words", "heard a voice, but no words"))
@@ -532,6 +605,7 @@ class Session:
         """Say unprompted what a call asks, what a watch found, or what there is to remark: once nobody speaks, and no
         result can be expected any moment."""
         nobody = self.turns.phase == "idle" and not self.user.open and self.answer.reply is None
+        nobody = nobody and self.closing is None
         if not nobody or await self.calls.speak_up() or self.calls.recent:
             return
         if not self.watcher.waits:
@@ -560,6 +634,9 @@ class Session:
 
     async def _stop(self, heard: StopHeard) -> None:
         self.note(heard)
+        if self.closing is not None:  # said before it, and not done yet
+            self.closing = None
+            await self.user.drop()
         await self.calls.take_back("stopped")
         self._out.actions.append(Halt())
         for each in self.turns.feed(heard):

@@ -129,8 +129,8 @@ NOISY = (ev.TickHeard, ev.CacheChanged)
 """Told at most six times a second each; the newest counts."""
 PASSING = (ev.FrameSeen, ev.EndGuessed, ev.Watched, ev.LagNoted, ev.ClocksCompared, ev.ToolProgressed, *NOISY)
 """Meters: whoever was away has nothing from them, so they have no number."""
-UNTOLD = (ev.AudioHeard, ev.SamplesPlayed)
-"""What the peer itself has just said."""
+UNTOLD = (ev.AudioHeard, ev.SamplesPlayed, ev.EarHeard)
+"""What the peer itself has just said, or is told in another form."""
 OBEYED = (act.Say, act.Duck, act.Freeze, act.Resume, act.StopPlayback, act.Note)
 """The actions that a peer at the far end has something to do with."""
 
