@@ -13,7 +13,7 @@ from liveagent.nn.eye import Eye, EyeConfig
 from liveagent.nn.nano import Nano
 from liveagent.nn.pieces import Pieces
 from liveagent.nn.vad import Vad
-from liveagent.nn.vit import VitConfig
+from liveagent.nn.vit_config import VitConfig
 from liveagent.sight import WIDTH
 
 PIECES = Path(__file__).parents[1] / "pipelines" / "nano" / "weights" / "pieces.json"

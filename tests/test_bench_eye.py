@@ -13,7 +13,8 @@ from torch import Tensor
 from liveagent.bench import eye as bench
 from liveagent.keyframe import Keyframes
 from liveagent.nn.eye import Eye, EyeConfig
-from liveagent.nn.vit import Vit, VitConfig
+from liveagent.nn.vit import Vit
+from liveagent.nn.vit_config import VitConfig
 
 SMALL = VitConfig(width=24, layers=2, heads=2, times=2, stem=4)
 

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from liveagent.errors import ConfigError
 from liveagent.nn.eye import Eye, EyeConfig, said
-from liveagent.nn.vit import VIT_B16, Vit, VitConfig
+from liveagent.nn.vit import Vit
+from liveagent.nn.vit_config import VIT_B16, VitConfig
 from liveagent.sight import COLOUR, COUNT, OTHER, PLACE, SHAPE
 from liveagent.train.eye import Trainer, batch_of, evaluate, held_out, losses, score
 from liveagent.train.scenes import HELD_OUT

@@ -17,7 +17,7 @@ from liveagent.nn.eye import Eye, EyeConfig
 from liveagent.nn.model import EYE_FILE
 from liveagent.nn.nano import Nano
 from liveagent.nn.pieces import Pieces
-from liveagent.nn.vit import VitConfig
+from liveagent.nn.vit_config import VitConfig
 from liveagent.runtime.session import SessionConfig
 from liveagent.runtime.talk import open_session
 from liveagent.sight import CELLS, WIDTH

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from liveagent.nn.eye import Eye, EyeConfig
-from liveagent.nn.vit import VitConfig
+from liveagent.nn.vit_config import VitConfig
 from liveagent.sight import CELLS, COUNT, WIDTH
 from liveagent.train.glances import Pools
 from liveagent.train.sights import ROW, measure, others, read, row, write

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from liveagent.nn.eye import Eye, EyeConfig, pool, said
-from liveagent.nn.vit import VIT_B16, Vit, VitConfig, VitState
+from liveagent.nn.vit import Vit, VitState
+from liveagent.nn.vit_config import VIT_B16, VitConfig
 
 SMALL = VitConfig(image_px=64, patch_px=8, width=24, layers=5, heads=2, times=2, stem=4)
 TINY = VitConfig(image_px=32, patch_px=4, width=16, layers=2, heads=2, times=2, stem=0)

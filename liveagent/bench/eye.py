@@ -28,7 +28,8 @@ from torch.nn import functional as fn
 from liveagent.keyframe import Keyframes
 from liveagent.nn.eye import Eye, EyeConfig
 from liveagent.nn.linear import sort_weights
-from liveagent.nn.vit import VIT_B16, Vit
+from liveagent.nn.vit import Vit
+from liveagent.nn.vit_config import VIT_B16
 from liveagent.sight import COLOUR, COUNT, SHAPE, Sight
 from liveagent.table import Surface, Table, Thing, ToyTable, draw
 from liveagent.train.speech import top

@@ -22,7 +22,8 @@ from torch.nn import functional as fn
 from liveagent.errors import ConfigError
 from liveagent.nn import lanes, weights
 from liveagent.nn.linear import Linear
-from liveagent.nn.vit import Vit, VitConfig, VitState
+from liveagent.nn.vit import Vit, VitState
+from liveagent.nn.vit_config import VitConfig
 from liveagent.sight import CELLS, COLOUR, COUNT, GRID, OTHER, PLACE, SHAPE, WIDTH
 from liveagent.tiles import cut
 from liveagent.video import Pixels

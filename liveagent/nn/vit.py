@@ -1,7 +1,9 @@
-"""A plain vision transformer: patches to tokens, pre-norm blocks, learned positions (Dosovitskiy et al. 2021).
+"""A vision transformer: patches to tokens, blocks, learned positions (Dosovitskiy et al. 2021). One network for nano's
+eye and for the towers of checkpoints; `VitConfig` says how they differ.
 
-A patch's embedding comes from that patch's own pixels only, by one linear layer or by a small convolutional stem that
-stops at the patch's edge; so a patch that did not change keeps its embedding.
+A patch's embedding comes from that patch's own pixels only (liveagent/nn/patches.py); so a patch that did not change
+keeps its embedding. Pictures are squares of one size, or of any shape that is whole patches; none is padded, since each
+is encoded for itself. The class token, where there is one, stands behind the patches.
 
 `step` encodes a picture from the one before. Every layer remembers its tokens' queries, keys and values, and what it
 made of them. A token that enters a layer anew is projected anew, its query sees all keys, and it goes on through the
@@ -22,43 +24,17 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as fn
 
 from liveagent.keyframe import bucket
 from liveagent.nn import lanes
+from liveagent.nn import patches as cutter
 from liveagent.nn.linear import Linear
+from liveagent.nn.patches import Flat, Scale, Stem, waves
+from liveagent.nn.vit_config import VitConfig
+from liveagent.nn.vit_layer import Turned, VitLayer, norm, turned
 
 MOVED = 0.15
 PROBE = 4
-
-
-@dataclass(frozen=True)
-class VitConfig:
-    """The sizes of a vision transformer. N = (image_px / patch_px) squared patches."""
-
-    image_px: int = 128
-    patch_px: int = 16
-    width: int = 192
-    layers: int = 4
-    heads: int = 3
-    times: int = 4
-    """How much a feed-forward widens."""
-    stem: int = 32
-    """Channels of the stem that looks into a patch; 0: one linear layer."""
-
-    @property
-    def side(self) -> int:
-        """Patches in a row."""
-        return self.image_px // self.patch_px
-
-    @property
-    def patches(self) -> int:
-        """N."""
-        return self.side * self.side
-
-
-VIT_B16 = VitConfig(image_px=224, width=768, layers=12, heads=12, stem=0)
-"""The base size of Dosovitskiy et al. 2021."""
 
 
 @dataclass
@@ -66,80 +42,11 @@ class VitState:
     """What the next picture is encoded from; lanes first, L layers."""
 
     stream: Tensor  # [B, L + 1, N, D] what enters each layer, and what leaves the last
-    qkv: Tensor  # [B, L, N, 3 D]
-    used: Tensor  # [B, asking layers, N, 2 D] what each token was last finished from: its input, what attention found
+    qkv: Tensor  # [B, L, N, (H + 2 KV) hd]
+    used: Tensor  # [B, asking layers, N, D + H hd] what each token was last finished from: input, what attention found
     size: Tensor  # [B, asking layers, N] the length of that when all tokens were last finished
+    grid: Tensor  # [B, 2] int64: rows and columns of the picture that was seen last
     seen: Tensor  # [B] bool: there is something to go on from
-
-
-class Stem(nn.Module):
-    """Two strided 3 x 3 convolutions inside one patch, then a linear layer over what is left of it (convolutions first:
-    Xiao et al., "Early convolutions help transformers see better", 2021)."""
-
-    def __init__(self, config: VitConfig) -> None:
-        super().__init__()
-        c = config
-        self.near = nn.Conv2d(3, c.stem, 3, stride=2, padding=1)
-        self.far = nn.Conv2d(c.stem, 2 * c.stem, 3, stride=2, padding=1)
-        self.out = Linear(2 * c.stem * (c.patch_px // 4) ** 2, c.width)
-
-    def forward(self, patches: Tensor) -> Tensor:
-        """`patches [M, 3, P, P]` to `[M, D]`."""
-        rows: Tensor = self.out(fn.gelu(self.far(fn.gelu(self.near(patches)))).flatten(1))
-        return rows
-
-
-class Flat(nn.Module):
-    """A patch's pixels through one linear layer."""
-
-    def __init__(self, config: VitConfig) -> None:
-        super().__init__()
-        self.out = Linear(3 * config.patch_px**2, config.width)
-
-    def forward(self, patches: Tensor) -> Tensor:
-        """`patches [M, 3, P, P]` to `[M, D]`."""
-        rows: Tensor = self.out(patches.flatten(1))
-        return rows
-
-
-class VitLayer(nn.Module):
-    """One pre-norm block, in two halves with the attention between them, so that a caller may choose its keys."""
-
-    def __init__(self, config: VitConfig) -> None:
-        super().__init__()
-        self.heads, self.head_width = config.heads, config.width // config.heads
-        self.norm_attend = nn.LayerNorm(config.width)
-        self.qkv = Linear(config.width, 3 * config.width)
-        self.out = Linear(config.width, config.width)
-        self.norm_feed = nn.LayerNorm(config.width)
-        self.up = Linear(config.width, config.times * config.width)
-        self.down = Linear(config.times * config.width, config.width)
-
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys, values `[B, H, N, hd]` of `x [B, N, D]`."""
-        lanes, patches, _ = x.shape
-        q, k, v = self.qkv(self.norm_attend(x)).view(lanes, patches, 3, self.heads, self.head_width).unbind(2)
-        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-
-    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
-        """Add what attention `[B, H, N, hd]` found, then the feed-forward part."""
-        x = x + self.out(attended.transpose(1, 2).reshape(x.shape))
-        return x + self.down(fn.gelu(self.up(self.norm_feed(x))))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`x [B, N, D]`, every patch looking at every patch."""
-        q, k, v = self.project(x)
-        return self.finish(x, fn.scaled_dot_product_attention(q, k, v))
-
-    def complete(self, x: Tensor, attended: Tensor, out: Tensor | None = None) -> Tensor:
-        """`finish` for tokens `[k, D]` of one lane, of which attention found `[k, D]`; into `out` if given."""
-        x = self.out(attended).add_(x)
-        return torch.add(self.down(fn.gelu(self.up(self.norm_feed(x)))), x, out=out)
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Queries `[1, H, k, hd]` over keys and values `[1, H, N, hd]` of one lane, to `[k, D]`."""
-    return fn.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)[0]
 
 
 class Vit(nn.Module):
@@ -156,50 +63,88 @@ class Vit(nn.Module):
     def __init__(self, config: VitConfig) -> None:
         super().__init__()
         c = self.config = config
-        if c.image_px % c.patch_px or c.width % (4 * c.heads):
-            raise ValueError(f"{c.image_px} px in patches of {c.patch_px}, {c.width} wide in {c.heads} heads: no fit")
+        c.check()
         self.stem = Stem(c) if c.stem else Flat(c)
-        self.positions = nn.Parameter(waves(c.side, c.width))
+        self.light = Scale(c.mean, c.std)
+        self.positions = nn.Parameter(_places(c))
+        self.extra = nn.Parameter(torch.zeros(1, c.width)) if c.class_token else None
+        self.norm_first = norm(c, c.width) if c.norm_first else None
         self.blocks = nn.ModuleList(VitLayer(c) for _ in range(c.layers))
-        self.norm = nn.LayerNorm(c.width)
+        self.norm = norm(c, c.width) if c.norm_last else nn.Identity()
         for block in self.blocks:
             assert isinstance(block, VitLayer)
-            for linear in (block.qkv, block.out, block.up, block.down):
-                nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
-                nn.init.zeros_(linear.bias)
-            for linear in (block.out, block.down):
-                linear.weight.data *= (2 * c.layers) ** -0.5
+            for part in (block.qkv, block.out, block.up, block.down):
+                by = (2 * c.layers) ** -0.5 if part in (block.out, block.down) else 1.0
+                for linear in part.modules():
+                    if isinstance(linear, Linear):
+                        nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
+                        linear.weight.data *= by
+                        if linear.bias is not None:
+                            nn.init.zeros_(linear.bias)
+
+    def grid(self, pixels: Tensor) -> tuple[int, int]:
+        """Rows and columns of patches of pictures `[..., 3, H, W]`. ValueError: not such as this was made for."""
+        c, (colours, high, wide) = self.config, pixels.shape[-3:]
+        if c.image_px:
+            if (colours, high, wide) != (3, c.image_px, c.image_px):
+                raise ValueError(f"pixels: [B, 3, {c.image_px}, {c.image_px}], not {list(pixels.shape)}")
+            return c.side, c.side
+        rows, cols = high // c.patch_px, wide // c.patch_px
+        fits = 0 < rows * cols <= c.most and max(rows, cols) <= c.axes
+        if colours != 3 or high % c.patch_px or wide % c.patch_px or not fits:
+            most = f"at most {c.most} whole patches of {c.patch_px} px"
+            raise ValueError(f"pixels: [B, 3, H, W] of {most}, not {list(pixels.shape)}")
+        return rows, cols
 
     def cut(self, pixels: Tensor) -> Tensor:
         """Pictures `[B, 3, H, W]`, uint8 or 0..1, to patches `[B, N, 3, P, P]` around nought, row by row."""
-        c = self.config
-        if pixels.shape[1:] != (3, c.image_px, c.image_px):
-            raise ValueError(f"pixels: [B, 3, {c.image_px}, {c.image_px}], not {list(pixels.shape)}")
-        light = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
-        cut = light.unflatten(3, (c.side, c.patch_px)).unflatten(2, (c.side, c.patch_px))  # [B, 3, row, P, col, P]
-        return cut.permute(0, 2, 4, 1, 3, 5).flatten(1, 2) * 4 - 2
+        self.grid(pixels)
+        return cutter.cut(self.light.whole(pixels), self.config.patch_px)
 
     def embed(self, patches: Tensor) -> Tensor:
         """Patches `[B, N, 3, P, P]` to tokens `[B, N, D]`, without their positions."""
-        rows: Tensor = self.stem(patches.flatten(0, 1))
+        rows: Tensor = self.stem(patches.flatten(0, 1).to(self.positions.dtype))
         return rows.unflatten(0, patches.shape[:2])
+
+    def begin(self, pixels: Tensor) -> Tensor:
+        """Pictures `[B, 3, H, W]` to what enters the first layer, `[B, N, D]`."""
+        x = self.embed(self.cut(pixels))
+        if self.extra is not None:
+            x = torch.cat([x, self.extra.expand(len(x), 1, -1)], dim=1)
+        places: Tensor = self.positions
+        if self.config.axes:
+            rows, cols = self.grid(pixels)
+            places = (self.positions[1, :rows, None] + self.positions[0, :cols]).flatten(0, 1)
+        x = x + places
+        return x if self.norm_first is None else self.norm_first(x)
+
+    def turned(self, rows: int, cols: int) -> Turned:
+        """What places turn queries and keys by."""
+        c, like = self.config, self.positions
+        if not c.rope:
+            return None
+        cos, sin = turned(rows, cols, c.head_width, c.rope, like.device)
+        return cos.to(like.dtype), sin.to(like.dtype)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pictures `[B, 3, H, W]` to tokens `[B, N, D]`, normed."""
-        x = self.embed(self.cut(pixels)) + self.positions
+        x, places = self.begin(pixels), self.turned(*self.grid(pixels))
         for block in self.blocks:
-            x = block(x)
+            x = block(x, places)
         tokens: Tensor = self.norm(x)
         return tokens
 
-    def init_state(self, lanes: int) -> VitState:
-        """State of `lanes` lanes that have seen nothing."""
-        c = self.config
+    def init_state(self, lanes: int, patches: int | None = None) -> VitState:
+        """State of `lanes` lanes that have seen nothing. patches: the most that a picture will have, where that is less
+        than what this was made for."""
+        c, zeros = self.config, self.positions.detach().new_zeros
+        tokens, asking = (patches or c.patches) + c.class_token, -(-c.layers // self.probe)
         return VitState(
-            stream=torch.zeros(lanes, c.layers + 1, c.patches, c.width),
-            qkv=torch.zeros(lanes, c.layers, c.patches, 3 * c.width),
-            used=torch.zeros(lanes, -(-c.layers // self.probe), c.patches, 2 * c.width),
-            size=torch.zeros(lanes, -(-c.layers // self.probe), c.patches),
+            stream=zeros(lanes, c.layers + 1, tokens, c.width),
+            qkv=zeros(lanes, c.layers, tokens, sum(c.parts)),
+            used=zeros(lanes, asking, tokens, c.width + c.parts[0]),
+            size=zeros(lanes, asking, tokens),
+            grid=torch.zeros(lanes, 2, dtype=torch.int64),
             seen=torch.zeros(lanes, dtype=torch.bool),
         )
 
@@ -214,23 +159,33 @@ class Vit(nn.Module):
     def step(self, pixels: Tensor, patches: Tensor, state: VitState, active: Tensor) -> Tensor:
         """One picture a lane: `pixels [B, 3, H, W]`, of which `patches [B, N]` (bool) are encoded anew, to tokens
         `[B, N, D]`, normed. `state` moves on in place, in `active` [B] rows only; the other rows' tokens mean nothing.
-        A lane that has seen nothing takes all patches."""
-        tokens = torch.zeros_like(state.stream[:, -1])
+        A lane that has seen nothing, or nothing of this shape, takes all patches."""
+        tokens = torch.zeros_like(state.stream[:, -1, : patches.shape[1] + self.config.class_token])
         for lane, on in enumerate(active.tolist()):
             if on:
                 tokens[lane] = self.look(pixels[lane], patches[lane], state, lane)
         return tokens
 
+    def knows(self, pixels: Tensor, state: VitState, lane: int) -> bool:
+        """Whether the lane has seen a picture of the shape of `pixels [3, H, W]`, so that it may go on from there."""
+        if not bool(state.seen[lane]):
+            return False
+        return bool(self.config.image_px) or state.grid[lane].tolist() == list(self.grid(pixels))
+
     @torch.no_grad()
     def look(self, pixels: Tensor, patches: Tensor, state: VitState, lane: int) -> Tensor:
         """`step` for one lane: `pixels [3, H, W]`, `patches [N]`, to tokens `[N, D]`."""
-        count, of = int(patches.sum()), self.config.patches
+        grid = self.grid(pixels)
+        of = grid[0] * grid[1]
+        if len(patches) != of or of + self.config.class_token > state.stream.shape[2]:
+            raise ValueError(f"a picture of {of} patches, {len(patches)} flags, a state for {state.stream.shape[2]}")
+        count = int(patches.sum())
         rows = bucket(count, of)
-        if rows == of or not bool(state.seen[lane]):
-            self._all(pixels, state, lane)
+        if rows == of or not self.knows(pixels, state, lane):
+            self._all(pixels, grid, state, lane)
         elif count:
-            self._some(pixels, patches.float().topk(rows, sorted=False).indices, state, lane)
-        tokens: Tensor = self.norm(state.stream[lane, -1])
+            self._some(pixels, grid, patches.float().topk(rows, sorted=False).indices, state, lane)
+        tokens: Tensor = self.norm(state.stream[lane, -1, : of + self.config.class_token])
         return tokens
 
     def _asks(self, layer: int) -> int | None:
@@ -238,74 +193,89 @@ class Vit(nn.Module):
         before_last = self.config.layers - 1 - layer
         return None if before_last % self.probe else before_last // self.probe
 
-    def _heads(self, qkv: Tensor) -> tuple[Tensor, ...]:
-        """Views of `[L, N, 3 D]` as queries, keys, values, each `[L, 1, H, N, hd]`."""
-        heads = self.config.heads
-        return qkv.view(len(qkv), 1, -1, 3, heads, self.config.width // heads).permute(3, 0, 1, 4, 2, 5).unbind()
+    def _heads(self, qkv: Tensor) -> tuple[tuple[Tensor, ...], ...]:
+        """Views of `[L, N, (H + 2 KV) hd]`: of each layer the queries, the keys, the values, `[1, heads, N, hd]`."""
+        first = self.blocks[0]
+        assert isinstance(first, VitLayer)
+        q, k, v = first.split(qkv[:, None])
+        return q.unbind(), k.unbind(), v.unbind()
 
-    def _all(self, pixels: Tensor, state: VitState, lane: int) -> None:
+    def _all(self, pixels: Tensor, grid: tuple[int, int], state: VitState, lane: int) -> None:
         """Every token through every layer, and what the next picture needs kept."""
-        stream, qkv, used = state.stream[lane].unbind(), state.qkv[lane], state.used[lane]
-        q, k, v = (part.unbind() for part in self._heads(qkv))
-        width = self.config.width
-        torch.add(self.embed(self.cut(pixels[None]))[0], self.positions, out=stream[0])
+        of, width = grid[0] * grid[1] + self.config.class_token, self.config.width
+        stream, qkv, used = state.stream[lane, :, :of].unbind(), state.qkv[lane, :, :of], state.used[lane, :, :of]
+        q, k, v = self._heads(qkv)
+        places = self.turned(*grid)
+        stream[0].copy_(self.begin(pixels[None])[0])
         for i, block in enumerate(self.blocks):
             assert isinstance(block, VitLayer)
-            qkv[i] = block.qkv(block.norm_attend(stream[i]))
-            attended = attend(q[i], k[i], v[i])
+            qkv[i] = block.project(stream[i], places)
+            attended = block.attend(q[i], k[i], v[i])[0]
             block.complete(stream[i], attended, out=stream[i + 1])
             if (kept := self._asks(i)) is not None:
                 used[kept, :, :width], used[kept, :, width:] = stream[i], attended
-        torch.linalg.vector_norm(used, dim=-1, out=state.size[lane])
+        state.size[lane, :, :of] = torch.linalg.vector_norm(used, dim=-1)
+        state.grid[lane, 0], state.grid[lane, 1] = grid
         state.seen[lane] = True
 
-    def _some(self, pixels: Tensor, rows: Tensor, state: VitState, lane: int) -> None:
+    def _some(self, pixels: Tensor, grid: tuple[int, int], rows: Tensor, state: VitState, lane: int) -> None:
         """The patches `rows [k]` anew, and in each layer that asks the tokens that have moved."""
-        of, width = self.config.patches, self.config.width
-        stream, qkv, used, size = (part[lane].unbind() for part in (state.stream, state.qkv, state.used, state.size))
-        q, k, v = (part.unbind() for part in self._heads(state.qkv[lane]))
-        x = self._embed_some(pixels, rows)
+        of, width = grid[0] * grid[1] + self.config.class_token, self.config.width
+        kept_parts = (state.stream, state.qkv, state.used, state.size)
+        stream, qkv, used, size = (part[lane, :, :of].unbind() for part in kept_parts)
+        q, k, v = self._heads(state.qkv[lane, :, :of])
+        places = self.turned(*grid)
+        x, here = self._embed_some(pixels, rows), _of(places, rows)
         stream[0].index_copy_(0, rows, x)
         for i, block in enumerate(self.blocks):
-            fresh = block.qkv(block.norm_attend(x))
+            assert isinstance(block, VitLayer)
+            fresh = block.project(x, here)
             qkv[i].index_copy_(0, rows, fresh)
             if (kept := self._asks(i)) is None:
-                asking = fresh[:, :width].view(1, len(fresh), *q[i].shape[1::2]).transpose(1, 2)
-                attended = attend(asking, k[i], v[i])
+                attended = block.attend(block.split(fresh[None])[0], k[i], v[i])[0]
             else:
-                now = torch.cat([stream[i], attend(q[i], k[i], v[i])], dim=1)
+                now = torch.cat([stream[i], block.attend(q[i], k[i], v[i])[0]], dim=1)
                 apart = torch.linalg.vector_norm(now - used[kept], dim=1) / size[kept]
                 # What is no number counts as moved, so that it heals with the next good picture.
                 count = of - int((apart <= self.moved).sum())
                 if not count:
                     return
-                rows = apart.topk(self._room(count), sorted=False).indices
-                now = now.index_select(0, rows)
+                rows = apart.topk(self._room(count, of), sorted=False).indices
+                now, here = now.index_select(0, rows), _of(places, rows)
                 used[kept].index_copy_(0, rows, now)
                 x, attended = now[:, :width], now[:, width:]
             x = block.complete(x, attended)
             stream[i + 1].index_copy_(0, rows, x)
 
-    def _room(self, count: int) -> int:
+    def _room(self, count: int, of: int) -> int:
         """How many tokens to finish when `count` have moved: a step's bucket, but a few that have moved least may wait
         (one in sixteen) rather than cost eight more rows; against their reference they only wait longer."""
         less = count // 8 * 8
-        return bucket(less if self.moved and less and count - less <= count / 16 else count, self.config.patches)
+        return bucket(less if self.moved and less and count - less <= count / 16 else count, of)
 
     def _embed_some(self, pixels: Tensor, rows: Tensor) -> Tensor:
         """Patches `rows [k]` of `pixels [3, H, W]` to tokens `[k, D]` with their positions."""
         c = self.config
-        grid = pixels.unflatten(2, (c.side, c.patch_px)).unflatten(1, (c.side, c.patch_px)).permute(1, 3, 0, 2, 4)
-        some = grid.flatten(0, 1).index_select(0, rows)
-        light = some.float().mul_(4 / 255) if some.dtype == torch.uint8 else some * 4
-        embedded: Tensor = self.stem(light.sub_(2))
-        return embedded.add_(self.positions.index_select(0, rows))
+        some = self.light.few(cutter.cut(pixels, c.patch_px).index_select(0, rows))
+        embedded: Tensor = self.stem(some.to(self.positions.dtype))
+        if c.axes:
+            cols = pixels.shape[-1] // c.patch_px
+            across = self.positions[0].index_select(0, rows % cols)
+            embedded.add_(self.positions[1].index_select(0, rows // cols).add_(across))
+        else:
+            embedded.add_(self.positions.index_select(0, rows))
+        return embedded if self.norm_first is None else self.norm_first(embedded)
 
 
-def waves(side: int, width: int) -> Tensor:
-    """`[side * side, width]` sines of row and column, where the learned positions begin: near patches start alike."""
-    rate = 1.5 * 2.0 ** (-torch.arange(width // 4) * 6 / max(1, width // 4 - 1))
-    angle = torch.arange(side)[:, None] * rate
-    wave = torch.cat([angle.sin(), angle.cos()], dim=1)  # [side, width / 2]
-    both = torch.cat([wave[:, None].expand(-1, side, -1), wave[None].expand(side, -1, -1)], dim=2)
-    return both.reshape(side * side, width) * 0.5
+def _of(places: Turned, rows: Tensor) -> Turned:
+    """The same of some tokens."""
+    return None if places is None else (places[0].index_select(0, rows), places[1].index_select(0, rows))
+
+
+def _places(c: VitConfig) -> Tensor:
+    """Where the learned positions begin."""
+    if c.axes:
+        return torch.zeros(2, c.axes, c.width)
+    if c.class_token:
+        return torch.zeros(c.tokens, c.width)
+    return waves(c.side, c.width)

@@ -1,0 +1,87 @@
+"""`RowEye`: a picture to rows of a decoder's width, one for each few patches: a vision transformer and a projector.
+
+nano's eye says what it sees in twenty numbers a cell (liveagent/nn/eye.py); this one leaves that to a decoder that was
+trained with it. It looks at a camera's picture from the one before in the same three ways: where nothing changed, the
+rows of before; where some patches changed, the gated way (liveagent/nn/vit.py); else all of it. Which patches changed
+is for liveagent/keyframe.py to say, of pictures that have been through `frame`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from liveagent.nn import lanes
+from liveagent.nn.framing import Framing
+from liveagent.nn.pool_projector import PoolProjector
+from liveagent.nn.vit import Vit, VitState
+from liveagent.video import Pixels
+
+
+@dataclass
+class RowEyeState:
+    """What the next picture is seen from; lanes first."""
+
+    vit: VitState
+    rows: Tensor  # [B, M, W] what was given last
+
+
+class RowEye(nn.Module):
+    """See the module. B pictures, N patches, M rows of width W.
+
+    picture, video: how single pictures and those of a camera are brought to size; a camera's are usually smaller.
+    """
+
+    def __init__(self, vit: Vit, projector: PoolProjector, picture: Framing, video: Framing) -> None:
+        super().__init__()
+        self.vit, self.projector = vit, projector
+        self.picture, self.video = picture, video
+
+    def frame(self, pixels: Pixels | Tensor) -> Tensor:
+        """A camera's picture `[H, W, 3]` of any size to `[3, height, width]` as it is looked at, bytes."""
+        return self.video.frame(pixels)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Pictures `[B, 3, H, W]`, uint8 or 0..1, to rows `[B, M, W]`."""
+        return self._rows(self.vit(pixels), pixels)
+
+    def init_state(self, lanes: int, patches: int | None = None) -> RowEyeState:
+        """State of `lanes` lanes that have seen nothing. patches: the most that a camera's picture will have; as many
+        as `video` makes of it, where nothing is said."""
+        most = patches or self.video.patches
+        vit = self.vit.init_state(lanes, most)
+        return RowEyeState(vit, vit.stream.new_zeros(lanes, self.projector.count(most), self.projector.rows_width))
+
+    def reset(self, state: RowEyeState, lane: int) -> None:
+        """Let one lane begin anew."""
+        lanes.reset(state, lane)
+
+    def copy_lane(self, src_state: RowEyeState, src: int, dst_state: RowEyeState, dst: int) -> None:
+        """Copy one lane's state onto another lane."""
+        lanes.copy_lane(src_state, src, dst_state, dst)
+
+    @torch.no_grad()
+    def look(self, pixels: Tensor, patches: Tensor, state: RowEyeState, lane: int) -> Tensor:
+        """One lane's picture `[3, H, W]`, uint8 or 0..1, of which `patches [N]` (bool) have changed, to rows `[M, W]`.
+        `state` moves on in place. Where nothing has changed no network runs. A lane that has seen nothing, or nothing
+        of this shape, sees all patches."""
+        rows, cols = self.vit.grid(pixels)
+        given = state.rows[lane, : self.projector.count(rows * cols)]
+        if bool(patches.any()) or not self.vit.knows(pixels, state.vit, lane):
+            given.copy_(self._rows(self.vit.look(pixels, patches, state.vit, lane)[None], pixels)[0])
+        return given.clone()
+
+    @torch.no_grad()
+    def step(self, pixels: Tensor, patches: Tensor, state: RowEyeState, active: Tensor) -> Tensor:
+        """`look` for several lanes at once: `pixels [B, 3, H, W]`, `patches [B, N]`, to rows `[B, M, W]`, in `active`
+        [B] rows only; the others' are those of before."""
+        for lane, on in enumerate(active.tolist()):
+            if on:
+                self.look(pixels[lane], patches[lane], state, lane)
+        return state.rows[:, : self.projector.count(patches.shape[1])].clone()
+
+    def _rows(self, tokens: Tensor, pixels: Tensor) -> Tensor:
+        rows: Tensor = self.projector(tokens, *self.vit.grid(pixels))
+        return rows
