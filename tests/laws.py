@@ -17,14 +17,18 @@ from liveagent.nn.conformer import ConformerConfig
 from liveagent.nn.decoder import Decoder, DecoderConfig, DecoderState
 from liveagent.nn.ear import Ear, EarConfig
 from liveagent.nn.eye import Eye, EyeConfig, EyeState, said
+from liveagent.nn.framing import Budget
 from liveagent.nn.lanes import copy_lane, keep, reset
 from liveagent.nn.listener import Listener, ListenerConfig
 from liveagent.nn.mel import Mel, MelConfig
+from liveagent.nn.pool_projector import PoolProjector
 from liveagent.nn.projector import Projector
+from liveagent.nn.row_eye import RowEye, RowEyeState
 from liveagent.nn.scribe import Scribe, ScribeConfig, ScribeState
 from liveagent.nn.stem import StemConfig
 from liveagent.nn.vad import Vad
-from liveagent.nn.vit import VitConfig
+from liveagent.nn.vit import Vit
+from liveagent.nn.vit_config import VitConfig
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,56 @@ def token_rows(lanes: int, tokens: int) -> Tensor:
     return torch.randn(lanes, tokens, 32)
 
 
+class Onlooker:
+    """An eye of pictures of any shape in the suite's form, at threshold 0: places that turn and are added, norms of
+    heads, gates, bounds; a row for each four patches."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(8)
+        config = VitConfig(
+            image_px=0, most=80, patch_px=8, width=24, layers=3, heads=4, kv_heads=2, head=8, feed=40, stem=0, axes=12,
+            rms=True, head_norms=True, sandwich=True, gated=True, clipped=True, scale=1.0, rope=50.0, norm_last=False,
+        )  # fmt: skip
+        vit, framing = Vit(config), Budget(64, 8, 2)
+        vit.moved, vit.probe = 0.0, 1
+        vit.positions.data.normal_()
+        self.net = RowEye(vit, PoolProjector(24, 10, 2, 1e-6, standardize=True), framing, framing)
+        self.net.eval().requires_grad_(False)
+
+    def init_state(self, lanes: int) -> OnlookerState:
+        return OnlookerState(self.net.init_state(lanes), torch.zeros(lanes, 3, 64, 64))
+
+    def step(self, x: Tensor, state: OnlookerState, active: Tensor) -> Tensor:
+        rows = []
+        for pixels in x.unbind(1):
+            rows.append(self.net.step(pixels, apart(pixels, state.shown), state.eye, active))
+            keep(state.shown, pixels, active)
+        return torch.stack(rows, 1)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.net(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+    def reset(self, state: OnlookerState, lane: int) -> None:
+        reset(state, lane)
+
+    def copy_lane(self, src_state: OnlookerState, src: int, dst_state: OnlookerState, dst: int) -> None:
+        copy_lane(src_state, src, dst_state, dst)
+
+
+def apart(pixels: Tensor, shown: Tensor) -> Tensor:
+    """Which patches `[B, 64]` of two pictures differ; one that holds no number always does."""
+    found = (pixels != shown).view(len(pixels), 3, 8, 8, 8, 8).permute(0, 2, 4, 1, 3, 5)
+    return found.flatten(3).any(3).flatten(1)
+
+
+@dataclass
+class OnlookerState:
+    """The eye's own, and what the camera showed last."""
+
+    eye: RowEyeState
+    shown: Tensor  # [B, 3, 64, 64]
+
+
 @dataclass
 class WatchingState:
     """The eye's own, and what the camera showed last."""
@@ -197,8 +251,7 @@ class Watching:
     def step(self, x: Tensor, state: WatchingState, active: Tensor) -> tuple[Tensor, Tensor]:
         said_rows = []
         for pixels in x.unbind(1):
-            apart = (pixels != state.shown).view(len(x), 3, 8, 8, 8, 8).permute(0, 2, 4, 1, 3, 5)
-            sight = self.eye.step(pixels, apart.flatten(3).any(3).flatten(1), state.eye, active)
+            sight = self.eye.step(pixels, apart(pixels, state.shown), state.eye, active)
             keep(state.shown, pixels, active)
             keep(state.rows, self._project(sight), active)
             said_rows.append((sight, state.rows.clone()))
@@ -238,4 +291,5 @@ LAWS: list[Law] = [
     Law("decoder with a local window", local_window, token_rows, 1, lambda net, x: net(x), (1, 2, 8)),
     Law("scribe", Writing, token_rows, 1, lambda net, x: net(x), (1, 2, 8)),
     Law("eye", Watching, pictures, 1, lambda net, x: net(x), (1, 3)),
+    Law("eye that gives rows", Onlooker, pictures, 1, lambda net, x: net(x), (1, 3)),
 ]
