@@ -11,8 +11,12 @@ import torch
 from torch import Tensor
 
 from liveagent.bench import eye as bench
+from liveagent.families import gemma4_eye
 from liveagent.keyframe import Keyframes
 from liveagent.nn.eye import Eye, EyeConfig
+from liveagent.nn.framing import Budget
+from liveagent.nn.pool_projector import PoolProjector
+from liveagent.nn.row_eye import RowEye
 from liveagent.nn.vit import Vit
 from liveagent.nn.vit_config import VitConfig
 
@@ -24,12 +28,23 @@ def small() -> Eye:
     return Eye(EyeConfig(SMALL, hidden=16)).eval().requires_grad_(False)
 
 
+def small_tower() -> RowEye:
+    """Gemma 4's eye, narrow."""
+    given = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+    given |= {"head_dim": 8, "intermediate_size": 32, "position_embedding_size": 8}
+    torch.manual_seed(0)
+    vit, budget = Vit(gemma4_eye.vit_config(given)), Budget(36, 16, 3)
+    return RowEye(vit, PoolProjector(24, 16, 3, 1e-6), budget, budget).eval().requires_grad_(False)
+
+
 def test_keys_are_those_of_the_issue() -> None:
-    found = bench.measure(small(), Vit(SMALL).eval().requires_grad_(False), 6, 1, 3, unrefreshed=12)
+    base = Vit(SMALL).eval().requires_grad_(False)
+    found = bench.measure(small(), base, small_tower(), 6, 1, 3, 3, 96, unrefreshed=12)
     assert set(found) == {
         "static_speedup", "talking_speedup", "talking_speedup_vit_b16", "moving_speedup", "cosine_min",
-        "threshold0_max_abs", "detail",
+        "threshold0_max_abs", "gemma4_speedup", "gemma4_cosine", "detail",
     }  # fmt: skip
+    assert 0.5 < found["gemma4_cosine"] <= 1 and "gemma4_cosine" in found["detail"]["random_weights"]
     assert found["threshold0_max_abs"] <= 1e-5 and 0.5 < found["cosine_min"] <= 1
     assert 0 <= found["detail"]["readings"]["same"] <= 1
 
