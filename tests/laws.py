@@ -26,6 +26,7 @@ from liveagent.nn.projector import Projector
 from liveagent.nn.row_eye import RowEye, RowEyeState
 from liveagent.nn.scribe import Scribe, ScribeConfig, ScribeState
 from liveagent.nn.stem import StemConfig
+from liveagent.nn.transducer import Transducer, TransducerConfig, TransducerState
 from liveagent.nn.vad import Vad
 from liveagent.nn.vit import Vit
 from liveagent.nn.vit_config import VitConfig
@@ -95,6 +96,29 @@ def _drawn(net: Listener) -> Listener:
         torch.nn.init.normal_(tensor, std=tensor[0].numel() ** -0.5 if tensor.dim() > 1 else 0.4)
         tensor.requires_grad_(False).add_("norm" in name or "mid" in name or "after" in name)
     return net.eval()
+
+
+class Dictated:
+    """A transducer in the suite's form: the pieces of each token of sound as numbers."""
+
+    def __init__(self) -> None:
+        self.net = Transducer(chunked_listener(), TransducerConfig(12, 16, 2, blank=11, most=3)).eval()
+        torch.manual_seed(11)
+        for tensor in [*self.net.lstm.parameters(), *self.net.project.parameters(), *self.net.head.parameters()]:
+            tensor.requires_grad_(False).normal_(std=0.4)
+        with torch.no_grad():  # rows that differ, and blanks for half of them
+            self.net.listener.out.weight.mul_(10)
+            self.net.listener.out.bias.sub_(self.net.listener(sound(4, 14, 3840)).mean((0, 1)))
+            self.net.head.bias[11] += 2
+        self.net.embed.weight.requires_grad_(False)
+        self.init_state, self.reset, self.copy_lane = self.net.init_state, self.net.reset, self.net.copy_lane
+
+    def step(self, x: Tensor, state: TransducerState, active: Tensor) -> Tensor:
+        return self.net.step(x, state, active).float()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        pieces: Tensor = self.net(x)
+        return pieces.float()
 
 
 def random_vad() -> Vad:
@@ -286,6 +310,7 @@ LAWS: list[Law] = [
     Law("ear", small_ear, lambda b, n: sound(b, n, 2560), 2560, lambda net, x: net(x)),
     Law("listener", causal_listener, lambda b, n: sound(b, n, 640), 640, lambda net, x: net(x), (1, 2, 5)),
     Law("listener of chunks", chunked_listener, lambda b, n: sound(b, n, 3840), 3840, lambda net, x: net(x), (1, 2)),
+    Law("transducer", Dictated, lambda b, n: sound(b, n, 3840), 3840, lambda net, x: net(x), (1, 2), exact=True),
     Law("vad", random_vad, lambda b, n: sound(b, n, 512), 512, lambda net, x: net(x), (1, 2, 3, 5)),
     Law("decoder", TokenByToken, token_rows, 1, lambda net, x: net(x), (1, 2, 8)),
     Law("decoder with a local window", local_window, token_rows, 1, lambda net, x: net(x), (1, 2, 8)),

@@ -109,7 +109,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return written(folder, request.param, **(more if request.param else {}))
 
 
-@pytest.mark.parametrize("rest", [0, 1, 160, 320 + 7, 480, 639])
+@pytest.mark.parametrize("rest", [0, 160, 320 + 7, 639])
 def test_whole_and_streamed_are_theirs(pair: tuple[Any, Checkpoint], rest: int) -> None:
     net, checkpoint = pair
     ear = gemma4_ear.ear(checkpoint)
@@ -117,7 +117,7 @@ def test_whole_and_streamed_are_theirs(pair: tuple[Any, Checkpoint], rest: int) 
     reference = torch.stack([theirs(net, clip[None]) for clip in samples])
     with torch.no_grad():
         assert off(ear.whole(samples), reference) <= BAR
-    for sizes in ([1], [4], [3, 1, 7, 2]):
+    for sizes in ([1], [3, 1, 7, 2]):
         assert off(streamed(ear, samples, sizes), reference) <= BAR
     assert reference.shape[1] == 54 + (rest >= 160) and ear.final(samples.shape[1]) == 54
 
@@ -178,7 +178,11 @@ def test_each_mutation_is_seen(tmp_path: Path) -> None:
     wrong = {name: read(config) for name, config in mutants(right).items()}
 
     def each_block(do: Callable[[Any], None]) -> Callable[[Listener], None]:
-        return lambda ear: [do(block) for block in ear.blocks] and None  # type: ignore[func-returns-value]
+        def change(ear: Listener) -> None:
+            for block in ear.blocks:
+                do(block)
+
+        return change
 
     def swap_heads(block: Any) -> None:
         weight = block.attention.qkv[0].weight

@@ -167,7 +167,7 @@ def _together(*numbers: Tensor) -> Tensor:
 def _gain(per_dim: Tensor) -> Tensor:
     """What queries are multiplied with, from what was learnt: 1 / root(size) where that is as it began."""
     learnt: Tensor = torch.nn.functional.softplus(per_dim.float())
-    return learnt * (len(per_dim) ** -0.5 / math.log(2))
+    return learnt / (math.sqrt(len(per_dim)) * math.log(2))
 
 
 def _channels_first(config: ListenerConfig) -> Callable[[Tensor], Tensor]:

@@ -1,0 +1,143 @@
+"""`Transducer`: sound to pieces of words as they are said, each with the token of the ear that it was heard in.
+
+An RNN transducer (Graves 2012) read greedily: a `Listener` gives a row for every token of sound; an LSTM knows what was
+written so far; both together say the next piece or, with the blank, that this token holds no more. So a piece is out
+with the block of sound that it was heard in, and is never taken back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from liveagent.errors import ConfigError
+from liveagent.nn import lanes
+from liveagent.nn.linear import Embedding, Linear
+from liveagent.nn.listener import Listener, ListenerState
+
+NONE = -1  # where no piece was written
+
+
+@dataclass(frozen=True)
+class TransducerConfig:
+    """Everything that fixes the writing part's tensors' shapes and its rules."""
+
+    vocab_size: int
+    """The blank counted."""
+    width: int
+    layers: int
+    blank: int
+    most: int = 10
+    """Pieces in one token of sound at most: then it goes on whatever comes."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.blank < self.vocab_size or min(self.width, self.layers, self.most) < 1:
+            raise ConfigError(f"blank {self.blank} among {self.vocab_size} pieces cannot be: the settings are damaged")
+
+
+@dataclass
+class TransducerState:
+    """Everything the next block needs; lanes first."""
+
+    listener: ListenerState
+    hidden: Tensor  # [B, layers, W]
+    cell: Tensor  # [B, layers, W]
+    said: Tensor  # [B, W] what the pieces so far say about the next
+    begun: Tensor  # [B] int64, 0 where nothing was heard yet
+
+
+class Transducer(nn.Module):
+    """See above."""
+
+    def __init__(self, listener: Listener, config: TransducerConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        if listener.width != c.width:
+            raise ConfigError(f"rows of width {listener.width} do not fit a transducer of width {c.width}")
+        self.listener = listener
+        self.embed = Embedding(c.vocab_size, c.width)
+        self.lstm = nn.LSTM(c.width, c.width, c.layers, batch_first=True)
+        self.project = Linear(c.width, c.width)
+        self.head = Linear(c.width, c.vocab_size)
+
+    @property
+    def block_samples(self) -> int:
+        """Samples of the least that `step` takes; see `Listener`."""
+        return self.listener.block_samples
+
+    @property
+    def token_ms(self) -> float:
+        return self.listener.token_ms
+
+    def init_state(self, lanes: int) -> TransducerState:
+        """State of `lanes` lanes that have heard nothing."""
+        c, like = self.config, self.head.weight
+        return TransducerState(
+            listener=self.listener.init_state(lanes),
+            hidden=like.new_zeros(lanes, c.layers, c.width),
+            cell=like.new_zeros(lanes, c.layers, c.width),
+            said=like.new_zeros(lanes, c.width),
+            begun=torch.zeros(lanes, dtype=torch.int64, device=like.device),
+        )
+
+    def reset(self, state: TransducerState, lane: int) -> None:
+        """Let one lane begin anew."""
+        lanes.reset(state, lane)
+
+    def copy_lane(self, src_state: TransducerState, src: int, dst_state: TransducerState, dst: int) -> None:
+        """Copy one lane's state onto another lane."""
+        lanes.copy_lane(src_state, src, dst_state, dst)
+
+    @torch.no_grad()
+    def step(self, samples: Tensor, state: TransducerState, active: Tensor) -> Tensor:
+        """Whole blocks [B, S] -> the pieces of each token of sound, [B, T, most], NONE where there are no more. `state`
+        moves on in place, in `active` [B] rows only."""
+        return self.write(self.listener.step(samples, state.listener, active), state, active)
+
+    @torch.no_grad()
+    def forward(self, samples: Tensor) -> Tensor:
+        """Whole clips [B, S] of whole blocks, from their beginning -> pieces as `step` gives them."""
+        everyone = torch.ones(len(samples), dtype=torch.bool, device=samples.device)
+        return self.write(self.listener(samples), self.init_state(len(samples)), everyone)
+
+    whole = forward
+
+    def scores(self, row: Tensor, said: Tensor) -> Tensor:
+        """Scores [.., V] of the next piece, from a row of the ear and what is said so far, [.., W]."""
+        scores: Tensor = self.head(torch.relu(row + said))
+        return scores
+
+    def write(self, rows: Tensor, state: TransducerState, active: Tensor) -> Tensor:
+        """Rows [B, T, W] of the ear -> pieces [B, T, most]."""
+        c = self.config
+        written = torch.full((*rows.shape[:2], c.most), NONE, device=rows.device)
+        memory, said = (state.hidden, state.cell), state.said
+        blank = torch.full((len(rows),), c.blank, device=rows.device)
+        memory, said = self._after(blank, (state.begun == 0) & active, memory, said)
+        for t in range(rows.shape[1]):
+            going = active
+            for n in range(c.most):
+                piece = self.scores(rows[:, t], said).argmax(-1)
+                going = going & (piece != c.blank)
+                if not bool(going.any()):
+                    break
+                written[:, t, n] = torch.where(going, piece, NONE)
+                memory, said = self._after(piece, going, memory, said)
+        for old, new in zip((state.hidden, state.cell, state.said), (*memory, said), strict=True):
+            lanes.keep(old, new, active)
+        lanes.keep(state.begun, torch.ones_like(state.begun), active)
+        return written
+
+    def _after(
+        self, piece: Tensor, going: Tensor, memory: tuple[Tensor, Tensor], said: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """What is known once `piece` [B] is written, in the lanes `going`; all else as it was."""
+        if not bool(going.any()):
+            return memory, said
+        hidden, cell = (each.transpose(0, 1).contiguous() for each in memory)
+        out, (hidden, cell) = self.lstm(self.embed(piece)[:, None], (hidden, cell))
+        here = going[:, None, None]
+        kept = [torch.where(here, new.transpose(0, 1), old) for new, old in zip((hidden, cell), memory, strict=True)]
+        return (kept[0], kept[1]), torch.where(going[:, None], self.project(out[:, 0]), said)
