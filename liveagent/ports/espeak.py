@@ -6,31 +6,19 @@ to a separate process that loads it.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import ctypes.util
-import struct
-import subprocess
 import sys
-import threading
-from collections.abc import AsyncGenerator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO, cast
-
-import numpy as np
 
 from liveagent.audio import RATE_HZ
 from liveagent.errors import ConfigError, DeviceError
 from liveagent.ports import espeak_child as wire
+from liveagent.ports.voice_process import ProcessVoice
 from liveagent.probe import Probe
-from liveagent.resample import Resampler
-from liveagent.voice import SpokenWord, VoicePiece, words_of
+from liveagent.voice import SpokenWord, words_of
 
-MAX_TEXT_CHARACTERS = 4_000
-HANG_S = 10.0
 _FIX = "pip install espeakng-loader, or install your system's espeak-ng"
-_LOST, _STOPPED = -1, -2
 
 
 def find_espeak() -> tuple[str, str]:
@@ -106,131 +94,21 @@ class WordClock:
         return words
 
 
-class _Child:
-    """The far end of the pipe: writes jobs, and reads frames in a thread into each job's queue."""
+class EspeakVoice(ProcessVoice):
+    """A `Voice`. voice: espeak's name of a language or variant; rate_wpm: words a minute; pitch: 0 to 99."""
 
-    def __init__(self, arguments: list[str]) -> None:
-        library, data = find_espeak()
-        script = str(Path(wire.__file__))
-        self.process = subprocess.Popen(
-            # -I -S: nothing but the standard library, so it starts fast and no file beside it shadows a module.
-            [sys.executable, "-I", "-S", script, library, data, *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        self.rate_hz = 0
-        self.refused: tuple[int, str] | None = None
-        self.ready = threading.Event()
-        self.dead = False
-        self._jobs: dict[int, tuple[asyncio.AbstractEventLoop, asyncio.Queue[tuple[int, bytes]]]] = {}
-        self._last_job = 0
-        self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._read, name="espeak", daemon=True)
-        self._thread.start()
-
-    def send(self, kind: int, job: int, body: bytes = b"") -> None:
-        with self._lock:
-            try:
-                cast(BinaryIO, self.process.stdin).write(wire.HEADER.pack(kind, job, len(body)) + body)
-                cast(BinaryIO, self.process.stdin).flush()
-            except (OSError, ValueError):  # gone, or closed: the reader tells everybody
-                self.dead = True
-
-    def start_job(self, text: bytes) -> tuple[int, asyncio.Queue[tuple[int, bytes]]]:
-        inbox: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue()  # bounded by MAX_TEXT_CHARACTERS of speech
-        with self._lock:
-            self._last_job += 1
-            job = self._last_job
-            self._jobs[job] = (asyncio.get_running_loop(), inbox)
-        self.send(wire.SAY, job, text)
-        if self.dead:
-            inbox.put_nowait((_LOST, b""))
-        return job, inbox
-
-    def end_job(self, job: int, stop: bool) -> None:
-        with self._lock:
-            known = self._jobs.pop(job, None)
-        if known and stop:
-            self.send(wire.STOP, job)
-
-    def close(self) -> None:
-        with self._lock:
-            self.dead = True
-            with contextlib.suppress(OSError):
-                cast(BinaryIO, self.process.stdin).close()  # the child leaves when its input ends
-        try:
-            self.process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self._thread.join()
-        cast(BinaryIO, self.process.stdout).close()
-
-    def _read(self) -> None:
-        outward = cast(BinaryIO, self.process.stdout)
-        while len(header := outward.read(wire.HEADER.size)) == wire.HEADER.size:
-            kind, job, length = wire.HEADER.unpack(header)
-            body = outward.read(length)
-            if kind == wire.READY:
-                (self.rate_hz,) = struct.unpack("<I", body)
-                self.ready.set()
-            elif job == 0:
-                self.refused = kind, body.decode()
-            else:
-                self._deliver(job, kind, body)
-        self.dead = True
-        self.ready.set()
-        with self._lock:
-            jobs = list(self._jobs)
-        for job in jobs:
-            self._deliver(job, _LOST, b"")
-
-    def _deliver(self, job: int, kind: int, body: bytes) -> None:
-        with self._lock:
-            known = self._jobs.get(job)
-        if known is None:
-            return  # stopped: what still comes is nobody's
-        loop, inbox = known
-        try:
-            loop.call_soon_threadsafe(inbox.put_nowait, (kind, body))
-        except RuntimeError:  # that loop has ended, and its listener with it
-            self.end_job(job, stop=True)
-
-
-class EspeakVoice:
-    """A `Voice`. voice: espeak's name of a language or variant; rate_wpm: words a minute; pitch: 0 to 99.
-
-    The process starts at the first word (or at `open`) and again after it was killed: an utterance of which nothing
-    had come yet is then said after all, one that had begun raises DeviceError.
-    """
+    fix = _FIX
+    hint = "`espeak-ng --voices` lists what there is"
 
     def __init__(self, voice: str = "en-us", rate_wpm: int = 165, pitch: int = 50, rate_hz: int = RATE_HZ) -> None:
         if not 80 <= rate_wpm <= 450 or not 0 <= pitch <= 99:
             raise ConfigError("a voice speaks 80 to 450 words a minute at a pitch of 0 to 99")
-        self._voice, self._rate_wpm, self._pitch, self._rate_hz = voice, rate_wpm, pitch, rate_hz
-        self._child: _Child | None = None
-        self._starting = threading.Lock()
-        self._live: dict[int, list[asyncio.Queue[tuple[int, bytes]]]] = {}
+        super().__init__(rate_hz)
+        self._voice, self._rate_wpm, self._pitch = voice, rate_wpm, pitch
 
     @property
     def name(self) -> str:
         return f"espeak-ng {self._voice}"
-
-    @property
-    def rate_hz(self) -> int:
-        return self._rate_hz
-
-    async def open(self) -> None:
-        """Start the process now, so that the first word is not late. DeviceError; ConfigError for no such voice."""
-        await asyncio.to_thread(self._start)
-
-    def stop(self, utterance: int) -> None:
-        for inbox in self._live.get(utterance, []):
-            inbox.put_nowait((_STOPPED, b""))
-
-    async def close(self) -> None:
-        child, self._child = self._child, None
-        if child is not None:
-            await asyncio.to_thread(child.close)
 
     def probe(self) -> Probe:
         try:
@@ -239,94 +117,11 @@ class EspeakVoice:
             return Probe(False, str(error), _FIX)
         return Probe(True, f"{self.name} ({library})")
 
-    async def say(self, text: str, utterance: int) -> AsyncGenerator[VoicePiece, None]:
-        if len(text) > MAX_TEXT_CHARACTERS:
-            raise ConfigError(f"an utterance of {len(text)} characters: say it in pieces of {MAX_TEXT_CHARACTERS}")
-        if not words_of(text):
-            yield VoicePiece(utterance, np.zeros(0, np.float32), final=True)
-            return
-        begun = False
-        for attempt in (1, 2):
-            pieces = self._say_once(text, utterance)
-            try:
-                async for piece in pieces:
-                    begun = True
-                    yield piece
-                return
-            except DeviceError:
-                if begun or attempt == 2:
-                    raise
-            finally:
-                await pieces.aclose()
+    def _command(self) -> list[str]:
+        library, data = find_espeak()
+        settings = [self._voice, str(self._rate_wpm), str(self._pitch)]
+        # -I -S: nothing but the standard library, so it starts fast and no file beside it shadows a module.
+        return [sys.executable, "-I", "-S", str(Path(wire.__file__)), library, data, *settings]
 
-    async def _say_once(self, text: str, utterance: int) -> AsyncGenerator[VoicePiece, None]:
-        child = self._child
-        if child is None or child.dead or not child.rate_hz:
-            child = await asyncio.to_thread(self._start)
-        # Same length, so that positions stay: control characters would be commands to espeak, and a zero its end.
-        plain = "".join(c if c.isprintable() else " " for c in text)
-        job, inbox = child.start_job(plain.encode("utf-8", "replace"))
-        self._live.setdefault(utterance, []).append(inbox)
-        clock, resampler = WordClock(text), Resampler(child.rate_hz, self._rate_hz)
-        words: list[SpokenWord] = []
-        running = True
-        try:
-            while True:
-                try:
-                    async with asyncio.timeout(HANG_S):
-                        kind, body = await inbox.get()
-                except TimeoutError:
-                    child.process.kill()
-                    raise DeviceError("the voice hung and was ended; it starts again with the next words") from None
-                if kind == wire.MARKS:
-                    for mark in wire.MARK.iter_unpack(body):
-                        words += clock.feed(*mark)
-                elif kind == wire.AUDIO:
-                    samples = resampler.feed(np.frombuffer(body, "<i2").astype(np.float32) / np.float32(32_768))
-                    yield VoicePiece(utterance, samples, self._place(words, child.rate_hz))
-                    words = []
-                elif kind == wire.END:
-                    running = False
-                    words += clock.flush(resampler.received_samples)
-                    sent = resampler.sent_samples
-                    rest = resampler.flush()
-                    last = self._place(words, child.rate_hz, sent + len(rest))
-                    yield VoicePiece(utterance, rest, last, final=True)
-                    return
-                elif kind == _STOPPED:
-                    return
-                else:
-                    running = False
-                    what = body.decode() if kind == wire.ERROR else "its process ended"
-                    raise DeviceError(f"the voice failed: {what}; it starts again with the next words")
-        finally:
-            child.end_job(job, stop=running)
-            self._live[utterance].remove(inbox)
-            if not self._live[utterance]:
-                del self._live[utterance]
-
-    def _place(self, words: list[SpokenWord], from_hz: int, total_samples: int | None = None) -> tuple[SpokenWord, ...]:
-        def at(sample: int) -> int:
-            out = -(-sample * self._rate_hz // from_hz)
-            return out if total_samples is None else min(out, total_samples)
-
-        return tuple(SpokenWord(a, b, at(start), at(end)) for a, b, start, end in words)
-
-    def _start(self) -> _Child:
-        with self._starting:
-            if self._child is not None and not self._child.dead:
-                child = self._child
-            else:
-                if self._child is not None:
-                    self._child.close()
-                self._child = child = _Child([self._voice, str(self._rate_wpm), str(self._pitch)])
-            if child.ready.wait(HANG_S) and child.rate_hz and not child.dead:
-                return child
-            self._child = None
-        if not child.ready.is_set():
-            child.process.kill()
-        child.close()
-        kind, message = child.refused or (wire.ERROR, "its process ended at once")
-        if kind == wire.REFUSED:
-            raise ConfigError(f"{message}; `espeak-ng --voices` lists what there is")
-        raise DeviceError(f"the voice did not start: {message}; {_FIX}")
+    def _clock(self, text: str) -> WordClock:
+        return WordClock(text)
