@@ -13,7 +13,7 @@ from pydantic import Field
 from liveagent import tool
 from liveagent.errors import ConfigError, ToolError
 from liveagent.nn.decoder import Decoder, DecoderConfig
-from liveagent.nn.model import parse_call
+from liveagent.nn.template import parse_call
 from liveagent.nn.pieces import Pieces
 from liveagent.nn.template import Template
 from liveagent.runtime.constraint import CallGrammar

@@ -15,9 +15,9 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from liveagent.argument import Value
-from liveagent.errors import ConfigError, ToolError
+from liveagent.errors import ConfigError
 from liveagent.nn.pieces import Pieces
-from liveagent.nn.template import Template, name_words
+from liveagent.nn.template import Template
 from liveagent.tool import Tool
 
 FILES = ("pieces.json", "ear.safetensors", "decoder.safetensors")
@@ -63,30 +63,12 @@ class Model:
         return Model(pieces, fingerprint(folder), sees, device)
 
     def parse_call(self, ids: Sequence[int], tools: Sequence[Tool]) -> tuple[str, dict[str, Value]]:
-        """Read a decoded call (with or without `<call>` before and `<end>` after it) as a tool's name and arguments.
+        """Read a decoded call (with or without its marks) as a tool's name and arguments.
 
         Values are JSON ones where the tool lists them, the words as they stand where it takes any. Raises ToolError
         for what is no call of one of these tools, worded for the model.
         """
-        template = self.template
-        body = [i for i in ids if i not in (template.call, template.end)]
-        return parse_call(self.pieces.decode(body), tools)
-
-
-def parse_call(text: str, tools: Sequence[Tool]) -> tuple[str, dict[str, Value]]:
-    """`light ; room = bath ; state = on` to ("light", {"room": "bath", "state": "on"}). Raises ToolError."""
-    head, *parts = (part.strip() for part in text.split(";"))
-    tool = next((tool for tool in tools if name_words(tool.name) == head), None)
-    if tool is None:
-        raise ToolError(f"there is no tool {head!r}; there are {', '.join(tool.name for tool in tools) or 'none'}")
-    args: dict[str, Value] = {}
-    for part in parts:
-        name, equals, words = (each.strip() for each in part.partition("="))
-        argument = next((each for each in tool.arguments if name_words(each.name) == name), None)
-        if argument is None or not equals or argument.name in args:
-            raise ToolError(f"{tool.name} cannot be called with {part!r}")
-        args[argument.name] = argument.slots.get(words, words) if argument.slots else words
-    return tool.name, args
+        return self.template.parse(ids, tools)
 
 
 def weights_folder() -> Path:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -96,7 +97,7 @@ class Pieces:
         text = text.strip(" ")
         return list(self._tok.encode(text, add_special_tokens=False).ids) if text else []
 
-    def decode(self, ids: list[int], specials: bool = True) -> str:
+    def decode(self, ids: Sequence[int], specials: bool = True) -> str:
         """The text of ids; blanks are skipped, and specials too unless wanted. Broken bytes become `\\ufffd`."""
         parts: list[str] = []
         run: list[str] = []

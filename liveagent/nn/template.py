@@ -25,10 +25,12 @@ place. A watch is a probe as well: `<event>`, a condition in spoken form, `<end>
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from liveagent.argument import Argument
+from liveagent.argument import Argument, Value
+from liveagent.errors import ToolError
 from liveagent.nn.pieces import Pieces
 from liveagent.spoken import spoken
 from liveagent.tool import Tool
@@ -55,8 +57,24 @@ def result_words(text: str) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def parse_call(text: str, tools: Sequence[Tool]) -> tuple[str, dict[str, Value]]:
+    """`light ; room = bath ; state = on` to ("light", {"room": "bath", "state": "on"}). Raises ToolError."""
+    head, *parts = (part.strip() for part in text.split(";"))
+    tool = next((tool for tool in tools if name_words(tool.name) == head), None)
+    if tool is None:
+        raise ToolError(f"there is no tool {head!r}; there are {', '.join(tool.name for tool in tools) or 'none'}")
+    args: dict[str, Value] = {}
+    for part in parts:
+        name, equals, words = (each.strip() for each in part.partition("="))
+        argument = next((each for each in tool.arguments if name_words(each.name) == name), None)
+        if argument is None or not equals or argument.name in args:
+            raise ToolError(f"{tool.name} cannot be called with {part!r}")
+        args[argument.name] = argument.slots.get(words, words) if argument.slots else words
+    return tool.name, args
+
+
 class Template:
-    """Turns into ids. Everything returned is a list of piece ids."""
+    """Turns into ids: nano's `Format`. Everything returned is a list of piece ids."""
 
     def __init__(self, pieces: Pieces) -> None:
         self.pieces = pieces
@@ -64,6 +82,16 @@ class Template:
         self.pad, self.sys, self.tool, self.go, self.user, self.end, self.agent, self.call, self.result, self.say, \
             self.cut, self.eou, self.yes, self.no, self.image, self.event = ids  # fmt: skip
         self.about, self.arg, self.is_, self.or_, self.number, self.text = (pieces.id(s) for s in SIGNS.values())
+        # As `Format` has them.
+        self.user_close, self.agent_open = [self.end], [self.agent]
+        self.say_open, self.call_open, self.cut_mark = [self.say], [self.call], [self.cut]
+        self.reply_stop: tuple[int, ...] = (self.end,)
+        self.call_stop: tuple[int, ...] = (self.end,)
+        self.choice: tuple[int, ...] = (self.call, self.say)
+        self.answers = (self.yes, self.no)
+        self.ending = [self.eou]
+        self.never: tuple[int, ...] = ()
+        self.call_lark: Callable[[Sequence[Tool]], str] | None = None
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text with signs: a sign is its own piece ("on." is "on" and ".")."""
@@ -101,6 +129,40 @@ class Template:
         for words in BOOL_WORDS if argument.kind == "bool" else argument.slots:
             ids += [self.or_, *self.pieces.encode(words)]
         return ids[1:]
+
+    def user_open(self, in_turn: bool) -> list[int]:
+        return [self.user]
+
+    def words(self, words: Sequence[str]) -> list[int]:
+        return self.pieces.encode(" ".join(words))
+
+    def weigh(self, logp: Sequence[float]) -> tuple[float, float]:
+        return logp[0], logp[1]
+
+    def ended(self, logp: Sequence[float]) -> float:
+        yes, no = logp
+        return 1.0 / (1.0 + math.exp(min(30.0, max(-30.0, no - yes))))
+
+    def reply_close(self, stopped: bool) -> list[int]:
+        return [] if stopped else [self.end]
+
+    def written(self, tool: Tool, args: Mapping[str, Value]) -> list[int]:
+        words = {name: tool.argument(name).say(value) for name, value in args.items()}
+        return self.call_turn(tool, words)[1:]  # `<agent>` stands already
+
+    def returned(
+        self, name: str, text: str, failed: bool = False, *, in_turn: bool = True, answer: bool = True, most: int = 256
+    ) -> list[int]:
+        ids = self.result_turn(text, failed)
+        if len(ids) > most:
+            ids = [*ids[: most - 1], self.end]
+        return [*ids, self.agent] if answer else ids
+
+    def note(self, text: str) -> list[int]:
+        return [self.sys, *self.pieces.encode(spoken(text)), self.end]
+
+    def parse(self, ids: Sequence[int], tools: Sequence[Tool]) -> tuple[str, dict[str, Value]]:
+        return parse_call(self.pieces.decode([i for i in ids if i not in (self.call, self.end)]), tools)
 
     def user_turn(self, words: str) -> list[int]:
         """What a user said, already in spoken form."""

@@ -125,7 +125,7 @@ class Answer:
         """
         self.first_token_steps.append(steps)
         if choice == "none" or (by != "user" and choice == "auto") or not (self.agent.tools or choice == "auto"):
-            await self._open_reply(self.model.template.say, t_ns)
+            await self._open_reply(t_ns)
             return
         if choice not in ("auto", "required"):
             only = [tool for tool in self.agent.tools if tool.name == choice]
@@ -145,7 +145,7 @@ class Answer:
         if choice == "required":
             await self._call_far(words, self.agent.tools, t_ns)
             return
-        template = self.model.template
+        logp = self.model.template.weigh(logp)
         if parse is None and self.aside and await self._decide_aside(words, t_ns, heard):
             return
         if any(map(is_far, self.agent.tools)):
@@ -157,15 +157,14 @@ class Answer:
                 return
             await self._decode_call(words, t_ns, doubtful=outside and heard)
         else:
-            await self._open_reply(template.say, t_ns)
+            await self._open_reply(t_ns)
 
     async def say(self, text: str, t_ns: int) -> None:
         """Say these words, not the decoder's; they enter the cache like its own. The cache must end in `<agent>`."""
         template = self.model.template
-        await self.context.add("reply", [template.say], t_ns)
-        reply = self._start(t_ns)
+        reply = await self._open_reply(t_ns)
         ids = template.encode(text)
-        await self.context.add("reply", [*ids, template.end], t_ns, grow=True)
+        await self._grow(reply, [*ids, *template.reply_close(False)], t_ns)
         self._say(reply.more(self.model.pieces, ids, True))
 
     async def decode_more(self, max_tokens: int, t_ns: int) -> None:
@@ -174,14 +173,16 @@ class Answer:
         if reply is None or reply.ended:
             return
         left = REPLY_TOKENS - len(reply.ids)
+        stop = template.reply_stop
         done = await self.context.decode(
-            "reply", t_ns, max_tokens=min(max_tokens, max(1, left)), stop=(template.end,), grow=True
+            "reply", t_ns, max_tokens=min(max_tokens, max(1, left)), stop=stop, never=template.never, grow=reply.begun
         )
+        reply.begun = True
         self.out.tokens += done.ids
-        ids = [i for i in done.ids if i != template.end]
+        ids = [i for i in done.ids if i not in stop]
         ended = done.ended or len(done.ids) >= left
-        if ended and not done.ended:
-            await self.context.add("reply", [template.end], t_ns, grow=True)
+        if ended and (close := template.reply_close(done.ended)):
+            await self._grow(reply, close, t_ns)
         self._say(reply.more(self.model.pieces, ids, ended))
 
     async def returned(self, call_id: str, text: str, failed: bool, t_ns: int, answer: bool = True) -> None:
@@ -191,33 +192,32 @@ class Answer:
             return
         template = self.model.template
         depends = [pending.span.id] if any(s.id == pending.span.id for s in self.context.ledger.spans) else []
-        ids = template.result_turn(text, failed)
-        if len(ids) > RESULT_TOKENS:
-            ids = [*ids[: RESULT_TOKENS - 1], template.end]
-        if answer:
-            ids.append(template.agent)
+        ids = template.returned(
+            pending.name, text, failed, in_turn=self.context.in_turn, answer=answer, most=RESULT_TOKENS
+        )
         await self.context.add("result", ids, t_ns, depends_on=depends)
         if answer:
-            await self._open_reply(template.say, t_ns)
+            await self._open_reply(t_ns)
 
-    async def _open_reply(self, say: int, t_ns: int) -> None:
-        await self.context.add("reply", [say], t_ns)
-        self._start(t_ns)
-
-    def _start(self, t_ns: int) -> Reply:
+    async def _open_reply(self, t_ns: int) -> Reply:
+        opened = self.model.template.say_open
+        if opened:
+            await self.context.add("reply", opened, t_ns)
         self.utterances += 1
-        self.reply = Reply.open(self.utterances, self.context.end)
+        self.reply = Reply.open(self.utterances, self.context.end, bool(opened))
         self.out.events.append(ReplyStarted(t_ns, self.utterances))
         return self.reply
+
+    async def _grow(self, reply: Reply, ids: Sequence[int], t_ns: int) -> None:
+        await self.context.add("reply", ids, t_ns, grow=reply.begun)
+        reply.begun = True
 
     def _say(self, say: Say | None) -> None:
         if say is not None:
             self.out.actions.append(say)
 
     async def _force_call(self, parse: Parse, t_ns: int) -> None:
-        words = {name: parse.tool.argument(name).say(value) for name, value in parse.args.items()}
-        ids = self.model.template.call_turn(parse.tool, words)[1:]  # `<agent>` stands already
-        await self.context.add("call", ids, t_ns)
+        await self.context.add("call", self.model.template.written(parse.tool, parse.args), t_ns)
         self._send(parse.tool.name, dict(parse.args), "grammar", t_ns)
 
     async def _decide_aside(self, words: str, t_ns: int, heard: bool) -> bool:
@@ -244,7 +244,7 @@ class Answer:
         elif logp[0] - logp[1] > SURE_CALL_NATS:
             await self.say(CANNOT, t_ns)
         else:
-            await self._open_reply(self.model.template.say, t_ns)
+            await self._open_reply(t_ns)
 
     async def _call_far(self, words: str, tools: Sequence[Tool], t_ns: int) -> None:
         """A call that was demanded: of one of these tools, with what was said where that fills it."""
@@ -258,13 +258,13 @@ class Answer:
         """`tools`: those to choose from, perhaps with fewer values; none: all of the agent's. Free text that nobody has
         said is decoded once more, from the words alone."""
         template = self.model.template
-        await self.context.add("call", [template.call], t_ns)
+        await self.context.add("call", template.call_open, t_ns)
         start = self.context.ledger.spans[-1].start
         done = await self.context.decode(
-            "call", t_ns, max_tokens=CALL_TOKENS, stop=(template.end,), call=True, grow=True, tools=tools
+            "call", t_ns, max_tokens=CALL_TOKENS, stop=template.call_stop, call=True, grow=True, tools=tools
         )
-        self.out.tokens += (template.call, *done.ids)
-        name, args = self.model.parse_call([template.call, *done.ids], self.agent.tools)
+        self.out.tokens += (*template.call_open, *done.ids)
+        name, args = template.parse([*template.call_open, *done.ids], self.agent.tools)
         tool = self.agent.tool(name)
         if not tools and invented(words, tool, args) and (narrowed := narrow(words, [tool])):
             await self.context.rewind(start)
@@ -274,8 +274,8 @@ class Answer:
             tool.validate(args)
         except ToolError as error:
             self.out.events.append(Noted(t_ns, "call_refused", str(error)))
-            await self.context.add("result", [*template.result_turn(str(error), True), template.agent], t_ns)
-            await self._open_reply(template.say, t_ns)
+            await self.context.add("result", template.returned(name, str(error), True), t_ns)
+            await self._open_reply(t_ns)
             return
         if doubtful and tool.moves and tool.risk != "hazard":  # a hazard is confirmed by hand, whoever decided it
             await self.context.rewind(self.context.ledger.spans[-1].start)

@@ -156,7 +156,7 @@ class Calls:
                 continue  # it was answered before it could be said
             session.context.ledger.begin_turn()
             session.note(AnswerStarted(session.now_ns, "call"))
-            await session.context.add("mark", [session.model.template.agent], session.now_ns)
+            await session.context.add("mark", session.model.template.agent_open, session.now_ns)
             await session.answer.say(words, session.now_ns)
             return True
         return False

@@ -17,8 +17,10 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
 from liveagent.argument import Argument
 from liveagent.errors import ConfigError
+from liveagent.nn.format import Format
 from liveagent.nn.pieces import Pieces
 from liveagent.nn.template import BOOL_WORDS, name_words
+from liveagent.nn.tokens import Tokens
 from liveagent.tool import Tool
 
 TEXT_WORDS = 12
@@ -35,7 +37,8 @@ _NUMBER_WORDS = (
 class CallGrammar:
     """The grammar of all calls of `tools`, for the part after `<call>`. Compiled once, then one matcher per call."""
 
-    def __init__(self, tools: Sequence[Tool], pieces: Pieces) -> None:
+    def __init__(self, tools: Sequence[Tool], pieces: Pieces | Tokens, form: Format | None = None) -> None:
+        """`form`: how calls are written, where that is not nano's way."""
         if not tools:
             raise ConfigError("a call needs at least one tool: give the agent tools=[...]")
         names = [name_words(tool.name) for tool in tools]
@@ -43,20 +46,23 @@ class CallGrammar:
             if not name or names.count(name) > 1:
                 raise ConfigError(f"the tools' names must differ as words, {name!r} does not: rename one")
         self.pieces = pieces
+        self.end = form.call_stop[0] if form is not None else pieces.id("<end>")
+        if form is not None and form.call_lark is not None:
+            self._first = _compiled(form.call_lark(tools), pieces, self.end)
+            return
         self.regex = "(" + "|".join(_call(tool) for tool in tools) + ")"
-        self._first = _compiled(self.regex, pieces)
+        self._first = _compiled("start: /" + self.regex.replace("/", "\\/") + "/", pieces, self.end)
 
     def matcher(self) -> CallMatcher:
         """A matcher at the place right after `<call>`."""
-        return CallMatcher(self._first.deep_copy(), self.pieces)
+        return CallMatcher(self._first.deep_copy(), self.pieces, self.end)
 
 
 class CallMatcher:
     """Where one call is in its grammar."""
 
-    def __init__(self, matcher: LLMatcher, pieces: Pieces) -> None:
-        self._matcher, self._pieces = matcher, pieces
-        self._end = pieces.id("<end>")
+    def __init__(self, matcher: LLMatcher, pieces: Pieces | Tokens, end: int) -> None:
+        self._matcher, self._pieces, self._end = matcher, pieces, end
         self._ids: list[int] = []
         self._bits = allocate_token_bitmask(1, pieces.vocab_size)
 
@@ -130,13 +136,12 @@ def _value(argument: Argument) -> str:
 
 
 @lru_cache(maxsize=8)
-def _compiled(regex: str, pieces: Pieces) -> LLMatcher:
+def _compiled(rules: str, pieces: Pieces | Tokens, end: int) -> LLMatcher:
     """A matcher at the beginning, to be copied: every session of an agent has the same one. ConfigError."""
-    tokenizer = _tokenizer(pieces)
+    tokenizer = _tokenizer(pieces, end)
     # No forcing: what bytes must follow is told to the tokenizer without the word's pieces so far, so it would cut
     # them differently and forbid the right piece.
-    lark = '%llguidance {"no_forcing": true}\nstart: /' + regex.replace("/", "\\/") + "/"
-    grammar = LLMatcher.grammar_from_lark(lark)
+    grammar = LLMatcher.grammar_from_lark('%llguidance {"no_forcing": true}\n' + rules)
     failed, notes = LLMatcher.validate_grammar_with_warnings(grammar, tokenizer)
     if failed:
         raise ConfigError(f"no grammar can be made of these tools ({notes[0]}): give fewer or shorter choices")
@@ -144,10 +149,11 @@ def _compiled(regex: str, pieces: Pieces) -> LLMatcher:
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(pieces: Pieces) -> LLTokenizer:
+def _tokenizer(pieces: Pieces | Tokens, ends: int) -> LLTokenizer:
     """llguidance's view of the pieces: each as its bytes, `▁` a space. Specials and pieces that can never be meant
     (the blank, a byte that is a piece of its own) are special tokens, which a regular expression never matches."""
-    ends = pieces.id("<end>")
+    if isinstance(pieces, Tokens):
+        return LLTokenizer(pieces.json, n_vocab=pieces.vocab_size, eos_token=ends)
     tokens: list[bytes] = []
     special = []
     single = {piece for piece in pieces.vocab if len(piece) == 1}

@@ -64,6 +64,11 @@ class Context:
         """What the cache holds, in order: the ids of places `ledger.first` … `end`."""
         return tuple(token.id for token in self._tokens)
 
+    @property
+    def in_turn(self) -> bool:
+        """Whether the agent's turn stands open, behind a call that has not come back."""
+        return bool(self.ledger.spans) and self.ledger.spans[-1].kind == "call"
+
     async def open(self, tools: tuple[Tool, ...]) -> None:
         """Empty the lane; `tools` are those whose calls may be decoded."""
         await self.lane.do(Reset(tools))
@@ -96,13 +101,14 @@ class Context:
         max_tokens: int,
         stop: Sequence[int],
         allowed: Sequence[int] = (),
+        never: Sequence[int] = (),
         call: bool = False,
         grow: bool = False,
         tools: Sequence[Tool] = (),
     ) -> Done:
-        """Let the decoder choose tokens; they become a span of `kind`, or more of the last span. `tools`: of a call,
-        those to choose from; none: all of the lane's."""
-        work = Decode(max_tokens, tuple(stop), tuple(allowed), call, self.now_s, tuple(tools))
+        """Let the decoder choose tokens, none of `never`; they become a span of `kind`, or more of the last span.
+        `tools`: of a call, those to choose from; none: all of the lane's."""
+        work = Decode(max_tokens, tuple(stop), tuple(allowed), call, self.now_s, tuple(tools), tuple(never))
         done = await self.lane.do(work)
         self._note(kind, _tokens(done.ids, self.now_s), t_ns, (), (), grow)
         return done

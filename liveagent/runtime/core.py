@@ -382,7 +382,7 @@ class Core:
             return None
         from .constraint import CallGrammar
 
-        return CallGrammar(tools, self.model.pieces)
+        return CallGrammar(tools, self.model.pieces, self.model.template)
 
     def _room(self, lane: _Lane, tokens: int) -> None:
         if lane.length + tokens > self.slots:
@@ -425,7 +425,7 @@ class Core:
 
     def _next_rows(self, group: dict[int, _Job], size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What each job of the group feeds next: rows `[lanes, size, D]`, how many, and when they came."""
-        width = self.model.decoder.width
+        width = self.model.decoder.row_width
         x = torch.zeros(self.lanes, size, width)
         times = torch.zeros(self.lanes, size, dtype=torch.float64, device="cpu")
         count = torch.zeros(self.lanes, dtype=torch.long, device="cpu")
@@ -522,6 +522,8 @@ class Core:
             keep = torch.zeros(self._vocab, dtype=torch.bool, device="cpu")
             keep[list(work.allowed)] = True
             logits = logits.masked_fill(~keep, float("-inf"))
+        elif work.never:
+            logits = logits.index_fill(0, torch.tensor(work.never, device="cpu"), float("-inf"))
         token = int(logits.argmax())
         if lane.matcher is not None:
             lane.matcher.consume(token)

@@ -118,12 +118,14 @@ class FarEnd:
         await session.speaking.finish()
         context.ledger.begin_turn()
         if message.role == "user":
-            await context.add("text", template.user_turn(words), message.t_ns)
+            ids = [*template.user_open(context.in_turn), *template.words([words]), *template.user_close]
+            await context.add("text", ids, message.t_ns)
         elif message.role == "system":
-            await context.add("text", [template.sys, *session.model.pieces.encode(words), template.end], message.t_ns)
+            await context.add("text", template.note(message.text), message.t_ns)
         else:
-            await context.add("mark", [template.agent], message.t_ns)
-            await context.add("reply", [template.say, *template.encode(message.text), template.end], message.t_ns)
+            await context.add("mark", template.agent_open, message.t_ns)
+            ids = [*template.say_open, *template.encode(message.text), *template.reply_close(False)]
+            await context.add("reply", ids, message.t_ns)
             context.ledger.mark_heard(context.end)
         self.last = message.role, words if message.role == "user" else ""
         await session.user.step_back(begun, session.now_ns)
@@ -137,13 +139,10 @@ class FarEnd:
             await session.speaking.stop(StopPlayback(reply.utterance, "asked"), at_once=True)
         await self.settle(now=True)  # tools that came just before are those to choose from
         session.note(AnswerStarted(session.now_ns, "asked", asked.ref))
-        if asked.instructions and (words := spoken(asked.instructions)):
-            ids = [template.sys, *session.model.pieces.encode(words), template.end]
-            await session.context.add("text", ids, session.now_ns)
+        if asked.instructions and spoken(asked.instructions):
+            await session.context.add("text", template.note(asked.instructions), session.now_ns)
         await session.keep_late_news()
-        done = await session.context.add(
-            "mark", [template.agent], session.now_ns, want=(template.call, template.say)
-        )
+        done = await session.context.add("mark", template.agent_open, session.now_ns, want=template.choice)
         role, words = self.last
         await session.answer.decide(words, done.steps, done.logp, session.now_ns, choice=asked.choice, by=role)
         if begun:

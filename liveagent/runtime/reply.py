@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from liveagent.action import Say, SayWord
-from liveagent.nn.pieces import Pieces
+from liveagent.nn.format import Tokenizer
 from liveagent.playback import Playback
 
 SENTENCE_END = (".", "?", "!", ";", ":")
 
 
-def words_of(pieces: Pieces, ids: Sequence[int]) -> list[SayWord]:
+def words_of(pieces: Tokenizer, ids: Sequence[int]) -> list[SayWord]:
     """The words of a reply's tokens. A token belongs to the word it ends up in; one between two to the word before."""
     ends: list[int] = []  # per token: how many words there are after it
     for at in range(len(ids)):
@@ -39,15 +39,16 @@ class Reply:
     start: int
     playback: Playback
     ids: list[int]
+    begun: bool = False  # something of it stands in the cache, if only a mark
     ended: bool = False  # the decoder closed it
     said_words: int = 0
     stopping: int = 0  # ticks since a StopPlayback was sent, 0 when none was
 
     @classmethod
-    def open(cls, utterance: int, start: int) -> Reply:
-        return cls(utterance, start, Playback(utterance), [])
+    def open(cls, utterance: int, start: int, begun: bool = False) -> Reply:
+        return cls(utterance, start, Playback(utterance), [], begun)
 
-    def more(self, pieces: Pieces, ids: Sequence[int], ended: bool) -> Say | None:
+    def more(self, pieces: Tokenizer, ids: Sequence[int], ended: bool) -> Say | None:
         """Take decoded tokens in; the words that can be said now, whole sentences first, or None."""
         self.ids += ids
         self.ended = self.ended or ended

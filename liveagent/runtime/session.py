@@ -617,7 +617,7 @@ class Session:
             self.speaking.latency = None
             self.context.ledger.begin_turn()
             self.note(AnswerStarted(self._now_ns, "watch"))
-            await self.context.add("mark", [self.model.template.agent], self._now_ns)
+            await self.context.add("mark", self.model.template.agent_open, self._now_ns)
             await self.answer.say(words, self._now_ns)
 
     async def _remark(self) -> None:

@@ -178,7 +178,7 @@ class Speaking:
         begun = await self.user.step_aside()
         await self.finish()  # the next reply, if it is being written already, moves as a whole
         end = self.context.end
-        await self.context.take_back(keep, turn[-1].end, [self.model.template.cut], self.now_ns)
+        await self.context.take_back(keep, turn[-1].end, self.model.template.cut_mark, self.now_ns)
         if self.answer.reply is not None:
             self.answer.reply.start -= end - self.context.end
         await self.user.step_back(begun, self.now_ns)
@@ -192,7 +192,7 @@ class Speaking:
         keep = reply.start + cut.keep_tokens
         later = next(span.end for span in self.context.ledger.spans if span.end >= reply.start)
         self.context.ledger.mark_heard(keep)
-        await self.context.take_back(keep, later, [self.model.template.cut], self.now_ns)
+        await self.context.take_back(keep, later, self.model.template.cut_mark, self.now_ns)
         self.user.moved()
         self._note(Interrupted(self.now_ns, reply.utterance, cut.heard_words, cut.unheard_words, cut.cut_word))
         self.end(complete=False)

@@ -1,13 +1,12 @@
 """The user's words on their way into the cache: read while they are spoken, put right, and closed.
 
-In the cache a turn is `<user> words <end> <agent>`. While somebody speaks, the words that stand are read already, so
-that at the end only the last ones and the two marks are left; when a later look changes a word, the cache goes back to
-there.
+In the cache a turn is what opens it, the words, and two marks (`<user> words <end> <agent>`). While somebody speaks,
+the words that stand are read already, so that at the end only the last ones and the two marks are left; when a later
+look changes a word, the cache goes back to there.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -28,6 +27,7 @@ class UserTurn:
         self._model, self._context = model, context
         self.ids: list[int] = []
         self.start = 0
+        self._opened: list[int] = []  # what stands before the words
         self._asked: tuple[list[int], int] = [], -1  # what was asked last, and behind how many tokens
         self._finished = 0.0  # and what was answered
 
@@ -36,7 +36,9 @@ class UserTurn:
         return bool(self.ids)
 
     def ids_of(self, words: Sequence[str]) -> list[int]:
-        return [self._model.template.user, *self._model.pieces.encode(" ".join(words))]
+        template = self._model.template
+        opened = self._opened if self.open else template.user_open(self._context.in_turn)
+        return [*opened, *template.words(words)]
 
     async def read(self, words: Sequence[str], t_ns: int) -> None:
         """Words that stand, while the user still speaks. Fewer than are there already change nothing."""
@@ -54,9 +56,9 @@ class UserTurn:
         rest = whole[len(self.ids) :]
         if self._asked == (whole, self._context.end):
             return self._finished
-        yes, no = await self._context.probe([*rest, template.eou], (template.yes, template.no))
+        logp = await self._context.probe([*rest, *template.ending], template.answers)
         self._asked = whole, self._context.end
-        self._finished = 1.0 / (1.0 + math.exp(min(30.0, max(-30.0, no - yes))))
+        self._finished = template.ended(logp)
         return self._finished
 
     async def close(
@@ -68,19 +70,19 @@ class UserTurn:
         `soft` with its `pieces`: outside the grammar all that the ear thought is read, and not one guess of it.
         """
         template = self._model.template
-        marks = [template.end, template.agent] if answer else [template.end]
+        marks = [*template.user_close, *(template.agent_open if answer else ())]
         if soft is None:
-            whole = [*template.user_turn(words), *marks[1:]]
+            whole = [*self.ids_of([words]), *marks]
             same = await self._keep(whole)
             rest, grow = whole[same:], same > 0
         else:
             await self.drop()
             self._begin()
-            await self._context.add(kind, [template.user], t_ns)
+            await self._context.add(kind, self._opened, t_ns)
             await self._context.add(kind, pieces, t_ns, grow=True, soft=soft)
             rest, grow = marks, True
         self.ids = []
-        return await self._context.add(kind, rest, t_ns, want=(template.call, template.say), grow=grow)
+        return await self._context.add(kind, rest, t_ns, want=template.choice, grow=grow)
 
     async def drop(self) -> None:
         """It was nothing, or it is said again in another way: take all of it back."""
@@ -104,6 +106,7 @@ class UserTurn:
         self.start = self._context.end - len(self.ids)
 
     def _begin(self) -> None:
+        self._opened = self._model.template.user_open(self._context.in_turn)
         self._context.ledger.begin_turn()
         self.start = self._context.end
         self._asked = [], -1

@@ -174,7 +174,7 @@ class Watcher:
     async def _log_odds(self, watch: Watch, picture: Kept, t_ns: int) -> float:
         """Of the watch's condition being true of the newest picture."""
         template = self.model.template
-        ids, want = template.watch(watch.condition), (template.yes, template.no)
+        ids, want = template.watch(watch.condition), template.answers
         if watch.change != "move":
             standing = standing_thing(watch.condition)
             if standing is None:
@@ -206,7 +206,7 @@ class Watcher:
 
     async def _ask_alone(self, picture: Kept, ids: Sequence[int]) -> float:
         template = self.model.template
-        yes, no = await self.context.probe_picture(picture, ids, (template.yes, template.no))
+        yes, no = await self.context.probe_picture(picture, ids, template.answers)
         return yes - no
 
     @staticmethod

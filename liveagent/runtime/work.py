@@ -111,9 +111,9 @@ class Evict:
 class Decode:
     """Choose and append up to `max_tokens` tokens, ending after one of `stop`.
 
-    `allowed`: the ids the first token may be (empty: any). `call`: decode the arguments of a tool call under the
-    grammar of the lane's tools, or of `tools` where these are given. The cache must end with an `Append` or a `Decode`:
-    its last logits are what is chosen from.
+    `allowed`: the ids the first token may be (empty: any); `never`: those that none may be. `call`: decode the
+    arguments of a tool call under the grammar of the lane's tools, or of `tools` where these are given. The cache must
+    end with an `Append` or a `Decode`: its last logits are what is chosen from.
     """
 
     max_tokens: int
@@ -122,6 +122,7 @@ class Decode:
     call: bool = False
     t_s: float = 0.0
     tools: tuple[Tool, ...] = ()
+    never: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

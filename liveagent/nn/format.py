@@ -1,0 +1,100 @@
+"""`Format`: how the turns of a conversation become ids, in the model's own way. nano's is `Template`, that of a
+checkpoint with a chat template `Chat`; whoever runs a conversation knows neither.
+
+The order of a turn is always: `user_open`, words, `user_close`, `agent_open`; then `call_open` and a
+call, or `say_open`, a reply, `reply_close`. What a tool gave comes behind, as `returned` writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from liveagent.argument import Value
+from liveagent.tool import Tool
+
+
+class Tokenizer(Protocol):
+    """Text to ids and back."""
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, ids: Sequence[int], specials: bool = True) -> str: ...
+
+    def id(self, piece: str) -> int: ...
+
+
+class Format(Protocol):
+    """`in_turn`: whether the agent's turn still stands open in the cache, behind a call that has not come back."""
+
+    user_close: list[int]
+    agent_open: list[int]
+    say_open: list[int]
+    call_open: list[int]
+    cut_mark: list[int]
+    """What stands in the place of words that nobody heard."""
+    reply_stop: tuple[int, ...]
+    call_stop: tuple[int, ...]
+    never: tuple[int, ...]
+    """What the decoder may not choose in a reply."""
+    choice: tuple[int, ...]
+    """The ids whose log-probabilities, behind `agent_open`, say whether a call or a reply comes; see `weigh`."""
+    ending: list[int]
+    """What is read behind a user's words to ask whether they have finished; see `ended`."""
+    answers: tuple[int, int]
+    """Yes and no, behind `watch`."""
+    call_lark: Callable[[Sequence[Tool]], str] | None
+    """The grammar of calls of these tools, behind `call_open`, for llguidance; None: nano's own."""
+
+    def prompt(self, instructions: str, tools: Sequence[Tool]) -> list[int]:
+        """The pinned prefix."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """A reply's text."""
+        ...
+
+    def user_open(self, in_turn: bool) -> list[int]: ...
+
+    def words(self, words: Sequence[str]) -> list[int]: ...
+
+    def weigh(self, logp: Sequence[float]) -> tuple[float, float]:
+        """Of those of `choice`: the log-probabilities of a call, and of a reply."""
+        ...
+
+    def ended(self, logp: Sequence[float]) -> float:
+        """Of those of `answers` behind `ending`: how likely the user has finished, 0 … 1."""
+        ...
+
+    def reply_close(self, stopped: bool) -> list[int]:
+        """What ends a reply; `stopped`: the decoder has chosen one of `reply_stop` already."""
+        ...
+
+    def written(self, tool: Tool, args: Mapping[str, Value]) -> list[int]:
+        """A whole call, from `call_open` on."""
+        ...
+
+    def returned(
+        self, name: str, text: str, failed: bool = False, *, in_turn: bool = True, answer: bool = True, most: int = 256
+    ) -> list[int]:
+        """What a tool gave, in `most` tokens; then the agent's turn, if it is to `answer`."""
+        ...
+
+    def note(self, text: str) -> list[int]:
+        """A word from whoever built the agent, between two turns."""
+        ...
+
+    def picture(self, cells: int) -> list[int]:
+        """A picture of so many rows: ids that hold their places."""
+        ...
+
+    def watch(self, condition: str) -> list[int]:
+        """A question for `answers`: whether the condition holds."""
+        ...
+
+    def parse(self, ids: Sequence[int], tools: Sequence[Tool]) -> tuple[str, dict[str, Value]]:
+        """Read a decoded call. ToolError for what is none of these tools'."""
+        ...
