@@ -49,9 +49,9 @@ from liveagent.tool import Tool, tool
 CALLS = 2000
 IN_FLIGHT = 6
 DEADLINE_MS = 60
-LIVES_S = (0.05, 1.2)
-ROBOT_LIVES_S = (0.3, 3.0)
-BROKER_LIVES_S = (0.3, 5.0)
+LIVES_S = (0.05, 1.0)
+ROBOT_LIVES_S = (0.2, 2.0)
+BROKER_LIVES_S = (0.2, 3.0)
 RETRIED = 0.1
 """Of the calls whose outcome is unknown, so many are tried again in each life: it must come to nothing."""
 REACH_S = 3.0
@@ -207,7 +207,7 @@ def run(
     robot_lives_s: tuple[float, float] = ROBOT_LIVES_S,
     broker_lives_s: tuple[float, float] = BROKER_LIVES_S,
 ) -> dict[str, Any]:
-    """The figure; one to two minutes. `lives_s` and the others: how long each lives, at the least and at the most.
+    """The figure; two to four minutes. `lives_s` and the others: how long each lives, at the least and at the most.
     DeviceError without mosquitto."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
