@@ -71,13 +71,21 @@ class Told:
 
 
 class Cable:
-    """A way to the broker that can be cut without telling either end."""
+    """A way to the broker that can be cut without telling either end. What was under way arrives when it is mended, as
+    it does over TCP, and late orders must move nothing."""
 
     def __init__(self, port: int) -> None:
         self._to = port
-        self.cut = False
+        self._whole = asyncio.Event()
+        self._whole.set()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def cut(self) -> None:
+        self._whole.clear()
+
+    def mend(self) -> None:
+        self._whole.set()
 
     async def lay(self) -> int:
         self._server = await asyncio.start_server(self._join, "127.0.0.1", 0)
@@ -100,9 +108,9 @@ class Cable:
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
-                if not self.cut:
-                    writer.write(data)
-                    await writer.drain()
+                await self._whole.wait()
+                writer.write(data)
+                await writer.drain()
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -165,7 +173,7 @@ async def once(kind: str, how: str, broker: Mosquitto, told: Told, cable: Cable,
     elif kind == "frozen":
         driver.signal(signal.SIGSTOP)
     elif kind == "cut_off":
-        cable.cut = True
+        cable.cut()
     else:
         broker.kill()
     stood_ns = await told.moves(False)
@@ -175,7 +183,7 @@ async def once(kind: str, how: str, broker: Mosquitto, told: Told, cable: Cable,
     elif kind == "frozen":
         driver.signal(signal.SIGCONT)
     elif kind == "cut_off":
-        cable.cut = False
+        cable.mend()
     else:
         await asyncio.to_thread(broker.start)
     await asyncio.sleep(QUIET_S)
