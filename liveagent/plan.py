@@ -1,0 +1,257 @@
+"""`Plan`: what an agent listens for, and `Cost`: what its model needs of a machine; both known without loading it.
+
+The arithmetic is of what a checkpoint's settings and headers say (`Release`), and exact: the bytes of the weights as
+they will lie in memory, and those of the rolling cache, layer by layer. How long a step takes is an estimate: a step
+reads the decoder's weights once, so it takes at least their bytes divided by what the memory gives in a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from liveagent.errors import ConfigError
+from liveagent.header import Stored
+from liveagent.release import Release
+
+TICK_MS = 80.0
+CACHE_TOKENS = 4096
+BACK_TOKENS = 256
+"""What layers with a window must be able to take back at any time, beside what they see."""
+BLOCK_TOKENS = 32
+"""The longest piece that is read at once."""
+PROCESS_BYTES = 600_000_000
+"""What a process with torch, and a step's own numbers, take beside weights and cache."""
+DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
+NAMES = {"F64": "float32", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+QUANTIZE = {"int8": 8, "int4": 4}
+GROUP = 32
+"""Numbers that share a scale in int4; in int8 a row does."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheShape:
+    """The layers of a decoder that hold keys. Of those that see everything: how many `layers`, their `heads` of keys
+    and the heads' `width`; of those with a `window` the same, `near`; `row`: how many numbers an input row has."""
+
+    layers: int
+    heads: int
+    width: int
+    near_layers: int
+    near_heads: int
+    near_width: int
+    window: int
+    row: int
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> CacheShape | None:
+        """From a `config.json`; None where it speaks of no decoder whose cache rolls. ConfigError: it is damaged."""
+        text = config.get("text_config", config)
+        if not isinstance(text, Mapping) or "num_key_value_heads" not in text or config.get("is_encoder_decoder"):
+            return None
+        try:
+            return cls._of(text)
+        except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+            why = f"{type(error).__name__}: {error}"
+            raise ConfigError(
+                f"config.json says nothing sensible of the decoder's layers ({why}): fetch it again"
+            ) from None
+
+    @classmethod
+    def _of(cls, text: Mapping[str, Any]) -> CacheShape:
+        count, width = int(text["num_hidden_layers"]), int(text["hidden_size"])
+        kinds: Sequence[str] = text.get("layer_types") or ["full_attention"] * count
+        if len(kinds) != count:
+            raise ValueError(f"{len(kinds)} kinds of {count} layers")
+        own = count - int(text.get("num_kv_shared_layers") or 0)
+        heads, head = (
+            int(text["num_key_value_heads"]),
+            int(text.get("head_dim") or width // text["num_attention_heads"]),
+        )
+        each: Mapping[str, Any] = text.get("per_layer_config") or {}
+        far_heads, far_head, near_heads, near_head = heads, head, heads, head
+        if not each:  # older files name what is different of the layers that see everything
+            far_head = int(text.get("global_head_dim") or head)
+            if text.get("attention_k_eq_v"):
+                far_heads = int(text.get("num_global_key_value_heads") or heads)
+        for number, kind in enumerate(kinds):
+            said = each.get(str(number), {})
+            if kind == "full_attention":
+                far_heads, far_head = said.get("num_key_value_heads", far_heads), said.get("head_dim", far_head)
+            else:
+                near_heads, near_head = said.get("num_key_value_heads", near_heads), said.get("head_dim", near_head)
+        near = sum(1 for kind in kinds[:own] if kind != "full_attention")
+        tables = bool(text.get("hidden_size_per_layer_input"))
+        window = int(text["sliding_window"]) if near else 0
+        return cls(own - near, far_heads, far_head, near, near_heads, near_head, window, width + tables)
+
+    def size_bytes(self, tokens: int, lanes: int, number_bytes: int, back: int = BACK_TOKENS) -> int:
+        """What `KVCache` allocates: keys, values and raw keys of layers that see everything, keys and values of a ring
+        of those that do not, rows, and the tables of slots."""
+        ring = self.window + back + BLOCK_TOKENS if self.near_layers else 0
+        far = 3 * self.layers * self.heads * tokens * self.width
+        near = 2 * self.near_layers * self.near_heads * ring * self.near_width
+        tables = tokens * (4 * 8 + 1) + ring * 8 + 8 * 8
+        return lanes * ((far + near) * number_bytes + tokens * self.row * 4 + tables)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a model needs here. `weights`: bytes in memory of each part, "decoder", "ear", "eye", and "table", which is
+    looked up in; `free_bytes` of the memory where it would run, None where nobody says; `bandwidth`: bytes a second
+    that this memory gives, measured, None where it was not; `instead`: what would fit, where this does not."""
+
+    model: str
+    family: str
+    licence: str
+    numbers: int
+    file_bytes: int
+    download_bytes: int
+    dtype: str
+    quantize: str | None
+    cache_tokens: int
+    lanes: int
+    weights: Mapping[str, int]
+    cache_bytes: int
+    free_bytes: int | None = None
+    bandwidth: float | None = None
+    instead: tuple[str, ...] = ()
+
+    @property
+    def weights_bytes(self) -> int:
+        return sum(self.weights.values())
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.weights_bytes + self.cache_bytes + PROCESS_BYTES
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether it fits into what is free; None where nobody knows what is."""
+        return None if self.free_bytes is None else self.memory_bytes <= self.free_bytes
+
+    @property
+    def step_bytes(self) -> int:
+        """What is read of memory to hear one piece of sound and read or write one token."""
+        return self.weights.get("decoder", 0) + self.weights.get("ear", 0)
+
+    @property
+    def step_ms(self) -> float | None:
+        """An estimate, and no promise: the weights' way through the memory, and nothing else."""
+        return None if self.bandwidth is None else self.step_bytes / self.bandwidth * 1e3
+
+    @property
+    def tick_ms(self) -> float | None:
+        """The tick to expect, estimated: the usual one where a step fits into it, else as long as a step."""
+        return None if self.step_ms is None else max(TICK_MS, self.step_ms)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why it cannot be loaded, and what could; None where it can, as far as anybody knows."""
+        if self.fits is not False:
+            return None
+        need, free = self.memory_bytes / 1e9, (self.free_bytes or 0) / 1e9
+        would = f"; these would fit: {'; '.join(self.instead)}" if self.instead else "; take a smaller model"
+        return f"{self.model} needs {need:.1f} GB of memory, and {free:.1f} GB are free{would}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an agent will listen for and load, known without loading it. `cost`: of a model of a family's; None of nano,
+    which costs next to nothing."""
+
+    model: str
+    weights: Path | None  # None: the weights that come with the package, or ones that are not there yet
+    weights_bytes: int
+    tools: tuple[str, ...]
+    sentences: int  # that can be heard within the grammar
+    words: int
+    states: int
+    typed_only: tuple[str, ...]  # phrases with free text: matched on words, never searched in sound
+    camera: str | None  # what it looks at when nothing else is given
+    watches: tuple[str, ...]  # the conditions that it waits for
+    cost: Cost | None = None
+
+
+def cost_of(
+    release: Release,
+    family: str,
+    part_of: Iterable[tuple[str, str]] = (),
+    dtype: str | None = None,
+    quantize: str | None = None,
+    cache_tokens: int = CACHE_TOKENS,
+    lanes: int = 1,
+    licence: str = "",
+) -> Cost:
+    """What a model costs in memory. `part_of`: whose weights a tensor is among, by what its name contains; else the
+    decoder's. `dtype`: None takes that in which most are stored. ConfigError for what nobody could load."""
+    if dtype is not None and dtype not in DTYPES:
+        raise ConfigError(f"dtype={dtype!r}: give one of {', '.join(DTYPES)}")
+    if quantize is not None and quantize not in QUANTIZE:
+        raise ConfigError(f"quantize={quantize!r}: give one of {', '.join(QUANTIZE)}, or none")
+    if not 64 <= cache_tokens <= 1 << 20:
+        raise ConfigError(f"cache_tokens={cache_tokens}: give a number from 64 to {1 << 20}")
+    chosen, parts = dtype or stored_dtype(release), tuple(part_of)
+    untied = any(name.startswith("lm_head.") or ".lm_head." in name for name in release.tensors)
+    weights = {"decoder": 0, "ear": 0, "eye": 0, "table": 0}
+    for name, tensor in release.tensors.items():
+        part = next((part for contained, part in parts if contained in name), "decoder")
+        if part == "decoder" and untied and name.endswith("embed_tokens.weight"):
+            part = "table"  # rows of it are looked up, and the way back has weights of its own
+        weights[part] += tensor_bytes(tensor, chosen, quantize)
+    shape = CacheShape.of(release.config)
+    cache_bytes = 0 if shape is None else shape.size_bytes(cache_tokens, lanes, DTYPES[chosen])
+    return Cost(
+        model=release.name,
+        family=family,
+        licence=release.licence or licence,
+        numbers=sum(each.count for each in release.tensors.values()),
+        file_bytes=release.file_bytes,
+        download_bytes=release.download_bytes,
+        dtype=chosen,
+        quantize=quantize,
+        cache_tokens=0 if shape is None else cache_tokens,
+        lanes=lanes,
+        weights={part: size for part, size in weights.items() if size},
+        cache_bytes=cache_bytes,
+    )
+
+
+def stored_dtype(release: Release) -> str:
+    """The dtype in which most of a checkpoint's numbers lie."""
+    counts: dict[str, int] = {}
+    for each in release.tensors.values():
+        if each.dtype in NAMES:
+            counts[NAMES[each.dtype]] = counts.get(NAMES[each.dtype], 0) + each.count
+    return max(counts, key=lambda name: counts[name], default="float32")
+
+
+def tensor_bytes(tensor: Stored, dtype: str, quantize: str | None) -> int:
+    """What a tensor takes in memory; only matrices are quantised, with a scale of four bytes a row or group."""
+    if not tensor.is_float:
+        return tensor.size_bytes
+    if quantize is None or len(tensor.shape) != 2 or min(tensor.shape) < GROUP:
+        return tensor.count * DTYPES[dtype]
+    rows, columns = tensor.shape
+    scales = rows if quantize == "int8" else rows * -(-columns // GROUP)
+    return tensor.count * QUANTIZE[quantize] // 8 + scales * 4
+
+
+def with_advice(cost: Cost, others: Sequence[Cost], siblings: Mapping[str, float]) -> Cost:
+    """The same cost with what would fit instead of it: `others` of the same model, in that order, and of `siblings`, by
+    how many numbers they have, those that are smaller."""
+    if cost.fits is not False or cost.free_bytes is None:
+        return cost
+    advice = []
+    for each in others:
+        if each.memory_bytes <= cost.free_bytes:
+            told = [each.quantize] if each.quantize and each.quantize != cost.quantize else []
+            told += [f"a cache of {each.cache_tokens} tokens"] if each.cache_tokens != cost.cache_tokens else []
+            advice.append(f"{' with '.join(told)} ({each.memory_bytes / 1e9:.1f} GB)")
+    for name, numbers in siblings.items():
+        about = numbers * DTYPES[cost.dtype] + cost.cache_bytes + PROCESS_BYTES
+        if numbers < cost.numbers * 0.9 and about <= cost.free_bytes:
+            advice.append(f"{name} (about {about / 1e9:.0f} GB)")
+    return replace(cost, instead=tuple(advice))

@@ -1,0 +1,143 @@
+"""What a model would cost on this machine, before it is fetched or loaded, and the folder of one that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+from liveagent.errors import ConfigError, DeviceError
+from liveagent.families import FAMILIES, Family, described
+from liveagent.memory import free_memory
+from liveagent.plan import CACHE_TOKENS, QUANTIZE, Cost, cost_of, with_advice
+from liveagent.ports.hub import NAME, Hub, Offer, Progress
+from liveagent.release import CONFIG
+
+LANES = 4
+"""A session's engine has no fewer."""
+LEAST_CACHE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A model that was looked at: where it is or can be had, whose family it is, and what it costs here."""
+
+    offer: Offer
+    family: Family
+    cost: Cost
+
+
+def is_checkpoint(model: str) -> bool:
+    """Whether a model's name means a checkpoint of a family: a hub's name, or a folder as hubs lay it out."""
+    path = Path(model).expanduser()
+    return (path / CONFIG).is_file() or (NAME.fullmatch(model) is not None and not path.exists())
+
+
+def weigh(
+    model: str,
+    device: str = "cpu",
+    *,
+    dtype: str | None = None,
+    quantize: str | None = None,
+    cache_tokens: int | None = None,
+    lanes: int = LANES,
+    bandwidth: Callable[[str], float | None] | None = None,
+    hub: Hub | None = None,
+) -> Weighed:
+    """Look at a model's settings and headers, and at this machine. `bandwidth`: how that of a device is measured.
+
+    Raises:
+        ConfigError: there is no such model, or none that liveagent can read.
+        LinkError: the hub cannot be reached.
+    """
+    offer = (hub or Hub()).look(model)
+    family = described(offer.release.architecture, model)
+    tokens = cache_tokens or CACHE_TOKENS
+    asked = (offer.release, family.name, family.part_of, dtype)
+    cost = cost_of(*asked, quantize, tokens, lanes, family.licence)
+    cost = replace(
+        cost, model=model, free_bytes=free_bytes(device), bandwidth=(bandwidth or memory_bandwidth)(device)
+    )  # fmt: skip
+    smaller = [each for each in (tokens, tokens // 2, tokens // 4) if each == tokens or each >= LEAST_CACHE]
+    kinds = [quantize] if quantize == "int4" else ["int4"] if quantize == "int8" else [None, *QUANTIZE]
+    others = [
+        cost_of(*asked, kind or quantize, each, lanes)
+        for kind, each in product(kinds, smaller if cost.cache_tokens else [tokens])
+        if (kind, each) != (quantize, tokens)
+    ]
+    siblings = {each.name: each.numbers for each in family.members if each.numbers is not None and each.name != model}
+    return Weighed(offer, family, with_advice(cost, others, siblings))
+
+
+def fetched(
+    model: str,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    *,
+    dtype: str | None = None,
+    quantize: str | None = None,
+    cache_tokens: int | None = None,
+    hub: Hub | None = None,
+) -> Path:
+    """The folder of a model that can hold a conversation here, fetched where it is not there yet.
+
+    Raises:
+        DeviceError: it does not fit into memory or onto the disk; said before a byte of its weights comes.
+        ConfigError: there is no such model, or none that liveagent can talk with.
+        LinkError: the hub cannot be reached, or breaks off.
+    """
+    hub = hub or Hub()
+    found = weigh(
+        model, device, dtype=dtype, quantize=quantize, cache_tokens=cache_tokens, bandwidth=lambda _: None, hub=hub
+    )  # fmt: skip
+    if found.family.ear:
+        raise ConfigError(
+            f"{model} is a {found.family.title}, which only hears: choose a model that answers, such as nano"
+        )
+    if not found.family.live:
+        live = ", ".join(each.title for each in FAMILIES if each.live)
+        raise ConfigError(
+            f"{model} is a {found.family.title}, which liveagent can read and not talk with yet: choose one of {live}"
+        )
+    if (refusal := found.cost.refusal) is not None:
+        raise DeviceError(refusal)
+    return hub.fetch(found.offer, progress)
+
+
+def free_bytes(device: str) -> int | None:
+    """What is free of the memory that a model would take there; None where nobody says. DeviceError: no such device."""
+    if not device.startswith("cuda"):
+        return free_memory()
+    import torch
+
+    if not torch.cuda.is_available():
+        raise DeviceError(f"device={device!r}: torch finds no GPU here; take cpu, or install a build of torch for it")
+    return int(torch.cuda.mem_get_info(torch.device(device))[0])
+
+
+def memory_bandwidth(device: str) -> float | None:
+    """Bytes a second that a device's memory gives, measured; None where it is not known how."""
+    if device.startswith("cuda"):
+        return _of_gpu(device)
+    if device != "cpu":
+        return None
+    from liveagent.ports.bandwidth import memory_bandwidth
+
+    return memory_bandwidth()
+
+
+def _of_gpu(device: str, size_bytes: int = 1 << 29, tries: int = 5) -> float:
+    """Copying reads and writes every byte."""
+    import torch
+
+    source = torch.zeros(size_bytes, dtype=torch.uint8, device=device)
+    target, best = torch.empty_like(source), float("inf")
+    for _ in range(tries):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        target.copy_(source)
+        end.record()
+        torch.cuda.synchronize(torch.device(device))
+        best = min(best, start.elapsed_time(end) / 1e3)
+    return 2 * size_bytes / best
