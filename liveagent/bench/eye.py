@@ -11,10 +11,12 @@ table on which things come, go and slide; `readings` is how often a cell of that
 of which colour and shape), dense and gated. `threshold0_max_abs` is the largest difference of a token from the dense
 pass's after 500 pictures through the gather path without one refresh.
 
-A vision transformer of the base size and Gemma 4's eye at E2B's size see the talking head too, with random weights. That
-is fair to time, which depends on weights only by how many tokens move, and says nothing of truth: `gemma4_cosine` (the
-worst picture's, of the rows that its decoder would read) shows that the path holds together, no more.
-`detail.random_weights` names these keys.
+A vision transformer of the base size and Gemma 4's eye at E2B's size see the talking head too, with random weights, of
+which `detail.random_weights` names the keys. They say nothing of truth: `gemma4_cosine` (the worst picture's, of the
+rows that its decoder would read) shows that the path holds together, no more. Of time they say what it is where a
+change stays near where it happened: queries and keys have gains that make attention as soft as it is elsewhere. With
+gains of one it is nearly one-hot, a changed patch changes what all others find, and little is saved:
+`detail.gemma4_sharp`. Which of the two trained weights are like, only they can say.
 """
 
 from __future__ import annotations
@@ -226,12 +228,20 @@ def weights_at(path: str | Path | None) -> tuple[Eye, bool]:
 
 
 def gemma4() -> RowEye:
-    """An eye of E2B's size with random weights."""
+    """An eye of E2B's size with random weights, its attention soft."""
     torch.manual_seed(2)
     config = gemma4_eye.vit_config({})
     vit, budget = Vit(config), Budget(gemma4_eye.VIDEO_ROWS * 9, 16, 3)
     vit.positions.data.normal_(std=0.3)
+    gains(vit, config.head_width**-0.25)
     return RowEye(vit, PoolProjector(config.width, 1536, 3, config.norm_eps), budget, budget).eval()
+
+
+def gains(vit: Vit, by: float) -> None:
+    """Of the norms of queries and keys."""
+    for name, weight in vit.named_parameters():
+        if name.endswith(("norm_queries.weight", "norm_keys.weight")):
+            weight.data.fill_(by)
 
 
 def rows_of(eye: RowEye, px: int) -> Callable[[Tensor], Tensor]:
@@ -251,6 +261,10 @@ def measure(
     vit_b16 = timed(base, same, base_clip, 1)
     tower_clip, rows = talking(tower_px, tower_frames), rows_of(tower, tower_px)
     gemma = timed(tower.vit, rows, tower_clip, 1)
+    gemma_cosine = likeness(tower.vit, [tower_clip[:5]], rows)[0]
+    gains(tower.vit, 1.0)
+    sharp = timed(tower.vit, rows, tower_clip[:4], 1)
+    sharp |= {"cosine_min": round(likeness(tower.vit, [tower_clip[:4]], rows)[0], 5)}
     tables = [alive(frames, 100 + seed)[0] for seed in range(3)]
     cosine, worst_token = likeness(vit, [*clips.values(), *tables])
     return {
@@ -261,12 +275,13 @@ def measure(
         "cosine_min": round(cosine, 5),
         "threshold0_max_abs": threshold0(vit, unrefreshed),
         "gemma4_speedup": gemma["speedup"],
-        "gemma4_cosine": round(likeness(tower.vit, [tower_clip[:5]], rows)[0], 5),
+        "gemma4_cosine": round(gemma_cosine, 5),
         "detail": {
             "random_weights": ["talking_speedup_vit_b16", "gemma4_speedup", "gemma4_cosine"],
             "clips": nano,
             "vit_b16": vit_b16 | {"cosine_min_random_weights": round(likeness(base, [base_clip[:5]])[0], 5)},
             "gemma4": gemma | {"picture_px": tower_px},
+            "gemma4_sharp": sharp,
             "cosine_worst_token": round(worst_token, 5),
             "readings": readings(eye, 3, frames),
         },
