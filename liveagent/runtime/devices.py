@@ -17,10 +17,12 @@ from liveagent.errors import ConfigError, DeviceError, LinkError, LiveAgentError
 from liveagent.event import CameraFroze, DeviceBack, DeviceLost
 from liveagent.ports.mic import Mic
 from liveagent.ports.nullspeaker import NullSpeaker
+from liveagent.ports.voice_file import VoiceFile, part
 from liveagent.runtime.live import RUN_OUT_TICKS, Camera, Loudspeaker, silence
 from liveagent.video import VideoFrame
 
 if TYPE_CHECKING:
+    from liveagent.ports.voice_process import ProcessVoice
     from liveagent.voice import Voice
 
 Note: TypeAlias = Callable[[str, str], None]
@@ -31,20 +33,37 @@ TABLE = "table"
 
 
 async def open_voice(agent: Agent) -> Voice | None:
-    """The agent's voice, its process started, or None for silence. DeviceError when it is not there."""
+    """The agent's voice, its process started, or None for silence. DeviceError when it is not there, ConfigError for a
+    name or a file that is none."""
     if agent.voice is None:
         return None
-    from liveagent.ports.espeak import EspeakVoice
-
-    voice = EspeakVoice() if agent.voice == "espeak" else EspeakVoice(agent.voice)
+    voice = make_voice(agent.voice)
     await voice.open()
     return voice
+
+
+def make_voice(named: str) -> ProcessVoice:
+    """The voice of that name: a file of piper's or Kokoro's, or one of espeak's. Nothing is started. ConfigError."""
+    file = VoiceFile.of(named)
+    if file is not None and file.kind == "piper":
+        from liveagent.ports.piper import PiperVoice
+
+        return PiperVoice(file.model, file.speaker)
+    if file is not None:
+        from liveagent.ports.kokoro import KokoroVoice
+
+        return KokoroVoice(file.model, file.speaker)
+    from liveagent.ports.espeak import EspeakVoice
+
+    return EspeakVoice() if named == "espeak" else EspeakVoice(named)
 
 
 async def find_voice(agent: Agent, note: Note) -> Voice | None:
     try:
         return await open_voice(agent)
     except DeviceError as error:
+        if agent.voice is not None and part(agent.voice) is not None:
+            raise
         note("mute", f"{error}; replies are only written")
         return None
 
