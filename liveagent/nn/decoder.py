@@ -116,7 +116,7 @@ class Decoder(Stack):
     def hear_embed(self, pieces: Tensor, hidden: Tensor | None = None) -> Tensor:
         """Input rows `[..., D]` for heard pieces: `pieces` are ids `[...]` or weights over all pieces `[..., V]`
         (float, each row summing to 1), `hidden` the ear's state `[..., hear_width]` beside them."""
-        rows = pieces @ self.embedding.weight if pieces.is_floating_point() else self.embed(pieces)
+        rows = self.embedding.mix_of(pieces) if pieces.is_floating_point() else self.embed(pieces)
         return rows if hidden is None else rows + self.hear(hidden)
 
     def see_embed(self, sight: Tensor, cells: Tensor, pictures: Tensor | None = None) -> Tensor:

@@ -2,8 +2,8 @@
 
 A product of a few rows is bound by how the weights are read. MKL, which torch calls for float32, sorts them anew in
 every call. oneDNN, which comes with torch too, takes weights that were sorted once: from 4 to 64 rows that takes half
-to three quarters of the time. Numbers differ in their last bits, as any other order of sums does; a row's still depend
-on that row alone.
+to three quarters of the time, in bfloat16 too. Numbers differ in their last bits, as any other order of sums does; a
+row's still depend on that row alone.
 """
 
 from __future__ import annotations
@@ -41,12 +41,14 @@ class _Sortable(nn.Module):
     def product(self, x: Tensor) -> Tensor:
         """`x [..., in]` to `[..., out]`."""
         ready, bias = self._sorted.weight, getattr(self, "bias", None)
-        if ready is None or x.dtype != torch.float32 or torch.is_grad_enabled():
+        if ready is None or x.dtype != ready.dtype or torch.is_grad_enabled():
             return fn.linear(x, self.weight, bias)
         return torch.ops.mkldnn._linear_pointwise.default(x, ready, bias, "none", [], "")
 
     def sort_weights(self) -> None:
         """Get ready for running on this CPU; weights that are changed from here on must be sorted again."""
+        if self.weight.dtype != torch.float32 and not (self.weight.dtype == torch.bfloat16 and _halves()):
+            return
         self._sorted.weight = torch.ops.mkldnn._reorder_linear_weight.default(self.weight.detach(), LIKELY_ROWS)
 
     def train(self, mode: bool = True) -> Self:
@@ -88,6 +90,27 @@ class Clipped(Linear):
 
 class Embedding(_Sortable, nn.Embedding):
     """`nn.Embedding`; `product` is the way back, from rows to a score for each id, with the same weights."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.weight.device
+
+    def rows_of(self, ids: Tensor) -> Tensor:
+        """Ids `[...]` to rows `[..., D]`."""
+        return fn.embedding(ids, self.weight)
+
+    def mix_of(self, shares: Tensor) -> Tensor:
+        """Rows `[..., D]` of which each is a mixture of all: `shares [..., V]`."""
+        return shares @ self.weight
+
+
+def _halves() -> bool:
+    """Whether oneDNN multiplies in bfloat16 here, and not by way of float32."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def sort_weights(net: nn.Module) -> None:

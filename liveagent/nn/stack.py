@@ -114,6 +114,10 @@ class Stack(nn.Module):
     """Rows that a live pass has at least. Fewer round differently (LAW 2), so lanes share a pass of single tokens, four
     at a time and always four rows, and a lane with more tokens has a pass of its own."""
 
+    rows_apart = False
+    """Whether the products' rows are the same to the bit however few there are, as those of some kernels are: then no
+    row is added that nobody asked for."""
+
     def __init__(self, shape: StackConfig) -> None:
         super().__init__()
         self.shape = shape
@@ -140,7 +144,7 @@ class Stack(nn.Module):
 
     def embed(self, ids: Tensor) -> Tensor:
         """Piece ids `[...]` to input rows `[..., R]`."""
-        rows = F.embedding(ids, self.embedding.weight)
+        rows = self.embedding.rows_of(ids)
         if self.shape.embed_scale != 1.0:  # as precise as the weights: that is how they were trained
             rows = rows * torch.tensor(self.shape.embed_scale, dtype=rows.dtype, device="cpu").item()
         return self.rows(rows, ids)
@@ -154,14 +158,14 @@ class Stack(nn.Module):
 
     def enter(self, rows: Tensor, before: Tensor) -> Tensor:
         """What the first layer reads `[..., D]` for input rows `[..., R]`; `before` are those in front of them."""
-        return rows[..., : self.shape.width].to(self.embedding.weight.dtype)
+        return rows[..., : self.shape.width].to(self.embedding.dtype)
 
     def layer_inputs(self, rows: Tensor, entered: Tensor) -> Tensor | None:
         """Each layer's own inputs `[L, ..., P]`, from the rows' ids and from what the first layer reads; or None."""
         shape = self.shape
         if not shape.layer_vocab:
             return None
-        known = F.embedding(rows[..., -1].long(), self.layer_table.weight) * shape.layer_input**0.5
+        known = self.layer_table.rows_of(rows[..., -1].long()) * shape.layer_input**0.5
         drawn = (self.layer_map(entered) * shape.width**-0.5).unflatten(-1, (len(shape.blocks), -1))
         both = (self.layer_norm(drawn) + known.unflatten(-1, (len(shape.blocks), -1))) * 2.0**-0.5
         return both.movedim(-2, 0)
@@ -284,8 +288,8 @@ class Stack(nn.Module):
         widest = max(block.window for block in self.shape.blocks)
         return DecoderState.empty(
             lanes, deep, kv_heads, slots, head_width, self.row_width,
-            near, widest + back + max(self.block_tokens) if near else 0, widest, self.embedding.weight.device,
-            near_heads, near_width, self.embedding.weight.dtype,
+            near, widest + back + max(self.block_tokens) if near else 0, widest, self.embedding.device,
+            near_heads, near_width, self.embedding.dtype,
         )  # fmt: skip
 
     def step(
@@ -301,7 +305,7 @@ class Stack(nn.Module):
         out = hidden.new_zeros(len(counts), self.shape.vocab_size)
         busy = [(b, n) for b, n in enumerate(counts) if n]
         for group in _groups(busy, self.pass_rows):
-            last = hidden.new_zeros(self.pass_rows, self.shape.width)
+            last = hidden.new_zeros(len(group) if self.rows_apart else self.pass_rows, self.shape.width)
             for row, (b, n) in enumerate(group):
                 last[row] = hidden[b, n - 1]
             out[[b for b, _ in group]] = self.logits(last)[: len(group)]
@@ -346,7 +350,7 @@ class Stack(nn.Module):
         The pass has rows for as many lanes as make up `pass_rows`, busy or not: its shape is the same whoever is in it.
         """
         time, shape = x.shape[1], self.shape
-        lanes = -(-self.pass_rows // time)
+        lanes = len(group) if self.rows_apart else -(-self.pass_rows // time)
         rows = x.new_zeros(lanes, time + 1, x.shape[2])  # each lane's last row before, then its new ones
         for row, at in enumerate(group):
             rows[row, 1 : at.count + 1] = x[at.lane, : at.count]
