@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from liveagent.errors import ConfigError
-from liveagent.nn.ear import Ear, EarConfig
+from liveagent.nn.ear import OLD_NAMES, Ear, EarConfig
 from liveagent.nn.pieces import Pieces
 from liveagent.train.augment import Scene, tempo
 from liveagent.train.batches import align
@@ -81,6 +82,20 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     assert again.config == ear.config and not again.training
     for a, b in zip(ear.parameters(), again.parameters(), strict=True):
         assert torch.equal(a.half().float(), b)
+
+
+def test_weights_written_before_the_stem_had_a_name_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "ear.safetensors"
+    small_ear().save(path)
+    with safe_open(str(path), framework="pt") as file:
+        meta = file.metadata()
+    weights = load_file(str(path))
+    for old, new in OLD_NAMES.items():
+        for end in ("weight", "bias"):
+            weights[old + end] = weights.pop(new + end)
+    save_file(weights, str(path), metadata=meta)
+    now = small_ear().state_dict()
+    assert all(torch.equal(now[name].half().float(), tensor) for name, tensor in Ear.load(path).state_dict().items())
 
 
 def _missing(path: Path) -> None:

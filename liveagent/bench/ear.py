@@ -38,9 +38,7 @@ def encode_again(ear: Ear, samples: Tensor) -> Tensor:
     """The last block's tokens from `left + CHUNK` tokens' samples and no state: [B, S] -> hidden [B, CHUNK, D]."""
     c = ear.config
     with torch.no_grad():
-        x = fn.pad(ear.mel(samples).unsqueeze(1), (0, 0, 1, 0))
-        x = fn.pad(fn.silu(ear.stem_in(x)), (0, 0, 1, 0))
-        x = ear.enter(fn.silu(ear.stem_out(x)).transpose(1, 2).flatten(2))
+        x = ear.stem(ear.mel(samples))
         at = torch.arange(x.shape[1])
         start = at // CHUNK * CHUNK
         mask = (at[None, :] >= start[:, None] - c.left) & (at[None, :] < start[:, None] + CHUNK)

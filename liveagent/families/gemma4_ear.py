@@ -72,7 +72,8 @@ def config_of(checkpoint: Checkpoint) -> ListenerConfig:
         clips=audio.get("use_clipped_linears", True),
         sortable=True,
     )
-    stem = StemConfig(channels[0], width, channels, bias=False, norm=True, eps=eps)  # as many bands as channels
+    # As many bands as the first convolution has channels: nothing else says how many.
+    stem = StemConfig(channels[0], width, channels, bias=False, norm=True, eps=eps, sortable=True)
     return ListenerConfig(
         stem,
         block,

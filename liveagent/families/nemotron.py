@@ -103,6 +103,7 @@ def listener_config(checkpoint: Checkpoint, lookahead: int) -> ListenerConfig:
         (said.get("subsampling_conv_channels", 256),) * halvings,
         behind=True,
         separable=True,
+        sortable=True,
         scale=math.sqrt(width) if said.get("scale_input", True) else 1.0,
     )
     block = ConformerConfig(

@@ -10,7 +10,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +21,12 @@ from liveagent.nn import lanes, weights
 from liveagent.nn.chunked import rotation, window_bias
 from liveagent.nn.conformer import Block, ConformerConfig
 from liveagent.nn.mel import HOP, Mel, MelState
+from liveagent.nn.stem import Stem, StemConfig, StemState
 
 VERSION = 1
 KINDS = ("speech", "silence", "music", "noise")
 CHUNK = 4  # tokens of a block
+OLD_NAMES = {"stem_in.": "stem.halvings.0.conv.", "stem_out.": "stem.halvings.1.conv.", "enter.": "stem.enter."}
 LEAST = -14.0  # log-probabilities end here, at a millionth: what lies below carries rounding and no news
 
 
@@ -58,8 +60,7 @@ class EarState:
     """Everything the next block needs; lanes first. `length` [B] counts cached tokens, up to the left context."""
 
     mel: MelState
-    frame: Tensor  # [B, 1, 1, F] the last mel frame
-    stem: Tensor  # [B, C, 1, F / 2] the last frame between the subsampling steps
+    stem: StemState
     keys: Tensor  # [B, layers, L, D]
     values: Tensor  # [B, layers, L, D]
     past: Tensor  # [B, layers, kernel - 1, D]
@@ -77,9 +78,7 @@ class Ear(nn.Module):
         super().__init__()
         c = self.config = config
         self.mel = Mel(c.n_mels)
-        self.stem_in = nn.Conv2d(1, c.stem, 3, stride=2, padding=(0, 1))
-        self.stem_out = nn.Conv2d(c.stem, c.stem, 3, stride=2, padding=(0, 1))
-        self.enter = nn.Linear(c.stem * (c.n_mels // 4), c.width)
+        self.stem = Stem(StemConfig(c.n_mels, c.width, (c.stem, c.stem), activation="silu"))
         block = ConformerConfig(c.width, c.heads, c.width * c.times, c.kernel, CHUNK, c.left, dropout)
         self.blocks = nn.ModuleList(Block(block) for _ in range(c.layers))
         self.norm = nn.LayerNorm(c.width)
@@ -94,8 +93,7 @@ class Ear(nn.Module):
         c = self.config
         return EarState(
             mel=self.mel.init_state(lanes),
-            frame=torch.zeros(lanes, 1, 1, c.n_mels),
-            stem=torch.zeros(lanes, c.stem, 1, c.n_mels // 2),
+            stem=self.stem.init_state(lanes),
             keys=torch.zeros(lanes, c.layers, c.left, c.width),
             values=torch.zeros(lanes, c.layers, c.left, c.width),
             past=torch.zeros(lanes, c.layers, c.kernel - 1, c.width),
@@ -116,12 +114,7 @@ class Ear(nn.Module):
         if samples.shape[1] != self.block_samples:
             raise ValueError(f"Ear.step takes {self.block_samples} samples a lane, got {samples.shape[1]}")
         c = self.config
-        frames = self.mel.step(samples, state.mel, active).unsqueeze(1)  # [B, 1, 16, F]
-        middle = fn.silu(self.stem_in(torch.cat([state.frame, frames], dim=2)))
-        x = fn.silu(self.stem_out(torch.cat([state.stem, middle], dim=2)))
-        x = self.enter(x.transpose(1, 2).flatten(2))
-        lanes.keep(state.frame, frames[:, :, -1:], active)
-        lanes.keep(state.stem, middle[:, :, -1:], active)
+        x = self.stem.step(self.mel.step(samples, state.mel, active), state.stem, active)
         place = torch.arange(c.left + CHUNK)
         mask = (place[None, :] >= c.left - state.length[:, None])[:, None, None, :]
         moved = []
@@ -144,10 +137,7 @@ class Ear(nn.Module):
         The tap is for a loss on a middle layer while training (Lee & Watanabe 2021).
         """
         c = self.config
-        x = fn.pad(frames.unsqueeze(1), (0, 0, 1, 0))
-        x = fn.pad(fn.silu(self.stem_in(x)), (0, 0, 1, 0))
-        x = fn.silu(self.stem_out(x))
-        x = self.enter(x.transpose(1, 2).flatten(2))
+        x = self.stem(frames)
         bias = window_bias(x.shape[1], CHUNK, c.left)
         rope = rotation(x.shape[1], c.width // c.heads)
         middle = None
@@ -163,6 +153,14 @@ class Ear(nn.Module):
     def _heads(self, x: Tensor) -> Heard:
         hidden = self.norm(x)
         return Heard(fn.log_softmax(self.head(hidden).float(), dim=-1), hidden.float(), self.kind(hidden).float())
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Weights that were written before the stem was one under its own name are read too."""
+        for name in [name for name in state_dict if name.startswith(prefix)]:
+            for old, new in OLD_NAMES.items():
+                if name.startswith(prefix + old):
+                    state_dict[prefix + new + name.removeprefix(prefix + old)] = state_dict.pop(name)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def save(self, path: str | Path) -> None:
         """Write weights (fp16) and sizes as one safetensors file."""

@@ -142,13 +142,12 @@ class Listener(nn.Module):
         place = torch.arange(block.left + tokens, device=x.device)
         filled = place[None, :] >= block.left - state.length[:, None]
         mask = (window_mask(tokens, block.chunk, block.left).to(x.device) & filled[:, None, :])[:, None]
-        moved = []
         for i, each in enumerate(self.blocks):
             assert isinstance(each, Block)
-            x, new = each.step(x, (state.keys[:, i], state.values[:, i], state.past[:, i]), mask)
-            moved.append(new)
-        for whole, parts in zip((state.keys, state.values, state.past), zip(*moved, strict=True), strict=True):
-            lanes.keep(whole, torch.stack(parts, dim=1), active)
+            cache = (state.keys[:, i], state.values[:, i], state.past[:, i])
+            x, moved = each.step(x, cache, mask)
+            for old, new in zip(cache, moved, strict=True):
+                lanes.keep(old, new, active)
         lanes.keep(state.length, (state.length + tokens).clamp_max(max(block.left, 1)), active)
         return self._rows(x)
 
