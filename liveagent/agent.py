@@ -54,6 +54,7 @@ class Agent:
     model: str = "nano"
     instructions: str = "Be brief."
     tools: Sequence[Tool] = ()
+    ear: str | None = None
     questions: Sequence[str] = ()
     wake: str | None = None
     voice: str | None = "espeak"
@@ -73,6 +74,8 @@ class Agent:
         if not isinstance(self.instructions, str):
             raise ConfigError("instructions= wants a text")
         for name in ("tools", "questions", "watches", "sources"):
+        if self.ear is not None and not (isinstance(self.ear, str) and self.ear):
+            raise ConfigError(f"ear={self.ear!r}: give a pretrained ear's folder or name, or None")
             value = getattr(self, name)
             if isinstance(value, str | Tool | Watch) or not isinstance(value, Sequence):
                 raise ConfigError(f"{name}= wants a list: {name}=[...]")

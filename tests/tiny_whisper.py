@@ -88,11 +88,17 @@ def write_beside(folder: Path, words: Tokenizer, seconds: int = 2, bands: int = 
     (folder / "preprocessor_config.json").write_text(json.dumps(heard))
 
 
-def write(folder: Path, seconds: int = 30, seed: int = 1) -> Path:
-    """A whole folder, without help of another library."""
+def write(folder: Path, seconds: int = 30, seed: int = 1, chatty: bool = False) -> Path:
+    """A whole folder, without help of another library. `chatty`: it writes whole words alone, and few of them."""
     folder.mkdir(parents=True, exist_ok=True)
     words = tokenizer()
     write_beside(folder, words, seconds)
+    end = words.token_to_id("<|endoftext|>")
+    if chatty:
+        rules = settings(words)
+        said_ids = {words.token_to_id(each) for each in WORDS}
+        rules["suppress_tokens"] = [each for each in range(words.get_vocab_size()) if each not in {*said_ids, end}]
+        (folder / "generation_config.json").write_text(json.dumps(rules))
     said = config(words, seconds)
     (folder / "config.json").write_text(json.dumps(said))
     torch.manual_seed(seed)
@@ -123,5 +129,8 @@ def write(folder: Path, seconds: int = 30, seed: int = 1) -> Path:
     linear("model.encoder.conv1", WIDTH, 80, kernel=(3,))
     linear("model.encoder.conv2", WIDTH, WIDTH, kernel=(3,))
     tensors["model.decoder.embed_tokens.weight"] = torch.randn(said["vocab_size"], WIDTH)
+    if chatty:
+        tensors["model.decoder.embed_tokens.weight"][end] *= 1.5
+        tensors["model.decoder.embed_positions.weight"] *= 3
     save_file(tensors, str(folder / "model.safetensors"), {"format": "pt"})
     return folder

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from liveagent.cli.program import AgentName, Device, app, set_threads, typed_errors
+from liveagent.cli.program import AgentName, Device, Ear, app, set_threads, typed_errors
 from liveagent.cli.sources import Homes, Servers, with_sources
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ def talk(
     with typed_errors():
         from liveagent.errors import ConfigError
         from liveagent.load import load_agent
+    ear: Ear = None,
 
         if text and source is not None:
             raise ConfigError("--text and --source together: choose one")
@@ -138,6 +139,8 @@ def talk(
             agent,
             source=source,
             text_only=text,
+        if ear is not None:
+            made = made.replace(ear=ear)
             record=record,
             check=not no_check,
             fast=fast,
@@ -189,6 +192,7 @@ def serve(
 
         from liveagent.errors import ConfigError
         from liveagent.load import load_agent
+    ear: Ear = None,
         from liveagent.ports.webserver import event_loop
         from liveagent.runtime.house import House
         from liveagent.runtime.serve import Place, calls_file, write_log
@@ -208,3 +212,5 @@ def serve(
                 run(made, place, lanes=lanes, camera=None if mic else camera, house=house, tell=typer.echo,
                     open_page=not no_open, journal=calls_file())
             )  # fmt: skip
+        if ear is not None:
+            made = made.replace(ear=ear)

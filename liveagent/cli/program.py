@@ -25,6 +25,10 @@ AgentName = Annotated[str, typer.Argument(metavar="[FILE.py|PIPELINE]", help=AGE
 Device = Annotated[
     str | None, typer.Option("--device", metavar="cpu|cuda|cuda:0|mps", help="Where the model runs; else the agent's.")
 ]
+Ear = Annotated[
+    str | None,
+    typer.Option("--ear", metavar="FOLDER|NAME", help="A pretrained ear that hears along: openai/whisper-small."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Exactly one JSON value on standard output.")]
 
 

@@ -159,14 +159,16 @@ class Transcriber:
         task: str = "transcribe",
         with_times: bool = False,
         most_tokens: int | None = None,
+        begun: Sequence[int] = (),
         go_on: Callable[[], bool] = lambda: True,
     ) -> Written:
         """Write down 16 kHz mono sound, no more than `clip_s` of it. `language`: None lets the network say which it
-        hears. `go_on` is asked before every token; False ends the text there.
+        hears. `begun`: what it begins with, as an earlier `Written.ids` did. `go_on` is asked before every token; False
+        ends the text there.
 
         Raises ConfigError for a language or task that the checkpoint has not.
         """
-        return self.write_encoded(self.encode(samples), language, task, with_times, most_tokens, go_on)
+        return self.write_encoded(self.encode(samples), language, task, with_times, most_tokens, begun, go_on)
 
     @torch.inference_mode()
     def encode(self, samples: npt.NDArray[np.float32]) -> Tensor:
@@ -184,6 +186,7 @@ class Transcriber:
         task: str = "transcribe",
         with_times: bool = False,
         most_tokens: int | None = None,
+        begun: Sequence[int] = (),
         go_on: Callable[[], bool] = lambda: True,
     ) -> Written:
         """As `write`, of what `encode` gave."""
@@ -193,11 +196,17 @@ class Transcriber:
         no_speech = float(first.float().softmax(-1)[marks.no_speech])
         if language is None and marks.languages:
             language = max(marks.languages, key=lambda each: float(first[marks.languages[each]]))
-        rest = marks.prompt(language, task, with_times)[1:]
-        logits = self._step(rest)[-1] if rest else first
-        room = scribe.config.places - 1 - len(rest)
-        written: list[int] = []
-        logps: list[float] = []
+        prompt = marks.prompt(language, task, with_times)
+        after = first[None]  # [tokens so far, V]
+        if rest := [*prompt[1:], *begun]:
+            after = torch.cat([after, self._step(rest)])
+        room = scribe.config.places - len(prompt) - len(begun)
+        written = list(begun)
+        logps = [
+            float(marks.allow(logits, written[:at], with_times).float().log_softmax(-1)[each])
+            for at, (each, logits) in enumerate(zip(written, after[len(prompt) - 1 :], strict=False))
+        ]
+        logits = after[-1]
         ended = False
         for _ in range(room if most_tokens is None else min(room, most_tokens)):
             if not go_on():

@@ -14,7 +14,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from liveagent.event import Event, PictureKept, Watched, WatchFired
 from liveagent.journal import MAGIC
 from liveagent.ports.nullspeaker import NullSpeaker
 from liveagent.runtime.context import Kept
+from liveagent.runtime.ear_process import find_ear
 from liveagent.runtime.hands import Hands
 from liveagent.runtime.live import Live
 from liveagent.runtime.replay import load, ticks_of
@@ -148,16 +149,26 @@ async def _ask(
     if watch is not None:
         watch = Watch("asked", watch.condition, watch.change, watch.hold_s, True, noted)
     agent = agent.replace(watches=[] if watch is None else [watch], voice=None, wake=None)
-    config = SessionConfig(voice=False, echo_gate=False)
-    async with open_session(agent, config, model, use_recogniser=False) as session:
+    ears = await asyncio.to_thread(find_ear, agent)
+    config = SessionConfig(voice=False, echo_gate=False, dictated=ears is not None)
+    async with AsyncExitStack() as stack:
+        if ears is not None:
+            stack.callback(ears.close)
+            ears.start()
+            await asyncio.to_thread(ears.wait)
+        session = await stack.enter_async_context(open_session(agent, config, model, use_recogniser=False))
         live = Live(
             session, lambda live: Hands((), live.put, live.now_ns, agent.watches), NullSpeaker(), None, None,
             watched.view, real_time=False,
         )  # fmt: skip
+        if ears is not None:
+            live.ear = ears.open(live.put, live.now_ns)
         source = _source(live, film, watched, None if watch is not None else question, progress)
         async with aclosing(source):
             await live.run(source)
         await live.hands.close()
+        if live.ear is not None:
+            live.ear.close()
         if not watched.pictures:
             raise ConfigError(f"{film.name} has no pictures; ask about a film or a recording with some")
         answer, sure = " ".join(watched.said), 1.0

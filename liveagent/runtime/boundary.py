@@ -6,6 +6,13 @@ that a peer sends is ever unpickled; it arrives as plain arrays and strings insi
 
     to the child     ("work", id, lane, Work)   ("release", lane)   ("ping", number)   ("end",)
     to the parent    ("loaded", Loaded)   ("refused", error)   ("done", id, Reply or error)   ("pong", number, Busy)
+
+and with the process of a pretrained ear (PCM is 16-bit at 16 kHz; an utterance is named by when it began):
+
+    to the child     ("begin", session, begun_ns, pcm)   ("more", session, begun_ns, pcm, quiet)
+                     ("end", session, begun_ns)   ("cancel", session, begun_ns)   ("ping", number)   ("end_all",)
+    to the parent    ("loaded", EarLoaded)   ("refused", error)   ("pong", number)   ("failed", session, begun_ns, why)
+                     ("heard", session, begun_ns, words, stands, final, confidence)
 """
 
 from __future__ import annotations
@@ -35,6 +42,15 @@ class Loaded:
     load_s: float
     device: str
     sees: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EarLoaded:
+    """A pretrained ear that stands; `look_s`: how long it takes to hear a clip on this machine."""
+
+    name: str
+    load_s: float
+    look_s: float
 
 
 @dataclass(frozen=True, slots=True)

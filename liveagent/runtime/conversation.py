@@ -15,7 +15,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 from liveagent.action import Action
@@ -37,6 +37,7 @@ from liveagent.event import (
 )
 from liveagent.policy import Question
 from liveagent.runtime.clearing import Terms
+from liveagent.runtime.ear_process import EarProcess
 from liveagent.runtime.far_hands import FarHands
 from liveagent.runtime.far_speaker import FarSpeaker
 from liveagent.runtime.inlet import AHEAD_NS, Inlet, Piece
@@ -145,6 +146,8 @@ class Conversation:
         self.live: Live | None = None
         self.stops: StopProcess | None = None
         """Stops robots, on a path of its own; set before `open`."""
+        self.ears: EarProcess | None = None
+        """Hears along; set before `open`."""
         self.lookout: Lookout | None = None
         self.speaker = FarSpeaker(self._spoken, time.monotonic_ns, reports=codec.reports_playback)
         self.loudspeaker: Loudspeaker = self.speaker  # what plays: at the far end, unless somebody says otherwise
@@ -184,7 +187,8 @@ class Conversation:
         """Read the agent's prompt into the lane, and greet the peer. Raises LiveAgentError for what is missing."""
         self._loop = asyncio.get_running_loop()
         listener = await asyncio.to_thread(Listener.of, self.agent, self.model)
-        session = Session(self.agent, self.model, self.lane, listener, self._config)
+        config = replace(self._config, dictated=self.ears is not None)
+        session = Session(self.agent, self.model, self.lane, listener, config)
         session.far_end.client_tools = self._client_tools
         await session.open()
         voicer = None
@@ -202,6 +206,8 @@ class Conversation:
         self.live.hands.clearing.show = self._ask
         self.live.on_put = self._news.set
         await self.live.hands.clearing.ask_about_the_past()
+        if self.ears is not None:
+            self.live.ear = self.ears.open(self.live.put, self.live.now_ns)
         if self.stops is not None:
             self.lookout = self.stops.lookout_of(self.agent, self._stopped_there)
         self.codec.open(self._start_ns)

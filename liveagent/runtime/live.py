@@ -47,6 +47,7 @@ from liveagent.event import (
 from liveagent.journal import to_float, to_int16
 from liveagent.overrun import LATE_NS, Overrun
 from liveagent.runtime.answer import Out
+from liveagent.runtime.ear_process import EarLine
 from liveagent.runtime.hands import Hands
 from liveagent.runtime.looking import small
 from liveagent.runtime.record import Recorder
@@ -138,6 +139,8 @@ class Live:
         self.hands = hands(self)
         self.hands.sees = self._sees
         self.voicer = voicer(self) if voicer is not None else None
+        self.ear: EarLine | None = None
+        """The line to a pretrained ear, where the session wants one; set before the first tick, and closed with it."""
 
     # --- the world's side
 
@@ -225,6 +228,8 @@ class Live:
         if compared is not None:
             self.view(compared)
         self._mind_lag(tick, self._tick_ns if ready_ns is None else ready_ns)
+        if self.ear is not None and not self.real_time:
+            await self.ear.settle()
         return out
 
     async def attend(self) -> None:
@@ -255,6 +260,9 @@ class Live:
                     self.view(each)
             if not isinstance(event, AudioHeard) and self.overrun.shows(event, index):
                 self.view(event)
+        for hark in out.dictated:
+            if self.ear is not None:
+                self.ear.obey(hark)
         for action in out.actions:
             self._obey(action)
             if not isinstance(action, Say) or action in said:
@@ -344,6 +352,8 @@ class Live:
                 self.view(Noted(self.now_ns(), "recording_stopped", str(error)))
         if self.voicer is not None:
             await self.voicer.close()
+        if self.ear is not None:
+            self.ear.close()
         if self.camera is not None:
             await asyncio.to_thread(self.camera.close)
         await self.hands.close()

@@ -30,6 +30,7 @@ from liveagent.runtime.conversation import Conversation, Stats
 from liveagent.runtime.cooldown import CoolDown
 from liveagent.runtime.devices import find_camera, open_voice
 from liveagent.runtime.engine import Lane
+from liveagent.runtime.ear_process import EarProcess
 from liveagent.runtime.engine_process import EngineProcess
 from liveagent.runtime.link import Ending, Link, pump
 from liveagent.runtime.request import ClientTools, Options, Protocol, Refused
@@ -131,8 +132,9 @@ class Seats:
         sources: Sources | None = None,
         stops: StopProcess | None = None,
         terms: TermsOf = lambda session, owner, user: Terms(session=session, owner=owner),
+        ears: EarProcess | None = None,
     ) -> None:
-        self._terms, self._stops = terms, stops
+        self._terms, self._stops, self.ears = terms, stops, ears
         self.cooldown = cooldown or CoolDown(time.monotonic)
         self._sources = sources or Sources(())
         self._agent, self._model, self._engine = agent, model, engine
@@ -198,7 +200,7 @@ class Seats:
                     client_tools=options.client_tools or self._client_tools,
                     config=self._config, see=self._pictures.decode, others=self._others, terms=terms,
                 )  # fmt: skip
-            conversation.stops = self._stops
+            conversation.stops, conversation.ears = self._stops, self.ears
             await conversation.open()
             if conversation.live is not None:
                 unfollow.callback(follow(conversation.live, sources))

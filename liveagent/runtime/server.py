@@ -41,6 +41,7 @@ from liveagent.runtime.boundary import Loaded
 from liveagent.runtime.clearing import Terms
 from liveagent.runtime.desk import Desk
 from liveagent.runtime.door import Door
+from liveagent.runtime.ear_process import find_ear
 from liveagent.runtime.engine_process import EngineProcess
 from liveagent.runtime.house import OpenHouse
 from liveagent.runtime.link import Link
@@ -153,10 +154,17 @@ class Server:
         self._keeping = asyncio.create_task(self._keep(), name="liveagent-keep")
 
     async def loaded(self) -> Loaded:
-        """Wait until the weights are loaded and the house is opened. Raises what is wrong with them."""
+        """Wait until the weights are loaded, a pretrained ear's too, and the house is opened. Raises what is wrong with
+        them."""
+        self.seats.ears = ears = await asyncio.to_thread(find_ear, self.agent)
+        if ears is not None:
+            ears.start()
         found = await asyncio.to_thread(self.engine.wait)
         _log.info("weights loaded", extra={"bytes": found.weights_bytes, "seconds": round(found.load_s, 1)})
         await self.sources.open()
+        if ears is not None:
+            heard = await asyncio.to_thread(ears.wait)
+            _log.info("ear loaded", extra={"seconds": round(heard.load_s, 1), "look_seconds": round(heard.look_s, 2)})
         for problem in self.sources.problems:
             _log.warning("%s", problem)
         if self.resident is not None:
@@ -180,6 +188,8 @@ class Server:
         await asyncio.to_thread(self.stops.close)
         await asyncio.to_thread(self.engine.close)
         await self.pictures.close()
+        if self.seats.ears is not None:
+            await asyncio.to_thread(self.seats.ears.close)
         if self._journal is not None:
             await self._journal.close()
         for name in SCRUBBED:

@@ -27,6 +27,7 @@ from liveagent.ports.nullspeaker import NullSpeaker
 from liveagent.runtime.clearing import Terms
 from liveagent.runtime.core import Core
 from liveagent.runtime.devices import Note, find_camera, find_sounds, find_speaker, find_voice, has_pictures
+from liveagent.runtime.ear_process import find_ear
 from liveagent.runtime.engine import Engine, Lane
 from liveagent.runtime.hands import Hands
 from liveagent.runtime.hearing_check import check_hearing
@@ -132,6 +133,12 @@ async def talk(
                 loop.call_soon_threadsafe(live.put, event)
 
     async with AsyncExitStack() as stack:
+        ears = None if text_only else await asyncio.to_thread(find_ear, agent)
+        if ears is not None:
+            stack.callback(ears.close)
+            ears.start()
+            found = await asyncio.to_thread(ears.wait)
+            note("ear", f"{found.name} hears along; a look at what is being said takes it {found.look_s:.1f} s here")
         written = await asyncio.to_thread(CallJournal, journal)
         stack.push_async_callback(written.close)
         voice = await find_voice(agent, note)
@@ -155,7 +162,9 @@ async def talk(
                 'while a reply sounds only "stop" is heard; with headphones, --headphones lets you interrupt',
             )
         manners = Manners(mode=mode, half_duplex=half_duplex)
-        config = SessionConfig(voice=voice is not None, manners=manners, echo_gate=not headphones)
+        config = SessionConfig(
+            voice=voice is not None, manners=manners, echo_gate=not headphones, dictated=ears is not None
+        )
         stack.callback(_noted(note))
         sources = Sources(agent.sources)
         await sources.open()
@@ -182,6 +191,8 @@ async def talk(
             real_time=not fast,
             camera=look,
         )
+        if ears is not None:
+            live.ear = ears.open(live.put, live.now_ns)
         lives.append(live)
         stack.callback(follow(live, sources))
         lookout = None if fast else _look_out(stack, live, loop, sounds, None if headphones else speaker)

@@ -1,0 +1,274 @@
+"""A pretrained ear in its process: words come while one speaks, it is bounded, and what becomes of it when it dies.
+
+Its weights are random, so its words mean nothing: the path is what is tested.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from liveagent import Agent
+from liveagent.audio import RATE_HZ, TICK_SAMPLES
+from liveagent.errors import ConfigError
+from liveagent.event import EarFailed, EarHeard, Noted, TalkPressed, TalkReleased, WordsHeard
+from liveagent.families import whisper
+from liveagent.journal import to_float, to_int16
+from liveagent.manners import Manners
+from liveagent.ports.nullspeaker import NullSpeaker
+from liveagent.runtime.dictation import Hark
+from liveagent.runtime.ear_process import EarLine, EarProcess, find_ear
+from liveagent.runtime.hands import Hands
+from liveagent.runtime.live import Live, silence
+from liveagent.runtime.record import Recorder, header_of
+from liveagent.runtime.replay import replay
+from liveagent.runtime.session import SessionConfig
+from liveagent.runtime.talk import LANES, open_session
+from tests import tiny_whisper
+from tests.nano import random_nano
+
+pytestmark = pytest.mark.slow
+NOISE = (0.1 * np.random.default_rng(0).standard_normal(40 * RATE_HZ)).astype(np.float32)
+WAIT_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_whisper.write(tmp_path_factory.mktemp("ear"), seconds=4, chatty=True)
+
+
+@pytest.fixture(scope="module")
+def process(folder: Path) -> Iterator[EarProcess]:
+    ears = find_ear(Agent(ear=str(folder)))
+    assert ears is not None
+    ears.start()
+    loaded = ears.wait()
+    assert loaded.name == folder.name and loaded.look_s > 0
+    yield ears
+    pid = ears.pid
+    ears.close()
+    ears.close()
+    assert pid is not None and ears.pid is None
+
+
+class Ear:
+    """A line, and what came out of it."""
+
+    def __init__(self, process: EarProcess) -> None:
+        self.events: list[EarHeard | EarFailed] = []
+        self.news = asyncio.Event()
+        self.line: EarLine = process.open(self._put, lambda: 7)
+
+    def _put(self, event: EarHeard | EarFailed) -> None:
+        self.events.append(event)
+        self.news.set()
+
+    def begin(self, begun_ns: int) -> None:
+        self.line.obey(Hark(begun_ns, "begin", NOISE[:TICK_SAMPLES]))
+
+    def more(self, begun_ns: int, ticks: int, first: int = 1, quiet: bool = False) -> None:
+        for at in range(first, first + ticks):
+            self.line.obey(Hark(begun_ns, "more", NOISE[at * TICK_SAMPLES : (at + 1) * TICK_SAMPLES], quiet))
+
+    def end(self, begun_ns: int) -> None:
+        self.line.obey(Hark(begun_ns, "end"))
+
+    async def until(self, holds: Callable[[], object]) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while not holds():
+                self.news.clear()
+                await self.news.wait()
+
+    def heard(self, begun_ns: int) -> list[EarHeard]:
+        return [each for each in self.events if isinstance(each, EarHeard) and each.begun_ns == begun_ns]
+
+
+@pytest.fixture
+async def ear(process: EarProcess) -> AsyncIterator[Ear]:
+    made = Ear(process)
+    yield made
+    made.line.close()
+
+
+async def test_words_come_while_somebody_speaks_and_then_the_last(ear: Ear, folder: Path) -> None:
+    ear.begin(100)
+    ear.more(100, 10)
+    await ear.until(lambda: ear.heard(100))
+    first = ear.heard(100)[0]
+    assert not first.final and first.t_ns == 7
+    ear.more(100, 10, 11)
+    ear.end(100)
+    await ear.until(lambda: ear.heard(100)[-1].final)
+    *looks, last = ear.heard(100)
+    assert not any(each.final for each in looks) and last.stands == len(last.words)
+    for one, other in zip([*looks, last], [*looks, last][1:], strict=False):
+        assert other.words[: one.stands] == one.words[: one.stands]
+    await ear.line.settle()
+    assert last.words and 0 < last.confidence < 1
+
+
+async def test_what_is_heard_at_once_is_what_the_network_says_of_the_whole(ear: Ear, folder: Path) -> None:
+    ear.begin(1)
+    ear.more(1, 20)
+    ear.end(1)
+    await ear.line.settle()
+    whole = whisper.load(folder).write(to_float(to_int16(NOISE[: 21 * TICK_SAMPLES])), "en")
+    assert ear.heard(1)[-1].words[-1:] == tuple(whole.text.split())[-1:] and whole.spoken
+
+
+async def test_a_long_utterance_is_heard_piece_by_piece(ear: Ear) -> None:
+    """Longer than a clip: it is cut, and what was heard stands."""
+    ear.begin(5)
+    for at in range(6):
+        count = len(ear.heard(5))
+        ear.more(5, 12, 1 + 12 * at)
+        await ear.until(lambda count=count: len(ear.heard(5)) > count)
+    ear.end(5)
+    await ear.until(lambda: ear.heard(5)[-1].final)
+    every = ear.heard(5)
+    for one, other in zip(every, every[1:], strict=False):
+        assert other.words[: one.stands] == one.words[: one.stands]
+    assert not any(isinstance(each, EarFailed) for each in ear.events)
+
+
+async def test_more_than_it_can_keep_up_with_fails_alone(ear: Ear, process: EarProcess) -> None:
+    other = Ear(process)
+    ear.begin(1)
+    ear.more(1, 400)
+    other.begin(2)
+    other.more(2, 8)
+    other.end(2)
+    await other.until(lambda: other.heard(2) and other.heard(2)[-1].final)
+    await ear.until(lambda: any(isinstance(each, EarFailed) for each in ear.events))
+    ear.end(1)
+    await ear.line.settle()
+    assert not any(each.final for each in ear.heard(1))
+    other.line.close()
+
+
+async def test_what_was_nothing_is_not_heard(ear: Ear) -> None:
+    ear.begin(1)
+    ear.line.obey(Hark(1, "cancel"))
+    ear.more(1, 3)
+    ear.end(1)
+    ear.begin(2)
+    ear.more(2, 6)
+    ear.end(2)
+    await ear.line.settle()
+    assert {each.begun_ns for each in ear.events} == {2}
+
+
+async def test_sessions_beside_each_other_and_one_that_leaves(process: EarProcess) -> None:
+    rooms = [Ear(process) for _ in range(4)]
+    for at, room in enumerate(rooms):
+        room.begin(at)
+        room.more(at, 6)
+        room.end(at)
+    rooms[0].line.close()
+    for at, room in enumerate(rooms[1:], 1):
+        await room.line.settle()
+        assert room.heard(at)[-1].final
+        room.line.close()
+    assert not any(each.final for each in rooms[0].heard(0))
+
+
+async def test_an_ear_that_dies_fails_what_it_heard_and_comes_back(folder: Path) -> None:
+    process = EarProcess(folder)
+    process.start()
+    await asyncio.to_thread(process.wait)
+    ear = Ear(process)
+    ear.begin(1)
+    ear.more(1, 3)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    await ear.until(lambda: any(isinstance(each, EarFailed) for each in ear.events))
+    assert "killed by signal 9" in str(ear.events[-1]) or "not there" in str(ear.events[-1])
+    ear.begin(2)  # while there is none: failed at once
+    await ear.until(lambda: ear.events[-1].begun_ns == 2)
+    for _ in range(600):
+        await asyncio.sleep(0.05)
+        if process.up:
+            break
+    ear.begin(3)
+    ear.more(3, 6)
+    ear.end(3)
+    await ear.line.settle()
+    assert ear.heard(3)[-1].final and process.restarts == 1
+    process.close()
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"\0" * 99), "model.safetensors"),
+        (lambda folder: (folder / "config.json").write_text('{"model_type": "bert"}'), "no Whisper but bert"),
+    ],
+    ids=["torn weights", "another model"],
+)
+def test_a_bad_folder_is_said_in_one_line(tmp_path: Path, damage: Callable[[Path], object], says: str) -> None:
+    damage(tiny_whisper.write(tmp_path, seconds=2))
+    with pytest.raises(ConfigError, match=says) as caught:
+        ears = find_ear(Agent(ear=str(tmp_path)))
+        assert ears is not None
+        try:
+            ears.start()
+            ears.wait()
+        finally:
+            ears.close()
+    assert "\n" not in str(caught.value)
+
+
+def test_no_ear_and_no_name() -> None:
+    assert find_ear(Agent()) is None
+    with pytest.raises(ConfigError, match="no folder"):
+        find_ear(Agent(ear="/no/such/folder/anywhere"))
+    with pytest.raises(ConfigError, match="ear=''"):
+        Agent(ear="")
+
+
+@pytest.mark.parametrize("real_time", [True, False], ids=["real time", "as fast as it goes"])
+async def test_a_session_hears_with_it_and_its_recording_needs_none(
+    process: EarProcess, tmp_path: Path, real_time: bool
+) -> None:
+    """The whole way, twice: a key, sound, the process, the inbox, the answer; then the replay."""
+    agent = Agent("nano", voice=None)
+    path = tmp_path / "ear.larec"
+    config = SessionConfig(voice=False, echo_gate=False, dictated=True, manners=Manners(mode="push_to_talk"))
+    seen: list[object] = []
+    async with open_session(agent, config, random_nano(), use_recogniser=False) as session:
+        recorder = Recorder(path, header_of(agent, session.model, LANES, config, "voice", False))
+        live = Live(
+            session, lambda live: Hands((), live.put, live.now_ns), NullSpeaker(), None, recorder, seen.append,
+            real_time=real_time,
+        )  # fmt: skip
+        live.ear = process.open(live.put, live.now_ns)
+        at = 0
+        async for chunk in silence(ticks=60, real_time=real_time):
+            if at in (2, 20):
+                live.put(TalkPressed(live.now_ns()))
+            if at in (14, 28):
+                live.put(TalkReleased(live.now_ns()))
+            loud = NOISE[at * TICK_SAMPLES : (at + 1) * TICK_SAMPLES]
+            for tick in live.feed(type(chunk)(loud, chunk.t_ns, 0, "none")):
+                await live.step(tick)
+            at += 1
+        assert session.closing is None
+        await live.close()
+    finals = [each for each in seen if isinstance(each, WordsHeard) and each.final and each.source == "scribe"]
+    empty = [each for each in seen if isinstance(each, Noted) and each.code == "no_words"]
+    ended = [each for each in seen if isinstance(each, EarHeard) and each.final]
+    assert len(ended) == len(finals) == 2 and not empty and not any(isinstance(each, EarFailed) for each in seen)
+    assert [each.words for each in finals] == [each.words for each in ended]
+    early = [each for each in seen if isinstance(each, WordsHeard) and not each.final and each.source == "scribe"]
+    assert early or not real_time
+    report = await asyncio.to_thread(replay, path, True, agent, random_nano())
+    assert report.equal, report.difference
+    assert [each for _, each in report.events if isinstance(each, WordsHeard)] == [
+        each for each in seen if isinstance(each, WordsHeard)
+    ]

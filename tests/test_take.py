@@ -1,0 +1,131 @@
+"""One utterance for an ear that hears whole clips: what stands, when it is looked at, where it is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from liveagent.agreed import Agreed
+from liveagent.audio import RATE_HZ, TICK_SAMPLES
+from liveagent.runtime.take import MOST_CLIPS, NEWS_SAMPLES, QUIET_SAMPLES, SPARE_SAMPLES, Take
+
+CLIP = 10 * RATE_HZ
+LOUD = np.full(TICK_SAMPLES, 0.2, np.float32)
+QUIET = np.full(TICK_SAMPLES, 0.001, np.float32)
+WORDS = ["turn", "on", "the", "light", "lights", "two", "of", "them"]
+
+
+def text(ids: Sequence[int]) -> str:
+    return " ".join(WORDS[each] for each in ids)
+
+
+def take(ticks: int = 0) -> Take:
+    made = Take(CLIP, text)
+    for _ in range(ticks):
+        made.add(LOUD, False)
+    return made
+
+
+@given(st.lists(st.lists(st.integers(0, 2), max_size=8), max_size=12))
+def test_what_two_looks_agree_on_is_never_taken_back(tails: list[list[int]]) -> None:
+    agreed, stood = Agreed(), [()]
+    last: tuple[int, ...] = ()
+    for tail in tails:
+        ids = (*agreed.ids, *tail)  # every look begins with what stands
+        agreed.look(ids)
+        assert agreed.ids[: len(stood[-1])] == stood[-1]
+        assert ids[: len(agreed.ids)] == agreed.ids and last[: len(agreed.ids)] == agreed.ids
+        stood.append(agreed.ids)
+        last = ids
+
+
+def test_words_stand_when_two_looks_agree_but_the_last_may_grow() -> None:
+    one = take(10)
+    look = one.look()
+    assert look.begun == () and not look.ends and len(look.samples) == 10 * TICK_SAMPLES
+    said = one.heard(look, [0, 1, 3], -0.1, True, 1.0)
+    assert (said.words, said.stands) == (("turn", "on", "light"), 0)
+    one.add(LOUD, False)
+    said = one.heard(one.look(), [0, 1, 2, 4], -0.2, True, 2.0)
+    assert (said.words, said.stands) == (("turn", "on", "the", "lights"), 1)  # "on" could still be "once"
+    assert one.look().begun == (0, 1)
+    said = one.heard(one.look(), [0, 1, 2, 4], -0.2, True, 3.0)
+    assert (said.stands, said.confidence) == (4, pytest.approx(np.exp(-0.2)))
+
+
+def test_it_is_looked_at_when_there_is_news_at_a_pace_that_leaves_time() -> None:
+    one = take(1)
+    assert not one.due(0.0, 1.0)
+    for _ in range(NEWS_SAMPLES // TICK_SAMPLES):
+        one.add(LOUD, False)
+    assert one.due(0.0, 1.0)
+    one.heard(one.look(), [0], 0.0, True, 5.0)
+    for _ in range(NEWS_SAMPLES // TICK_SAMPLES + 1):
+        one.add(LOUD, False)
+    assert not one.due(5.5, 1.0) and one.due(6.0, 1.0)
+
+
+def test_the_first_quiet_is_looked_at_at_once_and_the_end_is_then_free() -> None:
+    one = take(8)
+    one.heard(one.look(), [0], 0.0, True, 0.0)
+    one.add(LOUD, False)
+    assert not one.due(0.1, 9.0)
+    for _ in range(QUIET_SAMPLES // TICK_SAMPLES):
+        one.add(QUIET, True)
+    assert one.due(0.1, 9.0)
+    one.heard(one.look(), [0, 1], 0.0, True, 0.2)
+    one.add(QUIET, True)
+    assert not one.due(99.0, 9.0) and not one.urgent
+    one.ended = True
+    assert one.done and one.said.words == ("turn", "on")
+
+
+def test_an_end_after_unseen_words_is_urgent_and_outdates_a_look() -> None:
+    one = take(8)
+    look = one.look()
+    assert not one.outdated(look)
+    one.add(LOUD, False)
+    one.ended = True
+    assert one.outdated(look) and one.urgent and not one.done and one.due(0.0, 99.0)
+    one.heard(one.look(), [3], -1.0, True, 1.0)
+    assert one.done
+
+
+def test_a_long_one_is_cut_where_it_is_quietest() -> None:
+    one = take()
+    ticks = (CLIP - SPARE_SAMPLES) // TICK_SAMPLES + 2
+    pause = ticks - 30
+    for at in range(ticks):
+        one.add(QUIET if at == pause else LOUD, False)
+    assert one.full and one.urgent
+    look = one.look()
+    assert look.ends and abs(len(look.samples) - pause * TICK_SAMPLES) <= TICK_SAMPLES
+    said = one.heard(look, [0, 1], -0.5, True, 1.0)
+    assert (said.words, said.stands) == (("turn", "on"), 2) and not one.full
+    rest = one.look()
+    assert rest.begun == () and len(rest.samples) + len(look.samples) == ticks * TICK_SAMPLES
+    said = one.heard(rest, [2, 3], -1.5, True, 2.0)
+    assert (said.words, said.stands) == (("turn", "on", "the", "light"), 2)
+    one.ended = True
+    assert one.done and one.said.confidence == pytest.approx(np.exp(-1.0))
+
+
+def test_what_nobody_said_is_no_text() -> None:
+    one = take(10)
+    assert one.heard(one.look(), [0, 1], -2.0, False, 1.0).words == ()
+    assert take(10).said.words == () and take(10).said.confidence == 0.0
+
+
+def test_it_is_bounded() -> None:
+    one = take()
+    for _ in range(MOST_CLIPS * CLIP // TICK_SAMPLES + 50):
+        one.add(LOUD, False)
+    assert one.overfull and one._samples <= MOST_CLIPS * CLIP + TICK_SAMPLES
+    assert len(one.look().samples) < CLIP
+    assert Take(CLIP, text).look().most_tokens < 64
+    whole = take((CLIP - SPARE_SAMPLES) // TICK_SAMPLES).look()
+    assert whole.most_tokens < 448 * CLIP / (30 * RATE_HZ)
