@@ -42,8 +42,10 @@ class Agent:
 
     `model` is a name or the path of a weights folder. `questions` are phrases (no arguments) that the model answers
     in words. `wake`: act only on what follows this phrase; None listens always. `voice` is a name or a voice file's
-    path, None for silence. `device` is torch's name of where the model runs. `say`: how words that no dictionary has
-    are said, in words that it has ("zigbee": "zig bee"). `camera`: what it looks at when nothing else is given:
+    path, None for silence. `ear` is a pretrained ear that hears along, a folder or a hub's name
+    ("openai/whisper-small"): its words go before the others'. `device` is torch's name of where they run. `say`: how
+    words that no dictionary has are said, in words that it has ("zigbee": "zig bee"). `camera`: what it looks at when
+    nothing else is given:
     "table" (the toy table), "camera", "screen", a device, a file or an address. `watches`: what it waits for in
     what it sees. `answers`: False listens and looks, and speaks only when it is asked to. `remark`: a question that it
     asks itself whenever what it sees has changed, and answers aloud. `sources`: where more tools come from once it
@@ -54,7 +56,6 @@ class Agent:
     model: str = "nano"
     instructions: str = "Be brief."
     tools: Sequence[Tool] = ()
-    ear: str | None = None
     questions: Sequence[str] = ()
     wake: str | None = None
     voice: str | None = "espeak"
@@ -67,6 +68,7 @@ class Agent:
     remark: str | None = None
     sources: Sequence[ToolSource] = ()
     policy: Policy = field(default_factory=Policy)
+    ear: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model:
@@ -74,8 +76,6 @@ class Agent:
         if not isinstance(self.instructions, str):
             raise ConfigError("instructions= wants a text")
         for name in ("tools", "questions", "watches", "sources"):
-        if self.ear is not None and not (isinstance(self.ear, str) and self.ear):
-            raise ConfigError(f"ear={self.ear!r}: give a pretrained ear's folder or name, or None")
             value = getattr(self, name)
             if isinstance(value, str | Tool | Watch) or not isinstance(value, Sequence):
                 raise ConfigError(f"{name}= wants a list: {name}=[...]")
@@ -88,6 +88,8 @@ class Agent:
                 raise ConfigError("wake= has no word in it: give what one says to wake the agent, or None")
         if self.voice is not None and not (isinstance(self.voice, str) and self.voice):
             raise ConfigError(f"voice={self.voice!r}: give a name, a path, or None for silence")
+        if self.ear is not None and not (isinstance(self.ear, str) and self.ear):
+            raise ConfigError(f"ear={self.ear!r}: give a pretrained ear's folder or name, or None")
         if self.camera is not None and not (isinstance(self.camera, str) and self.camera):
             raise ConfigError(f"camera={self.camera!r}: give table, camera, screen, a device, a file or an address")
         if self.remark is not None:

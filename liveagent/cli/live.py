@@ -116,12 +116,12 @@ def talk(
     home: Homes = None,
     mcp: Servers = None,
     device: Device = None,
+    ear: Ear = None,
 ) -> None:
     """Talk with an agent in this terminal. Without a microphone a shipped clip is heard instead."""
     with typed_errors():
         from liveagent.errors import ConfigError
         from liveagent.load import load_agent
-    ear: Ear = None,
 
         if text and source is not None:
             raise ConfigError("--text and --source together: choose one")
@@ -134,13 +134,13 @@ def talk(
         made = with_sources(load_agent(agent), home, mcp)
         if device is not None:
             made = made.replace(device=device)
+        if ear is not None:
+            made = made.replace(ear=ear)
         status = talk_with(
             made,
             agent,
             source=source,
             text_only=text,
-        if ear is not None:
-            made = made.replace(ear=ear)
             record=record,
             check=not no_check,
             fast=fast,
@@ -184,6 +184,7 @@ def serve(
     home: Homes = None,
     mcp: Servers = None,
     device: Device = None,
+    ear: Ear = None,
 ) -> None:
     """Serve an agent: its page, and clients of OpenAI Realtime and Gemini Live."""
     with typed_errors():
@@ -192,7 +193,6 @@ def serve(
 
         from liveagent.errors import ConfigError
         from liveagent.load import load_agent
-    ear: Ear = None,
         from liveagent.ports.webserver import event_loop
         from liveagent.runtime.house import House
         from liveagent.runtime.serve import Place, calls_file, write_log
@@ -204,6 +204,8 @@ def serve(
         made = with_sources(load_agent(agent), home, mcp)
         if device is not None:
             made = made.replace(device=device)
+        if ear is not None:
+            made = made.replace(ear=ear)
         place = Place(host, port, tls_cert, tls_key, tls_self_signed, tuple(key or ()), tuple(origin or ()))
         place.check()
         write_log(log_json)
@@ -212,5 +214,3 @@ def serve(
                 run(made, place, lanes=lanes, camera=None if mic else camera, house=house, tell=typer.echo,
                     open_page=not no_open, journal=calls_file())
             )  # fmt: skip
-        if ear is not None:
-            made = made.replace(ear=ear)
