@@ -10,9 +10,10 @@ from liveagent.tool import tool
 from liveagent.watch import watch
 
 if TYPE_CHECKING:
-    from liveagent.agent import Agent, Plan
+    from liveagent.agent import Agent
     from liveagent.call import Call
     from liveagent.errors import ConfigError, DeviceError, LinkError, LiveAgentError, ProtocolError, ToolError
+    from liveagent.plan import Plan
     from liveagent.policy import Policy
     from liveagent.ports.mcp import Mcp
     from liveagent.runtime.home import Home
@@ -39,7 +40,7 @@ _HOME = {
     "Mcp": "ports.mcp",
     "MqttWay": "runtime.way",
     "Options": "runtime.request",
-    "Plan": "agent",
+    "Plan": "plan",
     "Policy": "policy",
     "ProtocolError": "errors",
     "Refused": "runtime.request",

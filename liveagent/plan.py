@@ -17,7 +17,8 @@ from liveagent.header import Stored
 from liveagent.release import Release
 
 TICK_MS = 80.0
-CACHE_TOKENS = 4096
+CACHE_TOKENS = 1536
+"""What a session holds unless it is told otherwise."""
 BACK_TOKENS = 256
 """What layers with a window must be able to take back at any time, beside what they see."""
 BLOCK_TOKENS = 32
@@ -26,9 +27,9 @@ PROCESS_BYTES = 600_000_000
 """What a process with torch, and a step's own numbers, take beside weights and cache."""
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
 NAMES = {"F64": "float32", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
-QUANTIZE = {"int8": 8, "int4": 4}
+QUANTIZE = ("int8", "int4")
 GROUP = 32
-"""Numbers that share a scale in int4; in int8 a row does."""
+"""Numbers that share a step and a middle in int4, at most; in int8 a row shares a scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,8 @@ class CacheShape:
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What a model needs here. `weights`: bytes in memory of each part, "decoder", "ear", "eye", and "table", which is
-    looked up in; `free_bytes` of the memory where it would run, None where nobody says; `bandwidth`: bytes a second
+    looked up in; `loading_bytes`: of all weights before they are quantised, which is done when they are there;
+    `free_bytes` of the memory where it would run, None where nobody says; `bandwidth`: bytes a second
     that this memory gives, measured, None where it was not; `instead`: what would fit, where this does not."""
 
     model: str
@@ -115,6 +117,7 @@ class Cost:
     lanes: int
     weights: Mapping[str, int]
     cache_bytes: int
+    loading_bytes: int
     free_bytes: int | None = None
     bandwidth: float | None = None
     instead: tuple[str, ...] = ()
@@ -125,7 +128,8 @@ class Cost:
 
     @property
     def memory_bytes(self) -> int:
-        return self.weights_bytes + self.cache_bytes + PROCESS_BYTES
+        """The most that it takes at any time."""
+        return max(self.weights_bytes + self.cache_bytes, self.loading_bytes) + PROCESS_BYTES
 
     @property
     def fits(self) -> bool | None:
@@ -195,12 +199,16 @@ def cost_of(
         raise ConfigError(f"cache_tokens={cache_tokens}: give a number from 64 to {1 << 20}")
     chosen, parts = dtype or stored_dtype(release), tuple(part_of)
     untied = any(name.startswith("lm_head.") or ".lm_head." in name for name in release.tensors)
-    weights = {"decoder": 0, "ear": 0, "eye": 0, "table": 0}
+    weights, precise = (dict.fromkeys(("decoder", "ear", "eye", "table"), 0) for _ in range(2))
     for name, tensor in release.tensors.items():
         part = next((part for contained, part in parts if contained in name), "decoder")
         if part == "decoder" and untied and name.endswith("embed_tokens.weight"):
             part = "table"  # rows of it are looked up, and the way back has weights of its own
-        weights[part] += tensor_bytes(tensor, chosen, quantize)
+        precise[part] += tensor_bytes(tensor, chosen)
+        rounded = quantize if part in ("decoder", "table") else None
+        if rounded is not None and not untied and name.endswith("embed_tokens.weight"):
+            rounded = "int8"  # what is the output too decides which word is said
+        weights[part] += tensor_bytes(tensor, chosen, rounded)
     shape = CacheShape.of(release.config)
     cache_bytes = 0 if shape is None else shape.size_bytes(cache_tokens, lanes, DTYPES[chosen])
     return Cost(
@@ -216,6 +224,7 @@ def cost_of(
         lanes=lanes,
         weights={part: size for part, size in weights.items() if size},
         cache_bytes=cache_bytes,
+        loading_bytes=sum(precise.values()),
     )
 
 
@@ -228,26 +237,29 @@ def stored_dtype(release: Release) -> str:
     return max(counts, key=lambda name: counts[name], default="float32")
 
 
-def tensor_bytes(tensor: Stored, dtype: str, quantize: str | None) -> int:
-    """What a tensor takes in memory; only matrices are quantised, with a scale of four bytes a row or group."""
+def tensor_bytes(tensor: Stored, dtype: str, quantize: str | None = None) -> int:
+    """What a tensor takes in memory; of those that are quantised only matrices are, as `nn/quant.py` does it."""
     if not tensor.is_float:
         return tensor.size_bytes
-    if quantize is None or len(tensor.shape) != 2 or min(tensor.shape) < GROUP:
+    if quantize is None or len(tensor.shape) != 2:
         return tensor.count * DTYPES[dtype]
     rows, columns = tensor.shape
-    scales = rows if quantize == "int8" else rows * -(-columns // GROUP)
-    return tensor.count * QUANTIZE[quantize] // 8 + scales * 4
+    if quantize == "int8" or columns % 16:
+        return tensor.count + rows * DTYPES[dtype]
+    return tensor.count // 2 + tensor.count // min(GROUP, columns & -columns) * 4
 
 
 def with_advice(cost: Cost, others: Sequence[Cost], siblings: Mapping[str, float]) -> Cost:
-    """The same cost with what would fit instead of it: `others` of the same model, in that order, and of `siblings`, by
-    how many numbers they have, those that are smaller."""
+    """The same cost with what would fit instead of it: the first of each precision of `others`, which are of the same
+    model, and of `siblings`, by how many numbers they have, those that are smaller."""
     if cost.fits is not False or cost.free_bytes is None:
         return cost
-    advice = []
+    advice, kinds = [], set()
     for each in others:
-        if each.memory_bytes <= cost.free_bytes:
-            told = [each.quantize] if each.quantize and each.quantize != cost.quantize else []
+        if each.memory_bytes <= cost.free_bytes and (kind := (each.dtype, each.quantize)) not in kinds:
+            kinds.add(kind)
+            told = [each.dtype] if each.dtype != cost.dtype else []
+            told += [each.quantize] if each.quantize and each.quantize != cost.quantize else []
             told += [f"a cache of {each.cache_tokens} tokens"] if each.cache_tokens != cost.cache_tokens else []
             advice.append(f"{' with '.join(told)} ({each.memory_bytes / 1e9:.1f} GB)")
     for name, numbers in siblings.items():

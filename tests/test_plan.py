@@ -119,16 +119,23 @@ def test_weights_by_part_in_every_precision(tmp_path: Path) -> None:
     assert as_stored.step_bytes == as_stored.weights["decoder"] + as_stored.weights["ear"]
     assert cost_of(found, "x", PARTS, "float32").weights_bytes == 2 * (as_stored.weights_bytes - 24) + 24
     eight, four = cost_of(found, "x", PARTS, None, "int8"), cost_of(found, "x", PARTS, None, "int4")
-    assert eight.weights["decoder"] == 40 * 64 + 40 * 4 + 64 * 2 + 24  # a byte a number, a scale a row
-    assert four.weights["ear"] == 64 * 33 // 2 + 64 * 2 * 4  # half a byte a number, a scale for 32
-    assert eight.weights["eye"] == as_stored.weights["eye"], "what is no matrix stays as it is"
+    rest = 64 * 2 + 24
+    assert eight.weights["decoder"] == 40 * 64 + 40 * 2 + rest  # a byte a number, a scale a row
+    assert four.weights["decoder"] == eight.weights["decoder"], "the output stays at 8 bits"
+    assert eight.weights["ear"] == four.weights["ear"] == as_stored.weights["ear"], "ears and eyes stay as they are"
+    assert eight.loading_bytes == four.loading_bytes == as_stored.weights_bytes == as_stored.loading_bytes
+    assert eight.memory_bytes == as_stored.memory_bytes, "rounded once they are there: the most is what is read"
     untied = cost_of(release(tmp_path / "b", TENSORS | {"lm_head.weight": torch.zeros(40, 64)}), "x", PARTS)
     assert untied.weights["table"] == 40 * 64 * 2
+    halves = cost_of(Release.of_folder(tmp_path / "b"), "x", PARTS, None, "int4")
+    assert halves.weights["table"] == 40 * 64 // 2 + 40 * 2 * 4  # half a byte a number, four bytes for 32
 
 
 def test_numbers_of_four_bits_and_none() -> None:
     assert Stored("F4", (3, 4)).size_bytes == 6 and Stored("F32", ()).count == 1
     assert tensor_bytes(Stored("BOOL", (9,)), "float32", "int8") == 9
+    assert tensor_bytes(Stored("F32", (4, 40)), "float32", "int4") == 4 * 40 + 4 * 4  # 40 is no multiple of 16
+    assert tensor_bytes(Stored("F32", (4, 48)), "bfloat16", "int4") == 4 * 24 + 4 * 3 * 4  # groups of 16
 
 
 @pytest.mark.parametrize(
@@ -146,7 +153,7 @@ def cost(numbers: float = 5 * GB, free: int | None = 20 * GB, **more: Any) -> Co
     given: dict[str, Any] = {
         "model": "owner/model", "family": "x", "licence": "mit", "numbers": int(numbers), "file_bytes": 1,
         "download_bytes": 1, "dtype": "bfloat16", "quantize": None, "cache_tokens": 4096, "lanes": 1,
-        "weights": {"decoder": int(numbers) * 2}, "cache_bytes": GB, "free_bytes": free,
+        "weights": {"decoder": int(numbers) * 2}, "cache_bytes": GB, "free_bytes": free, "loading_bytes": 0,
     }  # fmt: skip
     return Cost(**given | more)
 
@@ -168,7 +175,11 @@ def test_what_fits_and_what_would_instead() -> None:
         cost(quantize="int8", weights={"decoder": 5 * GB}, cache_tokens=2048, cache_bytes=GB // 2),
     ]
     told = with_advice(tight, others, {"owner/small": 2 * GB, "owner/large": 9 * GB, "owner/same": 4.9 * GB})
-    assert told.instead == ("int8 (6.6 GB)", "int8 with a cache of 2048 tokens (6.1 GB)", "owner/small (about 6 GB)")
+    assert told.instead == ("int8 (6.6 GB)", "owner/small (about 6 GB)")
+    cached = with_advice(cost(free=11.4 * GB), others[:1], {})
+    assert cached.instead == ("a cache of 2048 tokens (11.1 GB)",)
+    precise = cost(dtype="float32", weights={"decoder": 20 * GB}, free=16 * GB)
+    assert with_advice(precise, [cost()], {}).instead == ("bfloat16 (11.6 GB)",)
     assert str(told.refusal).startswith(
         "owner/model needs 11.6 GB of memory, and 8.0 GB are free; these would fit: int8 ("
     )

@@ -12,7 +12,8 @@ from torch import nn
 from liveagent.families import described
 from liveagent.families.gemma4 import decoder
 from liveagent.nn.checkpoint import Checkpoint
-from liveagent.plan import cost_of
+from liveagent.nn.quant import quantised, weight_bytes
+from liveagent.plan import QUANTIZE, cost_of
 from liveagent.release import Release
 from tests.parity import reference, saved
 from tests.test_plan import held
@@ -50,6 +51,10 @@ def test_a_decoder_and_its_cache(tmp_path: Path, tied: bool, dtype: torch.dtype)
     assert cost.cache_bytes == held(net.init_state(2, 300))
     assert cost.file_bytes == on_disk(tmp_path) and len(list(tmp_path.glob("*.safetensors"))) > 2
     assert cost_of(found, family.name).dtype == "bfloat16"
+    for kind in QUANTIZE:
+        rounded = cost_of(found, family.name, family.part_of, name, kind)
+        assert rounded.weights_bytes == weight_bytes(quantised(decoder(Checkpoint.open(tmp_path), dtype), kind))
+        assert rounded.loading_bytes == size(net) > rounded.weights_bytes
 
 
 def test_a_whole_model_by_its_parts(tmp_path: Path) -> None:

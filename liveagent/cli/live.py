@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from liveagent.cli.models import ModelName, with_model
 from liveagent.cli.program import AgentName, Device, Ear, app, set_threads, typed_errors
 from liveagent.cli.sources import Homes, Servers, with_sources
+from liveagent.cli.voice import Voice, with_voice
 
 if TYPE_CHECKING:
     from liveagent.agent import Agent
@@ -46,6 +48,7 @@ def talk_with(
     from liveagent.runtime.serve import calls_file
     from liveagent.runtime.talk import talk as run
 
+    agent = with_model(agent, None)
     terminal = Terminal(Path(name).stem, agent.tools)
     terminal.script = typed
     with _ends_politely(), terminal.live():
@@ -115,6 +118,8 @@ def talk(
     ] = None,
     home: Homes = None,
     mcp: Servers = None,
+    voice: Voice = None,
+    model: ModelName = None,
     device: Device = None,
     ear: Ear = None,
 ) -> None:
@@ -131,9 +136,10 @@ def talk(
             raise ConfigError("--fast cannot hurry a camera: --camera table or none, or a film as --source")
         if record is not None and not record.absolute().parent.is_dir():
             raise ConfigError(f"--record {record}: there is no folder {record.absolute().parent}; make it first")
-        made = with_sources(load_agent(agent), home, mcp)
+        made = with_voice(with_sources(load_agent(agent), home, mcp), voice)
         if device is not None:
             made = made.replace(device=device)
+        made = with_model(made, model)
         if ear is not None:
             made = made.replace(ear=ear)
         status = talk_with(
@@ -183,6 +189,8 @@ def serve(
     log_json: Annotated[bool, typer.Option("--log-json", help="The log as JSON, a line each.")] = False,
     home: Homes = None,
     mcp: Servers = None,
+    voice: Voice = None,
+    model: ModelName = None,
     device: Device = None,
     ear: Ear = None,
 ) -> None:
@@ -201,9 +209,10 @@ def serve(
         if headphones and not mic:
             raise ConfigError("--headphones is about this machine's microphone: add --mic")
         house = partial(House.find, camera=camera, headphones=headphones) if mic else None
-        made = with_sources(load_agent(agent), home, mcp)
+        made = with_voice(with_sources(load_agent(agent), home, mcp), voice)
         if device is not None:
             made = made.replace(device=device)
+        made = with_model(made, model)
         if ear is not None:
             made = made.replace(ear=ear)
         place = Place(host, port, tls_cert, tls_key, tls_self_signed, tuple(key or ()), tuple(origin or ()))

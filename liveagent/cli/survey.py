@@ -1,10 +1,10 @@
-"""`doctor` and `plan`: what there is, before anything runs."""
+"""`doctor`: what there is, before anything runs."""
 
 from __future__ import annotations
 
 import typer
 
-from liveagent.cli.program import AgentName, AsJson, app, console, typed_errors
+from liveagent.cli.program import AsJson, app, console, typed_errors
 
 
 @app.command()
@@ -33,20 +33,3 @@ def doctor(as_json: AsJson = False) -> None:
                 table.add_row(Text(sign, color), Text(each.name), said)
             console().print(table)
     raise typer.Exit(0 if all(each.ok or not each.needed for each in findings) else 1)
-
-
-@app.command()
-def plan(agent: AgentName = "voice_video") -> None:
-    """Say what an agent listens for and loads, without loading it."""
-    with typed_errors():
-        from liveagent.load import load_agent
-
-        found = load_agent(agent).plan()
-        typer.echo(f"model      {found.model}" + (f", {found.weights_bytes / 1e6:.1f} MB" if found.weights else ""))
-        typer.echo(f"tools      {', '.join(found.tools) or 'none'}")
-        typer.echo(f"hears      {found.sentences} sentences of {found.words} words ({found.states} states)")
-        typer.echo(f"looks at   {found.camera or 'nothing'}")
-        if found.watches:
-            typer.echo("waits for  " + "; ".join(found.watches))
-        if found.typed_only:
-            typer.echo("typed only " + "; ".join(found.typed_only))

@@ -32,9 +32,9 @@ class Member:
 class Family:
     """What is said of a family. `architectures`: what its `config.json` calls itself. `module`: the file of this folder
     that reads it, "" while there is none. `proved`: of which parts the numbers were compared with `transformers`; no
-    real weights were ever run where this was written. `live`: whether it holds a conversation in the loop; an `ear`
-    stands in front of another model instead. `part_of`: whose weights a tensor is among, by what its name contains;
-    what is named nowhere is the decoder's, and a table is looked up in and not multiplied with."""
+    real weights were ever run where this was written. `live`: how it takes part in a conversation, "" while it does
+    not; an `ear` stands in front of another model instead. `part_of`: whose weights a tensor is among, by what its name
+    contains; what is named nowhere is the decoder's, and a table is looked up in and not multiplied with."""
 
     name: str
     title: str
@@ -46,7 +46,7 @@ class Family:
     licence: str
     members: tuple[Member, ...]
     proved: str = ""
-    live: bool = False
+    live: str = ""
     ear: bool = False
     part_of: tuple[tuple[str, str], ...] = ()
 
@@ -63,7 +63,7 @@ TOWERS = (
 FAMILIES = (
     Family(
         "nano", "nano", (), "", "its tools' commands, English", "the toy table", "words, by a voice", "Apache-2.0",
-        (Member("nano", 8.65e6, 17.4e6),), "trained here", live=True,
+        (Member("nano", 8.65e6, 17.4e6),), "", live="talks, hears and sees",
     ),
     Family(
         "gemma4", "Gemma 4", ("Gemma4ForConditionalGeneration", "Gemma4ForCausalLM"), "gemma4", "sound, as it comes",

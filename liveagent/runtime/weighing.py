@@ -10,13 +10,13 @@ from pathlib import Path
 from liveagent.errors import ConfigError, DeviceError
 from liveagent.families import FAMILIES, Family, described
 from liveagent.memory import free_memory
-from liveagent.plan import CACHE_TOKENS, QUANTIZE, Cost, cost_of, with_advice
+from liveagent.plan import CACHE_TOKENS, Cost, cost_of, with_advice
 from liveagent.ports.hub import NAME, Hub, Offer, Progress
 from liveagent.release import CONFIG
 
 LANES = 4
 """A session's engine has no fewer."""
-LEAST_CACHE = 1024
+LEAST_CACHE = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Weighed:
     cost: Cost
 
 
-def is_checkpoint(model: str) -> bool:
+def is_checkpoint_name(model: str) -> bool:
     """Whether a model's name means a checkpoint of a family: a hub's name, or a folder as hubs lay it out."""
     path = Path(model).expanduser()
     return (path / CONFIG).is_file() or (NAME.fullmatch(model) is not None and not path.exists())
@@ -54,20 +54,30 @@ def weigh(
     offer = (hub or Hub()).look(model)
     family = described(offer.release.architecture, model)
     tokens = cache_tokens or CACHE_TOKENS
-    asked = (offer.release, family.name, family.part_of, dtype)
-    cost = cost_of(*asked, quantize, tokens, lanes, family.licence)
-    cost = replace(
-        cost, model=model, free_bytes=free_bytes(device), bandwidth=(bandwidth or memory_bandwidth)(device)
-    )  # fmt: skip
-    smaller = [each for each in (tokens, tokens // 2, tokens // 4) if each == tokens or each >= LEAST_CACHE]
-    kinds = [quantize] if quantize == "int4" else ["int4"] if quantize == "int8" else [None, *QUANTIZE]
-    others = [
-        cost_of(*asked, kind or quantize, each, lanes)
-        for kind, each in product(kinds, smaller if cost.cache_tokens else [tokens])
-        if (kind, each) != (quantize, tokens)
-    ]
+    chosen = dtype or dtype_on(device)
+
+    def cost(dtype: str, quantize: str | None, tokens: int) -> Cost:
+        return cost_of(
+            offer.release, family.name, family.part_of, dtype, quantize, tokens, lanes, family.licence
+        )  # fmt: skip
+
+    asked = replace(
+        cost(chosen, quantize, tokens),
+        model=model,
+        free_bytes=free_bytes(device),
+        bandwidth=(bandwidth or memory_bandwidth)(device),
+    )
+    smaller = [tokens] + [each for each in (tokens // 2, tokens // 4) if each >= LEAST_CACHE and asked.cache_tokens]
+    kinds = [(chosen, quantize), ("bfloat16", quantize), ("bfloat16", "int8"), ("bfloat16", "int4")]
+    others = [cost(*kind, each) for kind, each in product(dict.fromkeys(kinds), smaller)]
+    others = [each for each in others if each.memory_bytes < asked.memory_bytes]
     siblings = {each.name: each.numbers for each in family.members if each.numbers is not None and each.name != model}
-    return Weighed(offer, family, with_advice(cost, others, siblings))
+    return Weighed(offer, family, with_advice(asked, others, siblings))
+
+
+def dtype_on(device: str) -> str:
+    """How precise an open checkpoint's weights are on a device, unless somebody says otherwise."""
+    return "float32" if device == "cpu" else "bfloat16"
 
 
 def fetched(

@@ -1,0 +1,186 @@
+"""`plan` and `models`: what an agent listens for and what its model costs here, and which models there are.
+`--model`: another one than the agent's, looked at, weighed and fetched before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from liveagent.cli.program import AsJson, Device, app, console, typed_errors
+
+if TYPE_CHECKING:
+    from liveagent.agent import Agent
+    from liveagent.families import Family
+    from liveagent.plan import Cost, Plan
+
+ModelName: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME|FOLDER", help="Another model than the agent's: a hub's name, or a folder."),
+]
+
+
+@app.command()
+def plan(
+    agent: Annotated[
+        str,
+        typer.Argument(
+            metavar="[FILE.py|PIPELINE|MODEL]",
+            help="An agent, or a model: a hub's name such as owner/name, or a folder.",
+        ),
+    ] = "voice_video",
+    model: ModelName = None,
+    dtype: Annotated[
+        str | None, typer.Option(metavar="float32|bfloat16|float16", help="How precise weights are in memory.")
+    ] = None,
+    quantize: Annotated[str | None, typer.Option(metavar="int8|int4", help="Rounded weights.")] = None,
+    cache_tokens: Annotated[int | None, typer.Option(help="How many tokens a session holds.")] = None,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what an agent listens for, and what its model costs here, before anything is fetched or loaded."""
+    with typed_errors():
+        import dataclasses
+        import json
+
+        from liveagent.agent import Agent
+        from liveagent.load import load_agent
+        from liveagent.runtime.weighing import is_checkpoint_name
+
+        of_model = not agent.endswith(".py") and is_checkpoint_name(agent)
+        made = Agent(agent) if of_model else load_agent(agent)
+        made = made.replace(**{name: value for name, value in (("model", model), ("device", device)) if value})
+        found = made.plan(dtype=dtype, quantize=quantize, cache_tokens=cache_tokens)
+        if as_json:
+            said = dataclasses.asdict(found) | ({} if found.cost is None else {"cost": _as_json(found.cost)})
+            typer.echo(json.dumps(said, indent=2, default=str))
+        else:
+            for name, value in (*_costing(found), *(() if of_model else _listening(found))):
+                typer.echo(f"{name:<10} {value}")
+
+
+def _listening(found: Plan) -> Iterator[tuple[str, str]]:
+    yield "tools", ", ".join(found.tools) or "none"
+    yield "hears", f"{found.sentences} sentences of {found.words} words ({found.states} states)"
+    yield "looks at", found.camera or "nothing"
+    if found.watches:
+        yield "waits for", "; ".join(found.watches)
+    if found.typed_only:
+        yield "typed only", "; ".join(found.typed_only)
+
+
+def _costing(found: Plan) -> Iterator[tuple[str, str]]:
+    cost = found.cost
+    if cost is None:
+        yield "model", found.model + (f", {found.weights_bytes / 1e6:.1f} MB" if found.weights else "")
+        return
+    yield "model", f"{cost.model}, {cost.numbers / 1e9:.2f} billion numbers"
+    yield "licence", cost.licence or "nobody says: look at its page"
+    yield "download", f"{_size(cost.download_bytes)}" if cost.download_bytes else "nothing: it is there"
+    parts = [f"{part} {_size(size)}" for part, size in cost.weights.items()]
+    if cost.cache_bytes:
+        parts.append(f"cache {_size(cost.cache_bytes)} ({cost.cache_tokens} tokens, {cost.lanes} lanes)")
+    kind = cost.dtype + (f" and {cost.quantize}" if cost.quantize else "")
+    loading = f", {_size(cost.loading_bytes)} while it is read" if cost.quantize else ""
+    yield "memory", f"{_size(cost.memory_bytes)} in all as {kind}: {', '.join(parts)}{loading}"
+    if cost.free_bytes is not None:
+        yield "free", f"{_size(cost.free_bytes)}: {'it fits' if cost.fits else 'it does not fit'}"
+    for each in cost.instead:
+        yield "would fit", each
+    if cost.tick_ms is not None and cost.step_ms is not None and cost.bandwidth is not None:
+        how = (
+            f"a step reads {_size(cost.step_bytes)} of weights, and memory gives {cost.bandwidth / 1e9:.1f} GB a second"
+        )
+        yield "tick", f"about {cost.tick_ms:.0f} ms, an estimate: {how}"
+
+
+def _as_json(cost: Cost) -> dict[str, object]:
+    """With what is worked out of it."""
+    import dataclasses
+
+    names = ("weights_bytes", "memory_bytes", "fits", "step_bytes", "step_ms", "tick_ms")
+    return dataclasses.asdict(cost) | {name: getattr(cost, name) for name in names}
+
+
+def _size(size_bytes: float) -> str:
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:.1f} MB"
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """Which models there are: what each hears, sees and says, its licence and size, and what was proved of it."""
+    with typed_errors():
+        import dataclasses
+        import json
+
+        from liveagent.families import FAMILIES
+
+        if as_json:
+            typer.echo(json.dumps([dataclasses.asdict(each) | {"state": _state(each)} for each in FAMILIES], indent=2))
+            return
+        from rich.text import Text
+
+        out = console()
+        for each in FAMILIES:
+            out.print(Text.assemble((each.title, "bold"), f", {each.licence}: {_state(each)}"))
+            out.print(Text(f"  hears {each.hears}; sees {each.sees}; says {each.says}"))
+            parity = f"parity proved: {each.proved or 'no'}; real weights run: no"
+            out.print(Text(f"  {parity if each.architectures else 'trained here: see docs/FIGURES.md'}", "dim"))
+            for member in each.members:
+                numbers = "?" if member.numbers is None else f"{member.numbers / 1e9:.2f} billion numbers"
+                size = "size unknown" if member.download_bytes is None else _size(member.download_bytes)
+                out.print(Text.assemble("  ", (f"{member.name:<42}", "cyan"), f" {numbers}, {size}"))
+
+
+def _state(family: Family) -> str:
+    if family.live:
+        return family.live
+    if family.ear:
+        return "an ear: --ear" if family.module else "not yet"
+    return "can be read, does not talk yet" if family.module else "not yet"
+
+
+def with_model(agent: Agent, model: str | None) -> Agent:
+    """The agent with another model, if one is named; where its model has a hub's name, with the folder of it, which is
+    fetched if it is not there yet.
+
+    Raises:
+        ConfigError: there is no such model, or none that can talk.
+        DeviceError: it does not fit into memory or onto the disk; said before a byte of its weights comes.
+        LinkError: the hub cannot be reached.
+    """
+    if model is not None:
+        agent = agent.replace(model=model)
+    if agent.model == "nano":
+        return agent
+    from liveagent.runtime.weighing import fetched, is_checkpoint_name
+
+    if not is_checkpoint_name(agent.model):
+        return agent
+    with _fetching() as progress:
+        return agent.replace(model=str(fetched(agent.model, agent.device, progress)))
+
+
+@contextmanager
+def _fetching() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on standard error, where somebody looks at it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    error = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=error, transient=True, disable=not error.is_terminal) as bar:
+        task = bar.add_task("fetching", total=None, visible=False)
+
+        def progress(name: str, done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, description=f"fetching {name}", visible=True)
+
+        yield progress

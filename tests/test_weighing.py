@@ -1,0 +1,198 @@
+"""A model looked at, weighed and fetched or refused: in Python and from the command line. A hub of our own, as in
+test_hub.py; no weights of anybody's."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+import torch
+from safetensors.torch import save
+from typer.testing import CliRunner
+
+from liveagent import Agent, ConfigError, DeviceError, LinkError
+from liveagent.cli import app
+from liveagent.cli.models import with_model
+from liveagent.families import FAMILIES
+from liveagent.plan import CACHE_TOKENS, PROCESS_BYTES
+from liveagent.ports.bandwidth import memory_bandwidth
+from liveagent.release import CONFIG, WHOLE
+from liveagent.runtime import weighing
+from liveagent.runtime.session import SessionConfig
+from liveagent.runtime.weighing import fetched, free_bytes, is_checkpoint_name, weigh
+from tests.hub_peer import FakeHub
+
+runner = CliRunner()
+GEMMA, EAR, ODD = "owner/gemma", "owner/whisper", "owner/bert"
+TEXT = {
+    "num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16,
+    "layer_types": ["sliding_attention", "full_attention"], "sliding_window": 8, "global_head_dim": 32,
+}  # fmt: skip
+
+
+def config(architecture: str, **more: Any) -> bytes:
+    return json.dumps({"architectures": [architecture], **more}).encode()
+
+
+WEIGHTS = {"model.language_model.embed_tokens.weight": torch.zeros(500, 64, dtype=torch.bfloat16)}
+MODELS = {
+    GEMMA: {CONFIG: config("Gemma4ForConditionalGeneration", text_config=TEXT), WHOLE: save(WEIGHTS)},
+    EAR: {CONFIG: config("WhisperForConditionalGeneration"), WHOLE: save(WEIGHTS)},
+    ODD: {CONFIG: config("BertModel"), WHOLE: save(WEIGHTS)},
+}
+
+
+@pytest.fixture(autouse=True)
+def peer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "theirs"))
+    monkeypatch.setattr("liveagent.ports.hub_line.get_token", lambda: None)
+    monkeypatch.setattr("liveagent.ports.bandwidth.BYTES", 1 << 20)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with FakeHub(MODELS) as peer:
+        monkeypatch.setenv("HF_ENDPOINT", peer.url)
+        yield peer
+    huggingface_hub.close_session()
+
+
+def set_live(monkeypatch: pytest.MonkeyPatch, live: str) -> None:
+    changed = [dataclasses.replace(each, live=live) if each.name == "gemma4" else each for each in FAMILIES]
+    monkeypatch.setattr("liveagent.families.FAMILIES", tuple(changed))
+
+
+def test_which_names_mean_a_checkpoint(tmp_path: Path) -> None:
+    assert is_checkpoint_name("owner/name") and is_checkpoint_name("owner/name@v1")
+    assert not is_checkpoint_name("nano") and not is_checkpoint_name(str(tmp_path)) and not is_checkpoint_name("./a/b")
+    (tmp_path / CONFIG).write_text("{}")
+    assert is_checkpoint_name(str(tmp_path))
+
+
+def test_a_plan_reads_small_files_alone_and_says_what_it_costs(peer: FakeHub) -> None:
+    cost = Agent(GEMMA).plan().cost
+    assert cost is not None
+    assert (cost.model, cost.family, cost.licence, cost.dtype) == (GEMMA, "gemma4", "apache-2.0", "float32")
+    assert cost.download_bytes == len(MODELS[GEMMA][WHOLE]) and cost.cache_tokens == CACHE_TOKENS and cost.lanes == 4
+    assert cost.weights == {"decoder": 500 * 64 * 4} and cost.fits in (True, None)
+    assert cost.bandwidth is not None and cost.tick_ms == 80.0
+    assert cost.memory_bytes == cost.weights_bytes + cost.cache_bytes + PROCESS_BYTES
+    assert peer.sent[WHOLE] < len(MODELS[GEMMA][WHOLE]) or len(MODELS[GEMMA][WHOLE]) < 1 << 17
+    rounded = Agent(GEMMA).plan(dtype="bfloat16", quantize="int8", cache_tokens=512).cost
+    assert rounded is not None and rounded.weights == {"decoder": 500 * 64 + 500 * 2} and rounded.cache_tokens == 512
+    assert Agent().plan().cost is None
+
+
+def test_the_usual_cache_is_a_sessions_own() -> None:
+    assert SessionConfig().slots == CACHE_TOKENS
+
+
+def test_what_does_not_fit_names_what_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = weigh(GEMMA, bandwidth=lambda _: None).cost
+    monkeypatch.setattr(weighing, "free_memory", lambda: full.memory_bytes - 1)
+    told = weigh(GEMMA, bandwidth=lambda _: None).cost
+    assert told.fits is False and told.instead[0].startswith("a cache of 768 tokens")
+    assert any(each.startswith("bfloat16 (") for each in told.instead)
+    monkeypatch.setattr(weighing, "free_memory", lambda: 1000)
+    assert weigh(GEMMA, bandwidth=lambda _: None).cost.instead == ()
+
+
+def test_it_is_refused_before_a_byte_of_weights_comes(peer: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_live(monkeypatch, "talks")
+    monkeypatch.setattr(weighing, "free_memory", lambda: 1000)
+    before = peer.sent.get(WHOLE, 0)
+    with pytest.raises(DeviceError, match=f"{GEMMA} needs 0.6 GB of memory, and 0.0 GB are free; take a smaller model"):
+        fetched(GEMMA)
+    assert peer.sent[WHOLE] - before <= 1 << 17
+    assert not [path for _, path, span, _ in peer.asked if path.endswith(WHOLE) and not span.startswith("bytes=0-")]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "says"),
+    [
+        (ODD, ConfigError, "is a BertModel, which liveagent does not know: choose one of"),
+        (EAR, ConfigError, "is a Whisper, which only hears"),
+        ("owner/none", ConfigError, "has no model owner/none"),
+        (GEMMA, ConfigError, "is a Gemma 4, which liveagent can read and not talk with yet: choose one of nano"),
+    ],
+)
+def test_what_cannot_talk_is_refused(
+    peer: FakeHub, monkeypatch: pytest.MonkeyPatch, name: str, kind: type[Exception], says: str
+) -> None:
+    set_live(monkeypatch, "")
+    for command in ("talk", "serve"):
+        result = runner.invoke(app, [command, "--model", name])
+        assert result.exit_code == 2 and says in result.stderr and result.stderr.count("\n") == 1
+    with pytest.raises(kind, match=says):
+        with_model(Agent(), name)
+    assert not [path for _, path, span, _ in peer.asked if path.endswith(WHOLE) and not span.startswith("bytes=0-")]
+
+
+def test_what_can_is_fetched_and_its_folder_is_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_live(monkeypatch, "talks")
+    told: list[tuple[str, int, int]] = []
+    folder = fetched(GEMMA, progress=lambda *each: told.append(each))
+    assert (folder / WHOLE).read_bytes() == MODELS[GEMMA][WHOLE] and told[-1][1] == told[-1][2]
+    assert with_model(Agent(), GEMMA).model == str(folder) == with_model(Agent(GEMMA), None).model
+    assert with_model(Agent(), str(folder)).model == str(folder)
+    assert with_model(Agent(), None).model == "nano" == with_model(Agent(), "nano").model
+    assert with_model(Agent(), "some/weights/folder").model == "some/weights/folder"
+
+
+def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match="torch finds no GPU here"):
+        free_bytes("cuda")
+    assert weighing.memory_bandwidth("mps") is None
+
+
+def test_the_bandwidth_is_measured() -> None:
+    assert 1e7 < memory_bandwidth(1 << 20) < 1e14
+
+
+def test_plan_on_the_command_line(peer: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = runner.invoke(app, ["plan", GEMMA]).output
+    for each in (
+        f"model      {GEMMA}",
+        "licence    apache-2.0",
+        "download",
+        "memory",
+        "as float32",
+        "tick",
+        "an estimate",
+    ):
+        assert each in said
+    assert "tools" not in said
+    both = runner.invoke(app, ["plan", "voice", "--model", GEMMA, "--dtype", "bfloat16", "--quantize", "int8"]).output
+    assert "as bfloat16 and int8" in both and "tools      light" in both and "while it is read" in both
+    monkeypatch.setattr(weighing, "free_memory", lambda: 1000)
+    assert "it does not fit" in runner.invoke(app, ["plan", GEMMA]).output
+    cost = json.loads(runner.invoke(app, ["plan", GEMMA, "--json"]).output)["cost"]
+    assert cost["fits"] is False and cost["memory_bytes"] > cost["weights_bytes"] and cost["step_ms"] > 0
+    assert json.loads(runner.invoke(app, ["plan", "--json"]).output)["cost"] is None
+    wrong = runner.invoke(app, ["plan", GEMMA, "--quantize", "int3"])
+    assert wrong.exit_code == 2 and "give one of int8, int4" in wrong.stderr
+    peer.status = 503
+    assert runner.invoke(app, ["plan", GEMMA]).exit_code == 4
+
+
+def test_models_on_the_command_line() -> None:
+    said = runner.invoke(app, ["models"]).output
+    for family in FAMILIES:
+        assert family.title in said and all(member.name in said for member in family.members)
+    assert "real weights run: no" in said and "real weights run: yes" not in said
+    listed = json.loads(runner.invoke(app, ["models", "--json"]).output)
+    assert [each["name"] for each in listed] == [each.name for each in FAMILIES] and all(
+        each["state"] for each in listed
+    )
+
+
+def test_a_hub_that_breaks_off_while_it_is_fetched(peer: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_live(monkeypatch, "talks")
+    monkeypatch.setattr("liveagent.ports.hub_file.RETRY_S", ())
+    peer.cut[WHOLE] = [0]
+    with pytest.raises(LinkError, match="cannot be reached"):
+        fetched(GEMMA)
