@@ -13,27 +13,12 @@ from typing import Any
 
 from liveagent.automaton import Automaton
 from liveagent.errors import ConfigError
+from liveagent.plan import Cost, Plan
 from liveagent.policy import Policy
 from liveagent.source import ToolSource, check_sources, parted
 from liveagent.spoken import spoken
 from liveagent.tool import Tool, check_policy, check_tools
 from liveagent.watch import Watch, check_watches
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What an agent will listen for and load, known without loading it."""
-
-    model: str
-    weights: Path | None  # None: the weights that come with the package, or ones that are not there yet
-    weights_bytes: int
-    tools: tuple[str, ...]
-    sentences: int  # that can be heard within the grammar
-    words: int
-    states: int
-    typed_only: tuple[str, ...]  # phrases with free text: matched on words, never searched in sound
-    camera: str | None  # what it looks at when nothing else is given
-    watches: tuple[str, ...]  # the conditions that it waits for
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +119,15 @@ class Agent:
                 raise ConfigError(f"an agent has no {name!r}; it has {', '.join(names)}")
         return dataclasses.replace(self, **changes)
 
-    def plan(self) -> Plan:
-        """What it will listen for, and how much weight it will load."""
+    def plan(
+        self, *, dtype: str | None = None, quantize: str | None = None, cache_tokens: int | None = None
+    ) -> Plan:
+        """What it will listen for, and what its model would cost on its device, before anything is fetched or loaded.
+
+        Raises:
+            ConfigError: there is no such model, or none that liveagent can read.
+            LinkError: its model has a hub's name, and the hub cannot be reached.
+        """
         path = Path(self.model)
         weights = path if path.exists() else None
         files = [path] if path.is_file() else sorted(path.rglob("*")) if weights else []
@@ -155,7 +147,18 @@ class Agent:
             ),
             camera=self.camera,
             watches=tuple(watch.condition for watch in self.watches),
+            cost=self._cost(dtype, quantize, cache_tokens),
         )
+
+    def _cost(self, dtype: str | None, quantize: str | None, cache_tokens: int | None) -> Cost | None:
+        """None of nano."""
+        if self.model == "nano":
+            return None
+        from liveagent.runtime.weighing import is_checkpoint_name, weigh
+
+        if not is_checkpoint_name(self.model):
+            return None
+        return weigh(self.model, self.device, dtype=dtype, quantize=quantize, cache_tokens=cache_tokens).cost
 
     def talk(self, source: str | None = None, *, typed: Sequence[str] | None = None) -> None:
         """Talk with it in this terminal until Ctrl-C, or until the source ends.
