@@ -104,7 +104,7 @@ class Dictated:
     def __init__(self) -> None:
         self.net = Transducer(chunked_listener(), TransducerConfig(12, 16, 2, blank=11, most=3)).eval()
         torch.manual_seed(11)
-        for tensor in [*self.net.lstm.parameters(), *self.net.project.parameters(), *self.net.head.parameters()]:
+        for tensor in [*self.net.layers.parameters(), *self.net.project.parameters(), *self.net.head.parameters()]:
             tensor.requires_grad_(False).normal_(std=0.4)
         with torch.no_grad():  # rows that differ, and blanks for half of them
             self.net.listener.out.weight.mul_(10)

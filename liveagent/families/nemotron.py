@@ -190,9 +190,10 @@ def sources(hearing: ListenerConfig, writing: TransducerConfig) -> dict[str, Sou
         found[f"listener.out.{end}"] = f"encoder_projector.{end}"
         found[f"project.{end}"] = f"decoder.decoder_projector.{end}"
         found[f"head.{end}"] = f"joint.head.{end}"
-        for layer in range(writing.layers):
-            for way in ("ih", "hh"):
-                found[f"lstm.{end}_{way}_l{layer}"] = f"decoder.lstm.{end}_{way}_l{layer}"
+    for layer in range(writing.layers):
+        weights, biases = ([f"decoder.lstm.{end}_{way}_l{layer}" for way in ("ih", "hh")] for end in both)
+        found[f"layers.{layer}.gates.weight"] = Made(tuple(weights), _beside)
+        found[f"layers.{layer}.gates.bias"] = Made(tuple(biases), torch.add)
     table = _distances(block)
     for i in range(hearing.layers):
         ours, theirs = f"listener.blocks.{i}.", f"encoder.layers.{i}."
@@ -220,6 +221,11 @@ def _encoder(checkpoint: Checkpoint) -> Mapping[str, Any]:
     if not isinstance(said, Mapping):
         raise ConfigError(f"config.json of {checkpoint.folder} says nothing of an encoder: fetch it again")
     return said
+
+
+def _beside(of_input: Tensor, of_memory: Tensor) -> Tensor:
+    """Two products that are added are one of both."""
+    return torch.cat([of_input, of_memory], dim=1)
 
 
 def _product(weight: Tensor) -> Tensor:

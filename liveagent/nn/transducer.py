@@ -48,6 +48,21 @@ class TransducerState:
     begun: Tensor  # [B] int64, 0 where nothing was heard yet
 
 
+class Recurrence(nn.Module):
+    """One layer of an LSTM (Hochreiter & Schmidhuber 1997) for one piece: one product makes the four gates. (torch's
+    own sorts its weights anew in every call, which takes ten times the product.)"""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gates = Linear(2 * width, 4 * width)
+
+    def forward(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """x, hidden, cell [B, W] -> the next hidden and cell."""
+        let_in, keep, new, out = self.gates(torch.cat([x, hidden], dim=-1)).chunk(4, dim=-1)
+        cell = torch.sigmoid(keep) * cell + torch.sigmoid(let_in) * torch.tanh(new)
+        return torch.sigmoid(out) * torch.tanh(cell), cell
+
+
 class Transducer(nn.Module):
     """See above."""
 
@@ -58,7 +73,7 @@ class Transducer(nn.Module):
             raise ConfigError(f"rows of width {listener.width} do not fit a transducer of width {c.width}")
         self.listener = listener
         self.embed = Embedding(c.vocab_size, c.width)
-        self.lstm = nn.LSTM(c.width, c.width, c.layers, batch_first=True)
+        self.layers = nn.ModuleList(Recurrence(c.width) for _ in range(c.layers))
         self.project = Linear(c.width, c.width)
         self.head = Linear(c.width, c.vocab_size)
 
@@ -136,8 +151,11 @@ class Transducer(nn.Module):
         """What is known once `piece` [B] is written, in the lanes `going`; all else as it was."""
         if not bool(going.any()):
             return memory, said
-        hidden, cell = (each.transpose(0, 1).contiguous() for each in memory)
-        out, (hidden, cell) = self.lstm(self.embed(piece)[:, None], (hidden, cell))
-        here = going[:, None, None]
-        kept = [torch.where(here, new.transpose(0, 1), old) for new, old in zip((hidden, cell), memory, strict=True)]
-        return (kept[0], kept[1]), torch.where(going[:, None], self.project(out[:, 0]), said)
+        x, here, moved = self.embed(piece), going[:, None], []
+        for layer, hidden, cell in zip(self.layers, *(each.unbind(1) for each in memory), strict=True):
+            x, cell = layer(x, hidden, cell)
+            moved.append((x, cell))
+        hiddens, cells = (torch.stack(each, dim=1) for each in zip(*moved, strict=True))
+        old_hidden, old_cell = memory
+        kept = torch.where(here[..., None], hiddens, old_hidden), torch.where(here[..., None], cells, old_cell)
+        return kept, torch.where(here, self.project(x), said)
