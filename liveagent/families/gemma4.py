@@ -8,16 +8,21 @@ are in `gemma4_ear.py` and `gemma4_eye.py`. Sources: the checkpoints' `config.js
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from liveagent.errors import ConfigError
+from liveagent.argument import Argument
+from liveagent.errors import ConfigError, ToolError
 from liveagent.nn.block import Activation, BlockConfig
+from liveagent.nn.chat import Mark
 from liveagent.nn.checkpoint import Checkpoint, Source
 from liveagent.nn.rotary import Rope
 from liveagent.nn.stack import Stack, StackConfig
+from liveagent.tool import Tool
 
 ARCHITECTURES = ("Gemma4ForConditionalGeneration", "Gemma4ForCausalLM")
 ACTIVATIONS: Mapping[str, Activation] = {"gelu_pytorch_tanh": "gelu_tanh", "silu": "silu"}
@@ -155,3 +160,108 @@ def decoder(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> Stack
         net = Stack(config)
     checkpoint.fill(net, text_sources(config, prefix), dtype)
     return net.eval().requires_grad_(False)
+
+
+# --- how it calls tools
+
+
+class Calls:
+    """`call:light{room:<|"|>kitchen<|"|>,level:3}` between its marks; strings between marks of their own, so that
+    nothing in them need be escaped. Source: "Gemma 4 prompt formatting", ai.google.dev."""
+
+    opens, closes = Mark("<|tool_call>"), Mark("<tool_call|>")
+    quote = Mark('<|"|>')
+
+    def write(self, name: str, args: Mapping[str, Any]) -> list[str]:
+        return [f"call:{name}", *self._mapping(args)]
+
+    def result(self, name: str, text: str) -> list[str]:
+        return [Mark("<|tool_response>"), f"response:{name}", *self._mapping({"value": text}), Mark("<tool_response|>")]
+
+    def _mapping(self, values: Mapping[str, Any]) -> list[str]:
+        parts = ["{"]
+        for number, (key, value) in enumerate(values.items()):
+            parts += [f"{',' if number else ''}{key}:", *self._value(value)]
+        return [*parts, "}"]
+
+    def _value(self, value: Any) -> list[str]:
+        if isinstance(value, str):
+            return [self.quote, value, self.quote]
+        if isinstance(value, Mapping):
+            return self._mapping(value)
+        if isinstance(value, list | tuple):
+            parts = ["["]
+            for number, each in enumerate(value):
+                parts += [*([","] if number else []), *self._value(each)]
+            return [*parts, "]"]
+        return [{None: "null", True: "true", False: "false"}.get(value) or repr(value)]
+
+    def parse(self, text: str) -> tuple[str, dict[str, Any]]:
+        body = text.replace(self.opens, "").replace(self.closes, "").strip()
+        found = re.match(r"call:([\w.-]+)(?=\{)", body)
+        try:
+            if found is None:
+                raise ValueError("it does not begin with call:NAME{")
+            args, end = self._read(body, found.end())
+            if body[end:].strip() or not isinstance(args, dict):
+                raise ValueError("something stands behind it")
+        except (ValueError, IndexError, RecursionError) as error:
+            raise ToolError(f"that is no call ({error}); write call:NAME{{argument:value}}") from None
+        return found[1], args
+
+    def _read(self, text: str, at: int) -> tuple[Any, int]:
+        """The value that begins at a place, and where it ends. ValueError, IndexError."""
+        if text.startswith(self.quote, at):
+            end = text.index(self.quote, at + len(self.quote))
+            return text[at + len(self.quote) : end], end + len(self.quote)
+        if text[at] in "{[":
+            named, closing = text[at] == "{", "}" if text[at] == "{" else "]"
+            mapping, values, at = dict[str, Any](), list[Any](), at + 1
+            while text[at] != closing:
+                if named:
+                    colon = text.index(":", at)
+                    key, at = text[at:colon].strip().strip('"').replace(self.quote, ""), colon + 1
+                    mapping[key], at = self._read(text, at)
+                else:
+                    value, at = self._read(text, at)
+                    values.append(value)
+                if text[at] == ",":
+                    at += 1
+            return mapping if named else values, at + 1
+        plain = re.compile(r'"(?:[^"\\]|\\.)*"|[^,{}\[\]]+').match(text, at)
+        if plain is None:
+            raise ValueError(f"nothing stands at {at}")
+        return json.loads(plain[0].strip()), plain.end()
+
+    def lark(self, tools: Sequence[Tool], mark: Callable[[str], str]) -> str:
+        quote, rules = mark(self.quote), list[str]()
+        for number, tool in enumerate(tools):
+            rules.append(f'tool{number}: "{tool.name}{{" args{number}_0_0 "}}"')
+            arguments = tool.arguments
+            for at, argument in enumerate(arguments):
+                value = _lark_value(argument, quote)
+                for comma in ("0", "1") if at else ("0",):
+                    one = f'"{"," if comma == "1" else ""}{argument.name}:" {value} args{number}_{at + 1}_1'
+                    left_out = "" if argument.required else f" | args{number}_{at + 1}_{comma}"
+                    rules.append(f"args{number}_{at}_{comma}: {one}{left_out}")
+            for comma in ("0", "1") if arguments else ("0",):
+                rules.append(f'args{number}_{len(arguments)}_{comma}: ""')
+        which = " | ".join(f"tool{number}" for number in range(len(tools)))
+        return "\n".join([f'start: "call:" ({which})', *rules])
+
+
+LISTED = 300
+"""Up to so many values of a number are listed in the grammar; over that any number passes, and the tool's check decides."""
+
+
+def _lark_value(argument: Argument, quote: str) -> str:
+    if argument.kind == "text":
+        return f"{quote} /[^<\\n]{{1,400}}/ {quote}"
+    if argument.kind == "bool":
+        return '("true" | "false")'
+    if argument.kind in ("int", "float") and len(argument.slots) > LISTED:
+        whole = "-?(0|[1-9][0-9]{0,8})"
+        return f"/{whole}/" if argument.kind == "int" else f"/{whole}(\\.[0-9]{{1,6}})?/"
+    values = dict.fromkeys(argument.choices or argument.slots.values())
+    written = (f"{quote} {json.dumps(v)} {quote}" if isinstance(v, str) else json.dumps(json.dumps(v)) for v in values)
+    return f"({' | '.join(written)})"

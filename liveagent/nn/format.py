@@ -26,6 +26,10 @@ class Tokenizer(Protocol):
 
     def id(self, piece: str) -> int: ...
 
+    def piece(self, id: int) -> str: ...
+
+    def __hash__(self) -> int: ...
+
 
 class Format(Protocol):
     """`in_turn`: whether the agent's turn still stands open in the cache, behind a call that has not come back."""
@@ -43,7 +47,9 @@ class Format(Protocol):
     choice: tuple[int, ...]
     """The ids whose log-probabilities, behind `agent_open`, say whether a call or a reply comes; see `weigh`."""
     ending: list[int]
-    """What is read behind a user's words to ask whether they have finished; see `ended`."""
+    """What is read behind a user's words to ask whether they have finished; `ending_answers` are the ids that then
+    answer it, for `ended`."""
+    ending_answers: tuple[int, ...]
     answers: tuple[int, int]
     """Yes and no, behind `watch`."""
     call_lark: Callable[[Sequence[Tool]], str] | None
@@ -66,7 +72,7 @@ class Format(Protocol):
         ...
 
     def ended(self, logp: Sequence[float]) -> float:
-        """Of those of `answers` behind `ending`: how likely the user has finished, 0 … 1."""
+        """Of those of `ending_answers`: how likely the user has finished, 0 … 1."""
         ...
 
     def reply_close(self, stopped: bool) -> list[int]:

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from liveagent.argument import Value
 from liveagent.errors import ConfigError
+from liveagent.nn.format import Format, Tokenizer
 from liveagent.nn.pieces import Pieces
 from liveagent.nn.template import Template
 from liveagent.tool import Tool
@@ -25,7 +26,8 @@ EYE_FILE = "eye.safetensors"
 
 
 class Model:
-    """`pieces`, `template`, `sees`, and `fingerprint`: 16 hex digits over the weight files, which recordings carry.
+    """`pieces` (the decoder's), `ear_pieces`, `template` (how turns are written), `sees`, and
+    `fingerprint`: 16 hex digits over the weight files, which recordings carry.
 
     `slots` is the context it was trained for, `device` where its weights are, by torch's name of it.
     """
@@ -33,10 +35,19 @@ class Model:
     slots = 1024
     device: object
 
+    pieces: Tokenizer
+    template: Format
+
     def __init__(self, pieces: Pieces, fingerprint: str = "", sees: bool = False, device: str = "cpu") -> None:
         self.pieces, self.template, self.fingerprint = pieces, Template(pieces), fingerprint
+        self.ear_pieces = pieces
         self.device = device
         self._sees = sees
+
+    @property
+    def reads_thoughts(self) -> bool:
+        """Whether the decoder reads what the ear thought of words outside the grammar, and not the words alone."""
+        return self.pieces is self.ear_pieces
 
     @property
     def sees(self) -> bool:

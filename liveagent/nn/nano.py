@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from liveagent.errors import ConfigError, DeviceError
+from liveagent.errors import ConfigError
 from liveagent.nn.decoder import Decoder
 from liveagent.nn.ear import Ear
 from liveagent.nn.eye import Eye
-from liveagent.nn.linear import sort_weights
-from liveagent.nn.model import EYE_FILE, Model, checked, fingerprint
+from liveagent.nn.model import EYE_FILE, checked, fingerprint
+from liveagent.nn.nets import Nets
 from liveagent.nn.pieces import Pieces
+from liveagent.nn.template import Template
 from liveagent.nn.vad import Vad
 from liveagent.sight import WIDTH as SIGHT_WIDTH
 
 
-class Nano(Model):
-    """A `Model` with its networks: `ear`, `eye` (None: it is blind), `decoder`, `vad`. Nothing here is changed by
-    running, so one Nano serves every session of a process."""
+class Nano(Nets):
+    """nano's networks, and how it is spoken with."""
 
-    device: torch.device
+    decoder: Decoder
+    pieces: Pieces
+    template: Template
 
     def __init__(
         self, ear: Ear, decoder: Decoder, vad: Vad, pieces: Pieces, fingerprint: str = "", eye: Eye | None = None
@@ -48,35 +48,11 @@ class Nano(Model):
                 f"take {EYE_FILE} and decoder.safetensors from the same release"
             )
         super().__init__(pieces, fingerprint)
-        self.ear, self.decoder, self.vad = ear.eval(), decoder.eval(), vad.eval()
-        self.eye = eye.eval() if eye is not None else None
-        self.device = torch.device("cpu")
-        for net in self._nets():
-            net.requires_grad_(False)
-
-    def _nets(self) -> list[nn.Module]:
-        return [net for net in (self.ear, self.decoder, self.vad, self.eye) if net is not None]
+        self.hold(ear, decoder, vad, eye)
 
     @property
     def sees(self) -> bool:
         return self.eye is not None and self.decoder.projector is not None
-
-    def to(self, device: str | torch.device) -> Self:
-        """Move the weights there; sessions of this model run there from then on. DeviceError when there is no such
-        device here."""
-        try:
-            for net in self._nets():
-                net.to(device)
-            self.device = torch.empty(0, device=device).device
-            if self.device.type == "cpu":
-                for net in self._nets():
-                    sort_weights(net)
-        # torch says so in three ways: a build without CUDA asserts, one without a driver or card fails as it runs, and
-        # a backend that is not there is not implemented.
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            why = str(error).partition("\n")[0]
-            raise DeviceError(f"cannot run on {device}: {why}; choose --device cpu") from None
-        return self
 
     @classmethod
     def load(cls, folder: str | Path | None = None, device: str = "cpu") -> Nano:

@@ -90,6 +90,7 @@ class Template:
         self.choice: tuple[int, ...] = (self.call, self.say)
         self.answers = (self.yes, self.no)
         self.ending = [self.eou]
+        self.ending_answers: tuple[int, ...] = (self.yes, self.no)
         self.never: tuple[int, ...] = ()
         self.call_lark: Callable[[Sequence[Tool]], str] | None = None
 

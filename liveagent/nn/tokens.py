@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +26,11 @@ class Tokens:
         self._plain.encode_special_tokens = True
         known: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
         self.vocab_size = vocab_size or known
+        added = self._tokenizer.get_added_tokens_decoder()
+        self.marks = tuple(sorted(id for id, token in added.items() if token.special))
+        """The ids of all marks."""
+        spelled = sorted((re.escape(added[id].content) for id in self.marks), key=len, reverse=True)
+        self._spelled = re.compile("|".join(spelled)) if spelled else None
         if known > self.vocab_size:
             raise ConfigError(f"{FILE} has {known} ids, the model {self.vocab_size}: take both from the same release")
 
@@ -40,6 +46,10 @@ class Tokens:
         """Ids of what somebody said or wrote. Marks that it spells out stay letters: nobody ends a turn so."""
         ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
         return ids
+
+    def plain(self, text: str) -> str:
+        """A text without what spells a mark: for a place where it will stand among marks."""
+        return self._spelled.sub("", text) if self._spelled else text
 
     def marked(self, text: str) -> list[int]:
         """Ids of a text of our own, in which marks are marks."""

@@ -41,7 +41,7 @@ from liveagent.watch import Change, Sighting, Watch
 from liveagent.wish import asked_when, wish
 
 if TYPE_CHECKING:
-    from liveagent.nn.nano import Nano
+    from liveagent.nn.nets import Nets
 
 MAX_S = 6 * 3600.0
 ANSWER_TICKS = 400
@@ -114,7 +114,7 @@ class _Watched:
 
 
 def ask(
-    path: Path, question: str, agent: Agent, model: Nano | None = None, progress: Progress = lambda done_s, of_s: None
+    path: Path, question: str, agent: Agent, model: Nets | None = None, progress: Progress = lambda done_s, of_s: None
 ) -> Answered:
     """Watch the file and answer.
 
@@ -138,7 +138,7 @@ def ask(
 
 
 async def _ask(
-    film: Shown | Recorded, question: str, agent: Agent, model: Nano, watch: Watch | None, progress: Progress
+    film: Shown | Recorded, question: str, agent: Agent, model: Nets, watch: Watch | None, progress: Progress
 ) -> Answered:
     begin_s = time.monotonic()
     watched = _Watched()

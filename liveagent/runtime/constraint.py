@@ -17,7 +17,7 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
 from liveagent.argument import Argument
 from liveagent.errors import ConfigError
-from liveagent.nn.format import Format
+from liveagent.nn.format import Format, Tokenizer
 from liveagent.nn.pieces import Pieces
 from liveagent.nn.template import BOOL_WORDS, name_words
 from liveagent.nn.tokens import Tokens
@@ -37,7 +37,7 @@ _NUMBER_WORDS = (
 class CallGrammar:
     """The grammar of all calls of `tools`, for the part after `<call>`. Compiled once, then one matcher per call."""
 
-    def __init__(self, tools: Sequence[Tool], pieces: Pieces | Tokens, form: Format | None = None) -> None:
+    def __init__(self, tools: Sequence[Tool], pieces: Tokenizer, form: Format | None = None) -> None:
         """`form`: how calls are written, where that is not nano's way."""
         if not tools:
             raise ConfigError("a call needs at least one tool: give the agent tools=[...]")
@@ -61,7 +61,7 @@ class CallGrammar:
 class CallMatcher:
     """Where one call is in its grammar."""
 
-    def __init__(self, matcher: LLMatcher, pieces: Pieces | Tokens, end: int) -> None:
+    def __init__(self, matcher: LLMatcher, pieces: Tokenizer, end: int) -> None:
         self._matcher, self._pieces, self._end = matcher, pieces, end
         self._ids: list[int] = []
         self._bits = allocate_token_bitmask(1, pieces.vocab_size)
@@ -90,9 +90,13 @@ class CallMatcher:
         another way, so this is a guess; `mask` has the say."""
         if most <= 0 or self.is_done or self._matcher.is_stopped():
             return []
-        text = self._matcher.compute_ff_bytes().decode("ascii", "ignore")
+        # Of a copy: where a mark must come, llguidance forgets what may come once it has been asked this.
+        ahead, mark, _ = self._matcher.deep_copy().compute_ff_bytes().partition(b"\xff")
+        if mark and not ahead:
+            return []
+        text = ahead.decode("ascii", "ignore")
         ids = self._pieces.encode(text)
-        if ids and not text.startswith(" ") and self._pieces.piece(ids[0]) == "▁":
+        if isinstance(self._pieces, Pieces) and ids and not text.startswith(" ") and self._pieces.piece(ids[0]) == "▁":
             del ids[0]  # text begins with a space, the middle of a word does not
         return ids[:most]
 
@@ -136,7 +140,7 @@ def _value(argument: Argument) -> str:
 
 
 @lru_cache(maxsize=8)
-def _compiled(rules: str, pieces: Pieces | Tokens, end: int) -> LLMatcher:
+def _compiled(rules: str, pieces: Tokenizer, end: int) -> LLMatcher:
     """A matcher at the beginning, to be copied: every session of an agent has the same one. ConfigError."""
     tokenizer = _tokenizer(pieces, end)
     # No forcing: what bytes must follow is told to the tokenizer without the word's pieces so far, so it would cut
@@ -149,11 +153,12 @@ def _compiled(rules: str, pieces: Pieces | Tokens, end: int) -> LLMatcher:
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(pieces: Pieces | Tokens, ends: int) -> LLTokenizer:
+def _tokenizer(pieces: Tokenizer, ends: int) -> LLTokenizer:
     """llguidance's view of the pieces: each as its bytes, `▁` a space. Specials and pieces that can never be meant
     (the blank, a byte that is a piece of its own) are special tokens, which a regular expression never matches."""
     if isinstance(pieces, Tokens):
         return LLTokenizer(pieces.json, n_vocab=pieces.vocab_size, eos_token=ends)
+    assert isinstance(pieces, Pieces)
     tokens: list[bytes] = []
     special = []
     single = {piece for piece in pieces.vocab if len(piece) == 1}

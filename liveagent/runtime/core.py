@@ -44,7 +44,7 @@ from liveagent.runtime.work import (
 from liveagent.sight import PICTURE_PX
 
 if TYPE_CHECKING:
-    from liveagent.nn.nano import Nano
+    from liveagent.nn.nets import Nets
     from liveagent.tool import Tool
 
 BUCKETS = (32, 8, 1)
@@ -101,7 +101,7 @@ class Core:
     """The engine without its thread. Not safe for several threads; `Engine` is."""
 
     def __init__(
-        self, model: Nano, lanes: int = 4, slots: int = 1024, sleeps: bool = True, prompts: int = MOST_PROMPTS
+        self, model: Nets, lanes: int = 4, slots: int = 1024, sleeps: bool = True, prompts: int = MOST_PROMPTS
     ) -> None:
         """sleeps: in silence neither ear nor VAD run; without it they always do, for what that saves to be measured.
         prompts: how many are kept so that another lane need not read them."""
@@ -348,7 +348,8 @@ class Core:
             job.started = True
             if isinstance(work, Append | Probe):
                 if not work.ids:
-                    self._finish(n, Done(lane.length))
+                    logp = self._wanted(lane.logits, work.want) if lane.logits is not None else ()
+                    self._finish(n, Done(lane.length, logp=logp))
                     return False
                 self._room(lane, len(work.ids))
                 if isinstance(work, Append) and not lane.length and self._is_prompt(work):

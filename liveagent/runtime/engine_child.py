@@ -92,11 +92,11 @@ def main(arguments: list[str]) -> int:
     try:
         began = time.monotonic()
         from liveagent.nn.model import checked
-        from liveagent.nn.nano import Nano
         from liveagent.runtime.core import Core
+        from liveagent.runtime.open_model import is_checkpoint, load_nets
 
-        folder = checked(weights or None)
-        model = Nano.load(folder, device)
+        folder = Path(weights) if is_checkpoint(weights or None) else checked(weights or None)
+        model = load_nets(folder, device)
         child = EngineChild(link, Core(model, int(lanes), int(slots)))
         size = sum(each.stat().st_size for each in folder.iterdir() if each.is_file())
         loaded = Loaded(model.fingerprint, size, time.monotonic() - began, str(model.device), model.sees)

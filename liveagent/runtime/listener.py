@@ -114,7 +114,7 @@ class Listener:
                 problems.append(f"{error}; only voices like the ones nano was trained on will be understood")
         if agent.wake and wake is None:
             raise ConfigError(f"wake={agent.wake!r} needs PocketSphinx to listen for it: pip install pocketsphinx")
-        listener = cls(agent, model.pieces, recogniser, stop, wake)
+        listener = cls(agent, model.ear_pieces, recogniser, stop, wake)
         listener.problems = problems
         return listener
 

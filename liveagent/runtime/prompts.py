@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from liveagent.nn.decoder import Decoder, DecoderState
+    from liveagent.nn.stack import DecoderState, Stack
 
 MOST_PROMPTS = 4
 """Of nano, one of 700 tokens takes 10 MB."""
@@ -32,7 +32,7 @@ class Prompts:
     """One core's. What is used most stays: sessions that bring instructions of their own, each other ones, do not push
     out those of the agent that everybody else talks to."""
 
-    def __init__(self, decoder: Decoder, most: int = MOST_PROMPTS) -> None:
+    def __init__(self, decoder: Stack, most: int = MOST_PROMPTS) -> None:
         """`most` 0 keeps none."""
         self._decoder, self._most = decoder, most
         self._kept: dict[tuple[int, ...], _Prompt] = {}  # the longest unused first

@@ -33,7 +33,7 @@ from liveagent.stretch import seals, states
 from liveagent.video import VideoFrame
 
 if TYPE_CHECKING:
-    from liveagent.nn.nano import Nano
+    from liveagent.nn.nets import Nets
 
 
 MAX_LANES = 256
@@ -217,7 +217,7 @@ class Stage:
     """What a recording is played on again: its agent, weights and settings, as they are here and now. `warnings`: what
     of them is not as it was. Raises ConfigError for settings that this version does not know."""
 
-    def __init__(self, recording: Recording, agent: Agent | None = None, model: Nano | None = None) -> None:
+    def __init__(self, recording: Recording, agent: Agent | None = None, model: Nets | None = None) -> None:
         from liveagent.load import load_agent
         from liveagent.runtime.talk import load_model
 
@@ -257,7 +257,7 @@ class Stage:
             engine.close()
 
 
-def replay(path: Path, check: bool = False, agent: Agent | None = None, model: Nano | None = None) -> Report:
+def replay(path: Path, check: bool = False, agent: Agent | None = None, model: Nets | None = None) -> Report:
     """Replay a file. With `check`, a recording from another build, agent or weights raises ConfigError: its numbers
     cannot be expected to be the same; without, the differences in the header come back as warnings.
     """

@@ -30,7 +30,7 @@ from typing import Any, TypeAlias
 
 from liveagent.agent import Agent
 from liveagent.errors import EngineLost, LiveAgentError
-from liveagent.nn.model import Model, checked
+from liveagent.nn.model import checked
 from liveagent.policy import Question
 from liveagent.ports.call_journal import CallJournal
 from liveagent.ports.heap import give_back
@@ -46,6 +46,7 @@ from liveagent.runtime.engine_process import EngineProcess
 from liveagent.runtime.house import OpenHouse
 from liveagent.runtime.link import Link
 from liveagent.runtime.logline import SCRUBBED, Scrub
+from liveagent.runtime.open_model import read_model
 from liveagent.runtime.reception import Reception
 from liveagent.runtime.request import Admit, ClientTools
 from liveagent.runtime.resident import Resident
@@ -100,7 +101,7 @@ class Server:
         self.agent, self.lanes = agent, lanes
         self.admit, self._robots = admit, robots
         self._weights = None if agent.model == "nano" else agent.model
-        self.model = Model.read(self._weights, agent.device)
+        self.model = read_model(self._weights, agent.device)
         self.door = Door(keys, origins, time.monotonic, admitted=admit is not None)
         self.metrics, self.admission, self.pictures = Metrics(), Admission(), Pictures()
         self._desk, self._reception = Desk(self, page), Reception(self, camera)
@@ -161,10 +162,10 @@ class Server:
             ears.start()
         found = await asyncio.to_thread(self.engine.wait)
         _log.info("weights loaded", extra={"bytes": found.weights_bytes, "seconds": round(found.load_s, 1)})
-        await self.sources.open()
         if ears is not None:
             heard = await asyncio.to_thread(ears.wait)
             _log.info("ear loaded", extra={"seconds": round(heard.load_s, 1), "look_seconds": round(heard.look_s, 2)})
+        await self.sources.open()
         for problem in self.sources.problems:
             _log.warning("%s", problem)
         if self.resident is not None:
@@ -187,9 +188,9 @@ class Server:
         await self.sources.close()
         await asyncio.to_thread(self.stops.close)
         await asyncio.to_thread(self.engine.close)
-        await self.pictures.close()
         if self.seats.ears is not None:
             await asyncio.to_thread(self.seats.ears.close)
+        await self.pictures.close()
         if self._journal is not None:
             await self._journal.close()
         for name in SCRUBBED:

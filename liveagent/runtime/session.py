@@ -567,7 +567,8 @@ class Session:
             await self.speaking.stop(StopPlayback(reply.utterance, "typed" if kind == "text" else "barge_in"), True)
         await self.far_end.settle(now=True)
         await self.keep_late_news()
-        pieces, soft = (understood.pieces, understood.soft) if understood is not None else ((), None)
+        thought = understood if self.model.reads_thoughts else None
+        pieces, soft = (thought.pieces, thought.soft) if thought is not None else ((), None)
         self.far_end.last = "user", words
         if not self.far_end.answers and kind == "audio":
             await self.user.close(words, kind, self._now_ns, pieces, soft, answer=False)

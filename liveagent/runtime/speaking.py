@@ -190,7 +190,8 @@ class Speaking:
         assert reply is not None
         cut = reply.playback.cut(samples)
         keep = reply.start + cut.keep_tokens
-        later = next(span.end for span in self.context.ledger.spans if span.end >= reply.start)
+        mine = (each for each in self.context.ledger.spans if each.kind == "reply" and each.end >= reply.start)
+        later = max((each.end for each in mine), default=reply.start)  # nothing of it may stand there yet
         self.context.ledger.mark_heard(keep)
         await self.context.take_back(keep, later, self.model.template.cut_mark, self.now_ns)
         self.user.moved()

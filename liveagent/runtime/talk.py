@@ -43,7 +43,7 @@ from liveagent.runtime.voicer import Voicer
 from liveagent.video import VideoFrame
 
 if TYPE_CHECKING:
-    from liveagent.nn.nano import Nano
+    from liveagent.nn.nets import Nets
 
 LANES = 4
 CHECK_PHRASES = ("turn on the kitchen light", "what can you do", "set a timer for five minutes")
@@ -69,16 +69,16 @@ class Keyed(Protocol):
     def keyed(self) -> bool: ...
 
 
-def load_model(agent: Agent) -> Nano:
+def load_model(agent: Agent) -> Nets:
     """The weights an agent names. ConfigError says what is missing."""
-    from liveagent.nn.nano import Nano
+    from liveagent.runtime.open_model import load_nets
 
-    return Nano.load(None if agent.model == "nano" else agent.model, agent.device)
+    return load_nets(None if agent.model == "nano" else agent.model, agent.device)
 
 
 @asynccontextmanager
 async def open_session(
-    agent: Agent, config: SessionConfig | None = None, model: Nano | None = None, use_recogniser: bool = True
+    agent: Agent, config: SessionConfig | None = None, model: Nets | None = None, use_recogniser: bool = True
 ) -> AsyncIterator[Session]:
     """A session on an engine of its own, open and ready for its first tick; both are closed on the way out."""
     config = config or SessionConfig()

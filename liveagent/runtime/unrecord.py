@@ -25,7 +25,7 @@ from liveagent.runtime.replay import Difference, RecordedTick, Stage, difference
 from liveagent.stretch import Stretch, seals, states, wiped
 
 if TYPE_CHECKING:
-    from liveagent.nn.nano import Nano
+    from liveagent.nn.nets import Nets
 
 Progress = Callable[[float, float], None]
 """Told how many seconds were lived through this time, and of how many."""
@@ -122,7 +122,7 @@ def unrecord(
     since_s: float,
     until_s: float,
     agent: Agent | None = None,
-    model: Nano | None = None,
+    model: Nets | None = None,
     progress: Progress = lambda done_s, of_s: None,
 ) -> list[Gone]:
     """Take a stretch out of a recording, and everything that was decided because of it; what went, in order.

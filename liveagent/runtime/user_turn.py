@@ -56,7 +56,7 @@ class UserTurn:
         rest = whole[len(self.ids) :]
         if self._asked == (whole, self._context.end):
             return self._finished
-        logp = await self._context.probe([*rest, *template.ending], template.answers)
+        logp = await self._context.probe([*rest, *template.ending], template.ending_answers)
         self._asked = whole, self._context.end
         self._finished = template.ended(logp)
         return self._finished

@@ -1,0 +1,99 @@
+"""An open checkpoint in the loop: its decoder and its chat template, with nano's ear and VAD in front of it.
+
+What people say reaches it as words, from nano's ear, the recogniser and, where one is given, a pretrained ear. Its own
+ear and eye are there as networks (`families/`), proved against `transformers`; they do not feed the loop yet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from liveagent.errors import ConfigError
+from liveagent.families import family_of
+from liveagent.nn.model import Model, checked, weights_folder
+from liveagent.nn.pieces import Pieces
+
+if TYPE_CHECKING:
+    from liveagent.nn.checkpoint import Checkpoint
+    from liveagent.nn.nets import Nets
+
+DTYPES = ("float32", "bfloat16")
+
+
+def is_checkpoint(folder: str | Path | None) -> bool:
+    """Whether this is an open checkpoint's folder, and not one of nano's."""
+    return folder is not None and (Path(folder) / "config.json").is_file()
+
+
+def read_model(folder: str | Path | None = None, device: str = "cpu") -> Model:
+    """What a conversation needs of the model in a folder, without its weights; None: nano's. ConfigError."""
+    if folder is None or not is_checkpoint(folder):
+        return Model.read(folder, device)
+    from liveagent.nn.checkpoint import Checkpoint
+
+    model = Model(Pieces.load(weights_folder() / "pieces.json"), device=device)
+    _speak(model, Checkpoint.open(folder))
+    return model
+
+
+def load_nets(folder: str | Path | None = None, device: str = "cpu", dtype: str | None = None) -> Nets:
+    """The networks of the model in a folder; None: nano's. `dtype`: "float32" or "bfloat16"; None: what suits the
+    device.
+
+    Raises:
+        ConfigError: a file is missing or damaged, or this family cannot talk.
+        DeviceError: there is no such device.
+    """
+    import torch
+
+    from liveagent.nn.checkpoint import Checkpoint
+    from liveagent.nn.ear import Ear
+    from liveagent.nn.nano import Nano
+    from liveagent.nn.nets import Nets
+    from liveagent.nn.vad import Vad
+
+    if folder is None or not is_checkpoint(folder):
+        return Nano.load(folder, device)
+    if dtype is None:
+        dtype = "float32" if device == "cpu" else "bfloat16"
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype {dtype!r}: give {' or '.join(DTYPES)}")
+    checkpoint = Checkpoint.open(folder)
+    family = family_of(checkpoint)
+    if not hasattr(family, "decoder"):
+        raise ConfigError(f"{checkpoint.architecture} hears or sees, but does not talk: give it as --ear")
+    nano = checked(None)
+    nets = Nets(Pieces.load(nano / "pieces.json"), device=device)
+    _speak(nets, checkpoint)
+    nets.hold(Ear.load(nano / "ear.safetensors"), family.decoder(checkpoint, getattr(torch, dtype)), Vad.load())
+    return nets.to(device)
+
+
+def _speak(model: Model, checkpoint: Checkpoint) -> None:
+    """Let a model speak as a checkpoint does."""
+    from liveagent.nn.chat import Chat
+    from liveagent.nn.tokens import Tokens
+    from liveagent.ports.chat_template import ChatTemplate
+
+    family = family_of(checkpoint)
+    if not hasattr(family, "Calls"):
+        raise ConfigError(f"{checkpoint.architecture} hears or sees, but does not talk: give it as --ear")
+    vocab_size = (checkpoint.config.get("text_config") or checkpoint.config).get("vocab_size")
+    tokens = Tokens.load(checkpoint.folder, vocab_size)
+    model.pieces = tokens
+    model.template = Chat(tokens, ChatTemplate.load(checkpoint.folder).render, family.Calls())
+    model.fingerprint = _fingerprint(checkpoint.folder)
+
+
+def _fingerprint(folder: Path) -> str:
+    """Sixteen hex digits over what says which weights these are: names, sizes and headers, not gigabytes."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*")):
+        if path.suffix in (".json", ".jinja"):
+            digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+        elif path.suffix == ".safetensors":
+            with path.open("rb") as file:
+                digest.update(f"{path.name} {path.stat().st_size}".encode() + file.read(1 << 16))
+    return digest.hexdigest()[:16]

@@ -1,0 +1,84 @@
+"""A tiny Gemma 4 with random weights, as a hub lays it out: what it says means nothing, how it is spoken with does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from tests.parity import gains, reference, saved
+
+MARKS = [
+    "<pad>", "<eos>", "<bos>", "<unk>", "<|turn>", "<turn|>", "<|tool>", "<tool|>", "<|tool_call>", "<tool_call|>",
+    "<|tool_response>", "<tool_response|>", '<|"|>', "<|channel>", "<channel|>", "<|think|>", "<|image>", "<image|>",
+    "<|image|>", "<|audio>", "<audio|>", "<|audio|>", "<|video|>",
+]  # fmt: skip
+TEXT = (
+    "You are a helpful agent. Be brief. Switch a room's light. turn on the kitchen light please. what time is it now "
+    "start a timer for five minutes. hello there, how are you today? The light is on. All right, I will not. yes no "
+    "Yes No call response value room state kitchen bath on off level query search the web for something nice "
+) * 4
+TEMPLATE = """{{ bos_token }}
+{%- for message in messages -%}
+{%- if message.role == 'system' -%}
+<|turn>system
+{{ message.content }}
+{%- if loop.first and tools %}{% for tool in tools %}<|tool>declaration:{{ tool.function.name }}{description:<|"|>{{ tool.function.description }}<|"|>,parameters:{{ tool.function.parameters | tojson }}}<tool|>{% endfor %}{% endif -%}
+<turn|>
+{% elif message.role == 'user' -%}
+<|turn>user
+{{ message.content }}<turn|>
+{% elif message.role == 'assistant' -%}
+<|turn>model
+{{ message.content }}<turn|>
+{% endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+<|turn>model
+{% endif -%}
+"""  # noqa: E501 (a template's spaces count)
+
+
+def tokenizer() -> Tokenizer:
+    """As Gemma's: byte-pair encoding with a byte fallback, spaces as `▁`, marks of one id each."""
+    made = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    made.normalizer = normalizers.Replace(" ", "▁")
+    made.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")  # no piece holds the ends of two words
+    made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    octets = [f"<0x{value:02X}>" for value in range(256)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=640, special_tokens=[*MARKS, *octets], initial_alphabet=list("abcdefghijklmnopqrstuvwxyz"),
+        show_progress=False, max_token_length=10,
+    )  # fmt: skip
+    made.train_from_iterator([TEXT], trainer)
+    # The bytes were given as specials to be in the vocabulary at all, and are plain pieces.
+    raw = json.loads(made.to_str())
+    raw["added_tokens"] = [each for each in raw["added_tokens"] if each["content"] in MARKS]
+    made = Tokenizer.from_str(json.dumps(raw))
+    made.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in MARKS])
+    return made
+
+
+def write(folder: Path, seed: int = 1, **options: Any) -> Path:
+    """A checkpoint for text, that `transformers` wrote and can read."""
+    transformers = reference()
+    made = tokenizer()
+    size = made.get_vocab_size()
+    given = {
+        "vocab_size": size, "hidden_size": 48, "intermediate_size": 72, "num_hidden_layers": 6,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 12, "global_head_dim": 20,
+        "sliding_window": 32, "num_kv_shared_layers": 2, "vocab_size_per_layer_input": size,
+        "layer_types": ["sliding_attention", "sliding_attention", "full_attention"] * 2,
+        "hidden_size_per_layer_input": 8, "use_double_wide_mlp": True, "final_logit_softcapping": 30.0,
+    }  # fmt: skip
+    torch.manual_seed(seed)
+    model = transformers.Gemma4ForCausalLM(transformers.Gemma4TextConfig(**given | options)).eval()
+    gains(model, seed)
+    saved(model, folder, "60kB")
+    made.save(str(folder / "tokenizer.json"))
+    (folder / "chat_template.jinja").write_text(TEMPLATE)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<bos>", "eos_token": "<eos>"}))
+    return folder
