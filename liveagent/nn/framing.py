@@ -1,9 +1,9 @@
 """How a picture of any size becomes one of the size that an eye was trained on.
 
-`Budget` keeps the proportions and spends what a picture may cost. What shrinks is smoothed first (Catmull and Rom's
-cubic, as wide as it shrinks); on bytes, so that a detector of change sees what the eye sees. The numbers are those of
-torchvision's resizing of byte tensors, which is the same operation; Pillow's differ by up to two steps of 255 in some
-pixels.
+`Budget` keeps the proportions and spends what a picture may cost, `Stretch` makes every picture the same square, `Crop`
+takes the square in the middle. What shrinks is smoothed first (Catmull and Rom's cubic, as wide as it shrinks); on
+bytes, so that a detector of change sees what the eye sees. The numbers are those of torchvision's resizing of byte
+tensors, which is the same operation; Pillow's differ by up to two steps of 255 in some pixels.
 """
 
 from __future__ import annotations
@@ -50,7 +50,47 @@ class Budget:
         return _resized(pixels, *self.sides(*pixels.shape[:2]), self.filter)
 
 
-Framing: TypeAlias = Budget
+@dataclass(frozen=True)
+class Stretch:
+    """A square of `px`, whatever the proportions were."""
+
+    px: int
+    filter: Filter = "bicubic"
+
+    def frame(self, pixels: Pixels | Tensor) -> Tensor:
+        """`[H, W, 3]` to `[3, px, px]`, bytes."""
+        return _resized(pixels, self.px, self.px, self.filter)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The shorter side becomes `short_px`, then the square of `px` in the middle is taken; black where there is less.
+    fill: with which colour the picture is made a square first, so that nothing is cut off; (): it is not."""
+
+    px: int
+    short_px: int
+    filter: Filter = "bicubic"
+    fill: tuple[int, ...] = ()
+
+    def frame(self, pixels: Pixels | Tensor) -> Tensor:
+        """`[H, W, 3]` to `[3, px, px]`, bytes."""
+        picture = torch.as_tensor(pixels)
+        if self.fill:
+            longest = max(picture.shape[:2])
+            square = torch.tensor(self.fill, dtype=torch.uint8).expand(longest, longest, 3).clone()
+            top, left = ((longest - side) // 2 for side in picture.shape[:2])
+            square[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+            picture = square
+        sides = picture.shape[:2]
+        high, wide = (self.short_px * side // min(sides) for side in sides)
+        small = _resized(picture, high, wide, self.filter)
+        lack = [max(0, self.px - side) for side in (wide, high)]
+        small = fn.pad(small, [part for each in lack for part in (each // 2, each - each // 2)])
+        top, left = ((side - self.px) // 2 for side in small.shape[1:])
+        return small[:, top : top + self.px, left : left + self.px]
+
+
+Framing: TypeAlias = Budget | Stretch | Crop
 
 
 def _resized(pixels: Pixels | Tensor, height: int, width: int, by: Filter) -> Tensor:

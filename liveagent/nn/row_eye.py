@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from liveagent.nn import lanes
-from liveagent.nn.framing import Framing
+from liveagent.nn.framing import Budget, Framing
+from liveagent.nn.mlp_projector import MlpProjector
 from liveagent.nn.pool_projector import PoolProjector
 from liveagent.nn.vit import Vit, VitState
 from liveagent.video import Pixels
@@ -34,7 +35,7 @@ class RowEye(nn.Module):
     picture, video: how single pictures and those of a camera are brought to size; a camera's are usually smaller.
     """
 
-    def __init__(self, vit: Vit, projector: PoolProjector, picture: Framing, video: Framing) -> None:
+    def __init__(self, vit: Vit, projector: PoolProjector | MlpProjector, picture: Framing, video: Framing) -> None:
         super().__init__()
         self.vit, self.projector = vit, projector
         self.picture, self.video = picture, video
@@ -50,7 +51,7 @@ class RowEye(nn.Module):
     def init_state(self, lanes: int, patches: int | None = None) -> RowEyeState:
         """State of `lanes` lanes that have seen nothing. patches: the most that a camera's picture will have; as many
         as `video` makes of it, where nothing is said."""
-        most = patches or self.video.patches
+        most = patches or (self.video.patches if isinstance(self.video, Budget) else self.vit.config.patches)
         vit = self.vit.init_state(lanes, most)
         return RowEyeState(vit, vit.stream.new_zeros(lanes, self.projector.count(most), self.projector.rows_width))
 

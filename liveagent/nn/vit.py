@@ -20,6 +20,7 @@ have to hold all lanes: with five pictures in 12.5 ticks, less than half of them
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -128,11 +129,21 @@ class Vit(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pictures `[B, 3, H, W]` to tokens `[B, N, D]`, normed."""
-        x, places = self.begin(pixels), self.turned(*self.grid(pixels))
-        for block in self.blocks:
+        x, places, outputs = self.begin(pixels), self.turned(*self.grid(pixels)), self.config.outputs
+        stream = {0: x}
+        for i, block in enumerate(self.blocks, 1):
             x = block(x, places)
+            if i in outputs:
+                stream[i] = x
+        return self._taken(stream) if outputs else self._normed(x)
+
+    def _normed(self, x: Tensor) -> Tensor:
         tokens: Tensor = self.norm(x)
         return tokens
+
+    def _taken(self, stream: Mapping[int, Tensor]) -> Tensor:
+        """Of what was left after each layer, what `outputs` asks for."""
+        return torch.cat([stream[i] for i in self.config.outputs], dim=-1)
 
     def init_state(self, lanes: int, patches: int | None = None) -> VitState:
         """State of `lanes` lanes that have seen nothing. patches: the most that a picture will have, where that is less
@@ -160,7 +171,8 @@ class Vit(nn.Module):
         """One picture a lane: `pixels [B, 3, H, W]`, of which `patches [B, N]` (bool) are encoded anew, to tokens
         `[B, N, D]`, normed. `state` moves on in place, in `active` [B] rows only; the other rows' tokens mean nothing.
         A lane that has seen nothing, or nothing of this shape, takes all patches."""
-        tokens = torch.zeros_like(state.stream[:, -1, : patches.shape[1] + self.config.class_token])
+        wide = self.config.width * max(1, len(self.config.outputs))
+        tokens = state.stream.new_zeros(len(pixels), patches.shape[1] + self.config.class_token, wide)
         for lane, on in enumerate(active.tolist()):
             if on:
                 tokens[lane] = self.look(pixels[lane], patches[lane], state, lane)
@@ -185,8 +197,10 @@ class Vit(nn.Module):
             self._all(pixels, grid, state, lane)
         elif count:
             self._some(pixels, grid, patches.float().topk(rows, sorted=False).indices, state, lane)
-        tokens: Tensor = self.norm(state.stream[lane, -1, : of + self.config.class_token])
-        return tokens
+        stream = state.stream[lane, :, : of + self.config.class_token]
+        if self.config.outputs:
+            return self._taken(dict(enumerate(stream.unbind())))
+        return self._normed(stream[-1])
 
     def _asks(self, layer: int) -> int | None:
         """Where in the state a layer keeps what its tokens were finished from; None: it does not ask."""
@@ -276,6 +290,6 @@ def _places(c: VitConfig) -> Tensor:
     """Where the learned positions begin."""
     if c.axes:
         return torch.zeros(2, c.axes, c.width)
-    if c.class_token:
+    if c.class_token or c.width % 4:
         return torch.zeros(c.tokens, c.width)
     return waves(c.side, c.width)

@@ -54,18 +54,21 @@ class VitConfig:
     norm_first: bool = False
     """Whether tokens are normed before the first layer."""
     norm_last: bool = True
+    outputs: tuple[int, ...] = ()
+    """After how many layers tokens are taken, side by side where there are several; (): after the last one."""
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.25, 0.25, 0.25)
 
     def __post_init__(self) -> None:
-        for name in ("mean", "std"):  # lists, where they come from a file
+        for name in ("mean", "std", "outputs"):  # lists, where they come from a file
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
     def check(self) -> None:
         """ValueError: sizes that do not fit together."""
         whole = self.image_px % self.patch_px == 0 if self.image_px else self.most > 0 and self.axes > 0
         heads = (self.head > 0 or self.width % (4 * self.heads) == 0) and self.heads % self.key_heads == 0
-        if not whole or not heads or (self.rope and (self.head_width % 4 or self.class_token)):
+        taken = not self.outputs or (max(self.outputs) == self.layers and min(self.outputs) >= 0 and not self.norm_last)
+        if not whole or not heads or not taken or (self.rope and (self.head_width % 4 or self.class_token)):
             shape = f"{self.image_px} px in patches of {self.patch_px}, {self.width} wide in {self.heads} heads"
             raise ValueError(f"{shape}: no fit")
 
