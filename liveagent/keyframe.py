@@ -64,6 +64,22 @@ def bucket(count: int, of: int) -> int:
     return rounded if rounded <= of // 2 else of
 
 
+def regrid(patches: Bools, height: int, width: int, patch_px: int) -> Bools:
+    """Flags of the patches that are told apart here, of a picture of `height` x `width` px, as flags of an eye's
+    patches of `patch_px`, row by row: each that lies over a flagged one, if only in part. A rest that makes no whole
+    patch of the eye's, at the right and below, has none."""
+    if patch_px == PATCH_PX and not height % PATCH_PX and not width % PATCH_PX:
+        return patches
+    over = []
+    for side in (height, width):
+        ours, eye = np.arange(-(-side // PATCH_PX)) * PATCH_PX, np.arange(side // patch_px)[:, None] * patch_px
+        over.append((ours < eye + patch_px) & (ours + PATCH_PX > eye))  # [the eye's, ours]
+    down, across = over
+    grid = patches.reshape(down.shape[1], across.shape[1])
+    found: Bools = (down.astype(np.int32) @ grid.astype(np.int32) @ across.T.astype(np.int32) > 0).ravel()
+    return found
+
+
 def blocks(pixels: Pixels) -> Floats:
     """`[H, W, 3]` -> `[H / 4, W / 4, 3]` means of brightness and colour differences, exact. H and W are first rounded
     up to whole patches by repeating the last row and column."""

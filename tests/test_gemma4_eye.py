@@ -210,6 +210,21 @@ def test_the_last_norm_has_the_towers_eps(tmp_path: Path, eps: float) -> None:
     assert error(eye(pixels[None])[0], theirs(net, [pixels])[0]) > BAR
 
 
+def test_in_half_precision_it_sees_the_same_by_both_ways(tmp_path: Path) -> None:
+    checkpoint = written(tmp_path, **ALL)[1]
+    whole, eye = gemma4_eye.eye(checkpoint), gemma4_eye.eye(checkpoint, torch.bfloat16)
+    eye.vit.moved, eye.vit.probe = 0.0, 1
+    state, pixels = eye.init_state(1, patches=64), picture(8, 8)
+    assert {x.dtype for x in (state.vit.stream, state.vit.qkv, state.rows)} == {torch.bfloat16}
+    eye.look(pixels, torch.ones(64, dtype=torch.bool), state, 0)
+    flags = torch.arange(64) < 9
+    pixels = changed(pixels, flags, 1)
+    there = whole(pixels[None])[0].flatten()
+    for rows in (eye.look(pixels, flags, state, 0), eye(pixels[None])[0]):
+        assert rows.dtype == torch.bfloat16
+        assert torch.cosine_similarity(rows.float().flatten(), there, 0) > 0.995
+
+
 def changed(pixels: Tensor, flags: Tensor, seed: int) -> Tensor:
     rows, cols = (n // PX for n in pixels.shape[1:])
     where = flags.view(rows, cols).repeat_interleave(PX, 0).repeat_interleave(PX, 1)
@@ -271,7 +286,7 @@ def test_a_camera_goes_through_frame_detector_and_eye(tmp_path: Path) -> None:
         assert framed.shape == (3, 21 * 16, 27 * 16)
         change = keyframes.feed(framed.permute(1, 2, 0).numpy(), i)
         assert change.count <= count
-        rows = eye.look(framed, torch.from_numpy(change.patches), state, 0)
+        rows = eye.look(framed, eye.flags(change, framed), state, 0)
     assert rows.shape == (63, 24) and change.count
     assert torch.cosine_similarity(rows.flatten(), eye(framed[None]).flatten(), 0) > 0.9
 

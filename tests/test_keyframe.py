@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from liveagent.keyframe import Change, Keyframes, blocks, bucket
+from liveagent.keyframe import Change, Keyframes, blocks, bucket, regrid
 from liveagent.video import Pixels
 
 FRAME_NS = 200_000_000
@@ -34,6 +34,20 @@ def settled(light: np.ndarray, rng: np.random.Generator, noise: float = 3.0, **h
 
 def at(row: int, col: int, side: int = 8) -> int:
     return row * side + col
+
+
+@pytest.mark.parametrize("patch_px", [6, 14, 16, 32])
+@pytest.mark.parametrize("shape", [(96, 96), (84, 112), (50, 70)])
+def test_an_eye_with_patches_of_another_size_looks_at_all_that_moved(shape: tuple[int, int], patch_px: int) -> None:
+    """Each patch of the eye that holds a pixel of a flagged one, and no other."""
+    height, width = shape
+    rng = np.random.default_rng(patch_px)
+    for share in (0.0, 0.1, 1.0):
+        flags = rng.random(-(-height // 16) * -(-width // 16)) < share
+        pixels = flags.reshape(-1, -(-width // 16)).repeat(16, 0).repeat(16, 1)[:height, :width]
+        rows, cols = height // patch_px, width // patch_px
+        cut = pixels[: rows * patch_px, : cols * patch_px].reshape(rows, patch_px, cols, patch_px)
+        assert np.array_equal(regrid(flags, height, width, patch_px), cut.any((1, 3)).ravel())
 
 
 def test_blocks_are_the_means_of_their_pixels() -> None:

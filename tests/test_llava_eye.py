@@ -21,6 +21,7 @@ from torch import Tensor
 
 from liveagent.errors import ConfigError
 from liveagent.families import llava
+from liveagent.keyframe import Keyframes
 from liveagent.nn import torchaudio_cpu
 from liveagent.nn.checkpoint import Checkpoint
 from liveagent.nn.framing import Crop, Stretch
@@ -168,6 +169,26 @@ def test_any_legal_configuration(tmp_path_factory: pytest.TempPathFactory, data:
     net = written(folder, kind, tower=tower, **options)
     pixels = pictures(2, side * px)
     assert error(llava.eye(Checkpoint.open(folder))(pixels), theirs(net, kind, pixels)) < BAR
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rest_that_makes_no_patch_is_not_looked_at(tmp_path: Path, kind: str) -> None:
+    """SigLIP's largest have patches of 14 px in pictures of 384: the last 6 px are left out. And a camera's pictures of
+    that size go through detector and eye."""
+    px = 5 * 14 + 10
+    net = written(tmp_path, kind, tower={"image_size": px, "patch_size": 14})
+    eye, keyframes = llava.eye(Checkpoint.open(tmp_path)), Keyframes(threshold=0, refresh_s=0)
+    eye.vit.moved, eye.vit.probe = 0.0, 1
+    state = eye.init_state(1)
+    rng = np.random.default_rng(0)
+    seen = rng.integers(0, 256, (px, px, 3), dtype=np.uint8)
+    for i in range(8):
+        seen[16 * (i % 4) : 16 * (i % 4) + 9, 20:29] = rng.integers(0, 256, (9, 9, 3))
+        pixels = eye.frame(seen)
+        change = keyframes.feed(pixels.permute(1, 2, 0).numpy(), i)
+        rows = eye.look(pixels, eye.flags(change, pixels), state, 0)
+        assert error(rows, theirs(net, kind, pixels[None])[0]) < BAR
+    assert not change.full and int(eye.flags(change, pixels).sum()) < 13
 
 
 def mutate(eye: RowEye, **config: Any) -> RowEye:

@@ -102,6 +102,7 @@ def vit_config(settings: Mapping[str, Any], processor: Mapping[str, Any], output
     return VitConfig(
         image_px=settings["image_size"],
         patch_px=settings["patch_size"],
+        ragged=True,
         width=settings["hidden_size"],
         layers=max(outputs) if outputs else settings["num_hidden_layers"],
         heads=settings["num_attention_heads"],

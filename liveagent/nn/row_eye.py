@@ -3,7 +3,8 @@
 nano's eye says what it sees in twenty numbers a cell (liveagent/nn/eye.py); this one leaves that to a decoder that was
 trained with it. It looks at a camera's picture from the one before in the same three ways: where nothing changed, the
 rows of before; where some patches changed, the gated way (liveagent/nn/vit.py); else all of it. Which patches changed
-is for liveagent/keyframe.py to say, of pictures that have been through `frame`.
+is for liveagent/keyframe.py to say, of pictures that have been through `frame`; `flags` puts that into this eye's
+patches.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from liveagent.keyframe import Change, regrid
 from liveagent.nn import lanes
 from liveagent.nn.framing import Budget, Framing
 from liveagent.nn.mlp_projector import MlpProjector
@@ -43,6 +45,11 @@ class RowEye(nn.Module):
     def frame(self, pixels: Pixels | Tensor) -> Tensor:
         """A camera's picture `[H, W, 3]` of any size to `[3, height, width]` as it is looked at, bytes."""
         return self.video.frame(pixels)
+
+    def flags(self, change: Change, pixels: Tensor) -> Tensor:
+        """What the detector found in `pixels [3, H, W]`, for this eye's patches, `[N]`."""
+        height, width = pixels.shape[1:]
+        return torch.from_numpy(regrid(change.patches, height, width, self.vit.config.patch_px))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pictures `[B, 3, H, W]`, uint8 or 0..1, to rows `[B, M, W]`."""

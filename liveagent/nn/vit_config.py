@@ -23,6 +23,8 @@ class VitConfig:
     stem: int = 32
     """Channels of the stem that looks into a patch; 0: one linear layer."""
     most: int = 0
+    ragged: bool = False
+    """Whether squares may have a rest that makes no whole patch, at the right and below, which is not looked at."""
     feed: int = 0
     """Width of a feed-forward's middle, where it is no multiple of `width`; 0: `times` as much."""
     head: int = 0
@@ -65,7 +67,8 @@ class VitConfig:
 
     def check(self) -> None:
         """ValueError: sizes that do not fit together."""
-        whole = self.image_px % self.patch_px == 0 if self.image_px else self.most > 0 and self.axes > 0
+        rest = self.image_px % self.patch_px and not (self.ragged and self.side)
+        whole = not rest if self.image_px else self.most > 0 and self.axes > 0
         heads = (self.head > 0 or self.width % (4 * self.heads) == 0) and self.heads % self.key_heads == 0
         taken = not self.outputs or (max(self.outputs) == self.layers and min(self.outputs) >= 0 and not self.norm_last)
         if not whole or not heads or not taken or (self.rope and (self.head_width % 4 or self.class_token)):
