@@ -98,12 +98,17 @@ class Attention(nn.Module):
             q, k, v = self.qkv(x).chunk(3, dim=-1)
         return q, k, v
 
+    def cached(self, x: Tensor) -> Tensor:
+        """Keys or values [B, T, D] in the form in which they are cached and attended to: [B, H, T, size] where places
+        are relative, else as they are."""
+        return x if self.distances is None else self._heads(x)
+
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, rope: Rotation | None = None) -> Tensor:
-        """q [B, Tq, D] over k, v [B, Tk, D]; the queries are the last Tq of the Tk places that `rope` numbers."""
-        first = k.shape[1] - q.shape[1]
+        """q [B, Tq, D] over k, v as `cached`, Tk of them; the queries are the last Tq of the Tk places that `rope`
+        numbers."""
+        first = k.shape[-2] - q.shape[1]
         if rope is None:
             tokens, distances = self._queries(q)
-            k, v = self._heads(k), self._heads(v)
             scores = self._scores(tokens, distances, k.transpose(-1, -2).float())
             y = torch.softmax(scores.masked_fill(~mask, NEVER), dim=-1).to(v.dtype) @ v
         else:
@@ -160,7 +165,8 @@ class Attention(nn.Module):
         more = tokens - chunk  # distances on either side that no token sees
         table = fn.pad(self.distances.float(), (0, 0, more, more)).unflatten(1, (self.heads, self.size))
         table = table.permute(1, 2, 0)  # [H, size, left + 2 T - 1]
-        apart = of_distances @ (table[:, None] if of_tokens.dim() == 5 else table)
+        queries = of_distances.transpose(0, 1)  # all of a head read one table, so that none copies it
+        apart = (queries.flatten(1, -2) @ table).unflatten(1, queries.shape[1:-1]).transpose(0, 1)
         # The row of the query i begins T - 1 - i distances farther right: cut from one long line, each begins there.
         line = fn.pad(apart, (0, 1)).flatten(-2)[..., tokens - 1 :]
         step = table.shape[-1]

@@ -155,7 +155,8 @@ class Block(nn.Module):
     def step(
         self, x: Tensor, cache: tuple[Tensor, Tensor, Tensor], mask: Tensor, rope: Rotation | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """One or more chunks [B, C, D] after `cache` = keys, values [B, L, D] and convolution past [B, kernel - 1, D].
+        """One or more chunks [B, C, D] after `cache` = L keys and values as the attention has them cached, and the
+        convolution's past [B, kernel - 1, D].
 
         `mask` [B, 1, 1 or C, L + C] says which places are seen; `rope` numbers L + C places, where they turn. Gives the
         chunks' output and the next cache, the given one unchanged.
@@ -163,16 +164,13 @@ class Block(nn.Module):
         keys, values, past = cache
         x = x + self.residual * self.first(x)
         q, k, v = self.attention.project(x)
-        k, v = torch.cat([keys, k], dim=1), torch.cat([values, v], dim=1)
+        k = torch.cat([keys, self.attention.cached(k)], dim=-2)
+        v = torch.cat([values, self.attention.cached(v)], dim=-2)
         x = x + self.attention.attend(q, k, v, mask, rope)
         past = torch.cat([past, self.convolution.gated(x)], dim=1)
         x = x + self.convolution.mix_chunk(past)
-        y, left = self._end(x), keys.shape[1]
-        return y, (
-            k[:, k.shape[1] - left :],
-            v[:, v.shape[1] - left :],
-            past[:, past.shape[1] - self.convolution.kernel + 1 :],
-        )
+        used = x.shape[1]
+        return self._end(x), (k[..., used:, :], v[..., used:, :], past[:, used:])
 
     def _end(self, x: Tensor) -> Tensor:
         out: Tensor = self.norm(self.limit(x + self.residual * self.second(x)))

@@ -50,8 +50,8 @@ class ListenerState:
 
     mel: MelState
     stem: StemState
-    keys: Tensor  # [B, layers, L, D]
-    values: Tensor  # [B, layers, L, D]
+    keys: Tensor  # [B, layers, H, L, size]
+    values: Tensor  # [B, layers, H, L, size]
     past: Tensor  # [B, layers, kernel - 1, D]
     length: Tensor  # [B] int64
 
@@ -101,8 +101,8 @@ class Listener(nn.Module):
         return ListenerState(
             mel=self.mel.init_state(lanes),
             stem=self.stem.init_state(lanes),
-            keys=like.new_zeros(lanes, layers, block.left, block.width),
-            values=like.new_zeros(lanes, layers, block.left, block.width),
+            keys=like.new_zeros(lanes, layers, block.heads, block.left, block.width // block.heads),
+            values=like.new_zeros(lanes, layers, block.heads, block.left, block.width // block.heads),
             past=like.new_zeros(lanes, layers, block.kernel - 1, block.width),
             length=torch.zeros(lanes, dtype=torch.int64, device=like.device),
         )
@@ -147,7 +147,7 @@ class Listener(nn.Module):
             cache = (state.keys[:, i], state.values[:, i], state.past[:, i])
             x, moved = each.step(x, cache, mask)
             for old, new in zip(cache, moved, strict=True):
-                lanes.keep(old, new, active)
+                torch.where(active.view(-1, *(1 for _ in range(old.dim() - 1))), new, old, out=old)
         lanes.keep(state.length, (state.length + tokens).clamp_max(max(block.left, 1)), active)
         return self._rows(x)
 
