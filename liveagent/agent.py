@@ -26,13 +26,12 @@ class Agent:
     """Everything that makes one agent: `Agent("nano", instructions="Be brief.", tools=[light])`.
 
     `model` is a name or the path of a weights folder. `questions` are phrases (no arguments) that the model answers
-    in words. `wake`: act only on what follows this phrase; None listens always. `voice` is a name or a voice file's
-    path, None for silence. `ear` is a pretrained ear that hears along, a folder or a hub's name
-    ("openai/whisper-small"): its words go before the others'. `device` is torch's name of where they run. `say`: how
-    words that no dictionary has are said, in words that it has ("zigbee": "zig bee"). `camera`: what it looks at when
-    nothing else is given:
-    "table" (the toy table), "camera", "screen", a device, a file or an address. `watches`: what it waits for in
-    what it sees. `answers`: False listens and looks, and speaks only when it is asked to. `remark`: a question that it
+    in words. `wake`: act only on what follows this phrase; None listens always. `voice`: a name that espeak-ng knows, a
+    voice file of piper's or Kokoro's ("lessac.onnx", "kokoro-v1.0.onnx#bf_emma"), None for silence. `ear` is a
+    pretrained ear that hears along, a folder or a hub's name ("openai/whisper-small"): its words go before the others'.
+    `device` is torch's name of where they run. `say`: how words that no dictionary has are said, in words that it has
+    ("zigbee": "zig bee"). `camera`: what it looks at when nothing else is given: "table" (the toy table), "camera",
+    "screen", a device, a file or an address. `watches`: what it waits for in what it sees. `answers`: False listens and looks, and speaks only when it is asked to. `remark`: a question that it
     asks itself whenever what it sees has changed, and answers aloud. `sources`: where more tools come from once it
     lives, such as `Home(...)`; those that are given among `tools` are put here. `policy`: what its calls may do, beside
     what each tool says itself. Raises ConfigError for anything that could not work, before anything is opened.

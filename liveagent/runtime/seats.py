@@ -24,6 +24,7 @@ from liveagent.agent import Agent
 from liveagent.errors import DeviceError, EngineLost, LiveAgentError
 from liveagent.jsonform import Json
 from liveagent.phrase import Alt, Arg, Node, Phrase, Word
+from liveagent.ports.voice_file import shown
 from liveagent.runtime.admission import Admission
 from liveagent.runtime.clearing import Terms
 from liveagent.runtime.conversation import Conversation, Stats
@@ -245,7 +246,7 @@ class Seats:
             instructions=agent.instructions,
             tools=[{"name": t.name, "description": t.description, "parameters": dict(t.schema)} for t in agent.tools],
             phrases=example_phrases(agent),
-            voice=agent.voice,
+            voice=shown(agent.voice),
             sees=self._model.sees,
             device=str(self._model.device),
             opened_unix_s=now,
