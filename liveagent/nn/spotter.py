@@ -1,6 +1,7 @@
 """`Spotter`: a small network that hears one word, also in noise: log-mel bands, dilated causal convolutions, one logit.
 
-Plain numpy, a fiftieth of a core, so that the process that stops robots has it without torch. Trained by
+It sees a frame of bands each 10 ms and says something each 20 ms: two frames are one step, which buys twice the
+weights. Plain numpy, a fiftieth of a core, so that the process that stops robots has it without torch. Trained by
 `liveagent.train.spotter` on synthetic voices; `StopWord`, beside it, knows people's.
 """
 
@@ -21,7 +22,10 @@ FILE = "stop.safetensors"
 HOP_SAMPLES, WINDOW_SAMPLES, FFT = 160, 400, 512
 BANDS = 40
 KERNEL = 5
-DILATIONS = (1, 1, 2, 4, 8, 16)
+DILATIONS = (1, 1, 2, 4, 8, 1)
+STEP = 2
+"""Frames that are one step of the network."""
+STEP_SAMPLES = STEP * HOP_SAMPLES
 SLOW = 0.005
 """Of the running mean of each band, a frame: two seconds."""
 _LEAST = 1e-7
@@ -37,6 +41,11 @@ def bands() -> Floats:
     return np.maximum(0.0, np.minimum(rise, fall)).astype(np.float32)
 
 
+def levelled_bands(above: Floats) -> Floats:
+    """Logarithms above their mean, as the network has them."""
+    return np.clip(above, -6, 10) * np.float32(0.5)
+
+
 class Ears:
     """Sound, in pieces of any length, to frames [T, 40]: how far each band is above its mean of late."""
 
@@ -46,7 +55,8 @@ class Ears:
         self._rest: Samples = np.zeros(0, np.float32)
         self._mean: Floats | None = None
 
-    def feed(self, samples: Samples) -> Floats:
+    def powers(self, samples: Samples) -> Floats:
+        """[T, 40] of the frames that are whole now."""
         held = np.concatenate([self._rest, samples])
         count = max(0, (len(held) - WINDOW_SAMPLES) // HOP_SAMPLES + 1)
         if not count:
@@ -54,16 +64,20 @@ class Ears:
             return np.zeros((0, BANDS), np.float32)
         frames = np.lib.stride_tricks.sliding_window_view(held, WINDOW_SAMPLES)[::HOP_SAMPLES][:count]
         self._rest = held[count * HOP_SAMPLES :].copy()
-        power = np.abs(np.fft.rfft(frames * self._window, FFT)).astype(np.float32) ** 2
-        log = np.log(power @ self._bands + np.float32(_LEAST))
+        power: Floats = np.abs(np.fft.rfft(frames * self._window, FFT)).astype(np.float32) ** 2 @ self._bands
+        return power
+
+    def feed(self, samples: Samples) -> Floats:
+        log = np.log(self.powers(samples) + np.float32(_LEAST))
+        if not len(log):
+            return log
         if self._mean is None:
             self._mean = log[0].copy()
-        out = np.empty_like(log)
         mean = self._mean
-        for at in range(count):
+        for at in range(len(log)):
             mean += np.float32(SLOW) * (log[at] - mean)
-            out[at] = log[at] - mean
-        return np.clip(out, -6, 10) * np.float32(0.5)
+            log[at] -= mean
+        return levelled_bands(log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +88,7 @@ class _Layer:
 
 
 class Spotter:
-    """One stream's. `feed` gives the probability, for each new frame of 10 ms, that the word has just ended."""
+    """One stream's. `feed` gives the probability, for each new step of 20 ms, that the word has just ended."""
 
     def __init__(self, weights: dict[str, Floats]) -> None:
         """ConfigError for weights of another shape."""
@@ -86,7 +100,10 @@ class Spotter:
             self._head, self._bias = weights["head.weight"], float(weights["head.bias"][0])
         except KeyError as error:
             raise ConfigError(f"{FILE} is no spotter: it has no {error}; install liveagent again") from None
+        if self._layers[0].weight.shape[:2] != (KERNEL, STEP * BANDS):
+            raise ConfigError(f"{FILE} is no spotter of this version; install liveagent again")
         self._ears = Ears()
+        self._odd: Floats = np.zeros((0, BANDS), np.float32)
         self._held = [
             np.zeros(((KERNEL - 1) * each.dilation, each.weight.shape[1]), np.float32) for each in self._layers
         ]
@@ -101,9 +118,12 @@ class Spotter:
         return cls({name: value.astype(np.float32) for name, value in load_file(folder / FILE).items()})
 
     def feed(self, samples: Samples) -> Floats:
-        x = self._ears.feed(samples)
-        if not len(x):
+        frames = np.concatenate([self._odd, self._ears.feed(samples)])
+        steps = len(frames) // STEP
+        self._odd = frames[steps * STEP :]
+        if not steps:
             return np.zeros(0, np.float32)
+        x = frames[: steps * STEP].reshape(steps, STEP * BANDS)
         for at, layer in enumerate(self._layers):
             held = np.concatenate([self._held[at], x])
             self._held[at] = held[len(x) :]

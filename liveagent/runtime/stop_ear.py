@@ -5,7 +5,8 @@ itself; `StopWord`, whose sounds were learnt from people, wants it quiet, and co
 out, or it would take one sentence in a hundred for a stop.
 
 Where somebody tells what the loudspeaker plays, that is taken out of the microphone first, so the agent's own "stop" is
-none, and a person's over the agent's voice is one.
+none, and a person's over the agent's voice is one. Only what a filter can predict is taken out: what is left of the
+agent's voice would be taken out together with half of the person's, and the spotter was trained to hear beside it.
 
 What stops, and what does not, is declared here and tested with voices:
 
@@ -31,7 +32,7 @@ from typing import Literal
 import numpy as np
 
 from liveagent.audio import RATE_HZ, SAMPLE_NS, Samples
-from liveagent.echo import DELAY_SAMPLES, Echo
+from liveagent.echo import DELAY_SAMPLES, Echo, EchoConfig
 from liveagent.errors import DeviceError
 from liveagent.nn.model import weights_folder
 from liveagent.nn.spotter import Spotter
@@ -40,16 +41,19 @@ from liveagent.resample import Resampler
 from liveagent.runtime.stop_wire import Int16
 from liveagent.stop import STOP_WORDS
 
-NEAR_BLOCKS = 6
-"""Of 16 ms: somebody who was near so lately still is, between two syllables."""
+LINEAR = EchoConfig(floor_db=0.0)
+NEAR_BLOCKS, LATE_BLOCKS = 6, 20
+"""Of 16 ms: in so many of the last ones somebody beside the loudspeaker was there, or the word was not theirs."""
+BEGIN_BLOCKS = 6
+"""Somebody who was near so lately still is, between two syllables."""
 SURE = 0.65
-HITS = 5
-"""So many frames of 10 ms in a row the spotter must be sure."""
-HEARD_SAMPLES = 5 * RATE_HZ // 100
-"""How long ago the word had ended by then: marks begin where it ends."""
-NOT_RULED_OUT = 0.08
+HITS = 3
+"""So many steps of 20 ms in a row the spotter must be sure."""
+HEARD_SAMPLES = 9 * RATE_HZ // 100
+"""How long ago the word had ended by then: marks begin 30 ms after its end."""
+NOT_RULED_OUT = 0.45
 """So sure the spotter must have been of late, for a word of the recogniser's to count."""
-LATELY_FRAMES = 60
+LATELY_STEPS = 30
 OTHER_SAMPLES = RATE_HZ * 3 // 10
 """Another word that ended so long before was another word, and not this one misheard."""
 AGAIN_SAMPLES = RATE_HZ // 2
@@ -78,12 +82,12 @@ class StopEar:
         with contextlib.suppress(DeviceError):
             self._word = StopWord(STOP_WORDS, others=others, say=say)
         self._spotter = Spotter.load(weights or weights_folder())
-        self._lately: deque[float] = deque(maxlen=LATELY_FRAMES)
-        self._sure = 0
+        self._lately: deque[float] = deque(maxlen=LATELY_STEPS)
+        self._sure, self._told = 0, False
         self._deaf_samples = 0
         self._resampler: Resampler | None = None
         self._echo: Echo | None = None
-        self._near: deque[bool] = deque(maxlen=NEAR_BLOCKS)
+        self._near: deque[bool] = deque(maxlen=LATE_BLOCKS)
         self._own_ns: int | None = None
 
     def own_voice(self, t_ns: int) -> None:
@@ -107,38 +111,42 @@ class StopEar:
         ago_samples += self._word.ago_samples if self._word is not None and heard == "recogniser" else HEARD_SAMPLES
         return WordEnded(end_ns - ago_samples * SAMPLE_NS, heard)
 
-    def _cleaned(self, samples: Samples, reference: Int16 | None) -> tuple[Samples, bool]:
-        """Without the loudspeaker, and whether somebody else may sound in it."""
+    def _cleaned(self, samples: Samples, reference: Int16 | None) -> Samples:
+        """Without the loudspeaker."""
         if reference is not None and self._echo is None and reference.any():
-            self._echo = Echo()  # from here on: a session whose loudspeaker is silent, or far, never pays for it
+            self._echo = Echo(LINEAR)  # from here on: a session whose loudspeaker is silent, or far, never pays for it
             self._state = self._echo.init_state()
         if self._echo is None:
-            return samples, True
+            return samples
         played = np.zeros(len(samples), np.float32)
         if reference is not None:
             played = reference.astype(np.float32) / np.float32(32768.0)
         clean = self._echo.feed(samples, played, self._state)
         self._near.extend(clean.near_end.tolist())
-        return clean.samples, any(self._near)
+        return clean.samples
 
     def _listen(self, samples: Samples, reference: Int16 | None) -> Literal["spotter", "recogniser"] | None:
         """Who hears a stop word now, for the first time."""
-        clean, near = self._cleaned(samples, reference)
-        by_word = self._word is not None and self._word.feed(clean, near)
+        clean = self._cleaned(samples, reference)
+        begins = self._echo is None or any(list(self._near)[-BEGIN_BLOCKS:])
+        by_word = self._word is not None and self._word.feed(clean, begins)
         by_spotter = False
         for probability in self._spotter.feed(clean).tolist():
             self._lately.append(probability)
             self._sure = self._sure + 1 if probability > SURE else 0
-            by_spotter |= near and self._sure == HITS
+            self._told &= self._sure > 0
+            if self._sure >= HITS and not self._told and self._is_theirs():
+                by_spotter = self._told = True
         self._deaf_samples = max(0, self._deaf_samples - len(samples))
         by_word &= max(self._lately, default=0.0) > NOT_RULED_OUT
-        if by_spotter and self._word is not None:
-            ago_samples = self._word.other_ago_samples
-            by_spotter = ago_samples is None or ago_samples < OTHER_SAMPLES
         if not (by_word or by_spotter) or self._deaf_samples:
             return None
         self._deaf_samples = AGAIN_SAMPLES
         return "spotter" if by_spotter else "recogniser"
+
+    def _is_theirs(self) -> bool:
+        """Whether the word was somebody's beside the loudspeaker."""
+        return self._echo is None or sum(self._near) >= min(NEAR_BLOCKS, len(self._near))
 
     def close(self) -> None:
         if self._word is not None:
