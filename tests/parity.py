@@ -46,7 +46,7 @@ def gains(model: torch.nn.Module, seed: int) -> None:
                 continue
             drawn = torch.randn(weight.shape, generator=generator)
             if weight.ndim >= 2:
-                weight.copy_(drawn * weight[0].numel() ** -0.5 * 1.3)
+                weight.copy_(drawn * weight[0].numel() ** -0.5)
             elif name.endswith("bias"):
                 weight.copy_(drawn * 0.3)
             else:

@@ -93,11 +93,15 @@ def test_any_legal_configuration(tmp_path_factory: pytest.TempPathFactory, data:
         "tie_word_embeddings": data.draw(st.booleans()),
     }  # fmt: skip
     model = tiny(data.draw(st.integers(0, 99)), **options)
-    net = decoder(Checkpoint.open(saved(model, tmp_path_factory.mktemp("gemma"), "20kB")))
+    checkpoint = Checkpoint.open(saved(model, tmp_path_factory.mktemp("gemma"), "20kB"))
+    net, precise = decoder(checkpoint), decoder(checkpoint, torch.float64)
     ids = ids_of(5, 40)
     theirs = model(ids).logits[0]
-    assert error(net(ids)[0], theirs) < BAR
-    assert error(stream(net, net.embed(ids)[0], chunks(data.draw(st.integers(0, 99)), 40)), theirs) < BAR
+    # Some random networks make much of a rounding error; transformers' own says how much.
+    bar = max(BAR, 4 * error(theirs, precise(rows=precise.embed(ids).double())[0]))
+    assert bar < FAR
+    assert error(net(ids)[0], theirs) < bar
+    assert error(stream(net, net.embed(ids)[0], chunks(data.draw(st.integers(0, 99)), 40)), theirs) < bar
 
 
 def test_it_says_the_same_for_64_tokens(tmp_path: Path) -> None:

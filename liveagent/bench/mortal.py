@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import sys
 from asyncio.subprocess import PIPE
@@ -24,8 +25,7 @@ def quiet() -> None:
 
 def tell(word: str) -> None:
     """Such a process tells whoever began it."""
-    sys.stdout.write(f"{word}\n")
-    sys.stdout.flush()
+    os.write(1, f"{word}\n".encode())
 
 
 class Mortal:

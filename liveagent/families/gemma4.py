@@ -169,8 +169,8 @@ class Calls:
     """`call:light{room:<|"|>kitchen<|"|>,level:3}` between its marks; strings between marks of their own, so that
     nothing in them need be escaped. Source: "Gemma 4 prompt formatting", ai.google.dev."""
 
-    opens, closes = Mark("<|tool_call>"), Mark("<tool_call|>")
-    quote = Mark('<|"|>')
+    def __init__(self) -> None:
+        self.opens, self.closes, self.quote = Mark("<|tool_call>"), Mark("<tool_call|>"), Mark('<|"|>')
 
     def write(self, name: str, args: Mapping[str, Any]) -> list[str]:
         return [f"call:{name}", *self._mapping(args)]

@@ -7,7 +7,7 @@ the rolling cache. What goes in before the first layer is `enter`, which nano's 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
@@ -39,8 +39,8 @@ class StackConfig:
     width: int
     blocks: tuple[BlockConfig, ...]
     norm_eps: float = 1e-5
-    rope: Rope = Rope()
-    near_rope: Rope = Rope()
+    rope: Rope = field(default_factory=Rope)
+    near_rope: Rope = field(default_factory=Rope)
     """Of layers with a window."""
     time_pairs: int = 0
     """How many of a head's slowest pairs turn with time instead of place in order."""
@@ -152,7 +152,7 @@ class Stack(nn.Module):
     def rows(self, embedded: Tensor, ids: Tensor | int) -> Tensor:
         """Input rows `[..., R]` of rows `[..., D]` that stand for the ids `[...]`, such as an eye's or an ear's."""
         if not self.shape.layer_vocab:
-            return embedded
+            return embedded.float()
         column = torch.as_tensor(ids, dtype=torch.float32, device=embedded.device).expand(embedded.shape[:-1])
         return torch.cat([embedded.float(), column[..., None]], dim=-1)
 
