@@ -100,9 +100,8 @@ def picture(rows: int, cols: int, seed: int = 0) -> Tensor:
     return torch.randint(0, 256, (3, rows * PX, cols * PX), dtype=torch.uint8, generator=generator)
 
 
-def theirs(net: Any, pictures: list[Tensor]) -> list[Tensor]:
-    """Rows of their tower for pictures of any shapes, padded to one length as their processor does it. (Groups of one
-    patch are not compared: with them theirs gives the rows of the padding.)"""
+def padded(net: Any, pictures: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Pictures of any shapes as patches and places of one length, as their processor gives them."""
     side = net.config.vision_config.patch_size
     most = 32 * net.config.vision_config.pooling_kernel_size ** 2
     values, places = torch.zeros(len(pictures), most, 3 * side * side), torch.full((len(pictures), most, 2), -1)
@@ -111,7 +110,13 @@ def theirs(net: Any, pictures: list[Tensor]) -> list[Tensor]:
         down, across = torch.meshgrid(*(torch.arange(n // side) for n in each.shape[1:]), indexing="ij")
         values[i, : len(flat)] = flat
         places[i, : len(flat)] = torch.stack([across, down], -1).flatten(0, 1)
-    found = net.model.get_image_features(values, places, return_dict=True).pooler_output
+    return values, places
+
+
+def theirs(net: Any, pictures: list[Tensor]) -> list[Tensor]:
+    """Rows of their tower for pictures of any shapes. (Groups of one patch are not compared: with them theirs gives the
+    rows of the padding.)"""
+    found = net.model.get_image_features(*padded(net, pictures), return_dict=True).pooler_output
     return [each.clone() for each in found]
 
 
@@ -128,6 +133,17 @@ def test_rows_equal_transformers(tmp_path: Path, gains: bool, options: dict[str,
         assert error(eye(each[None])[0], there) < BAR
     left = {name for name in checkpoint.unread if "vision" in name}
     assert not left, f"nobody asked for {sorted(left)[:3]}"
+
+
+def test_pictures_of_a_film_one_by_one_equal_transformers(tmp_path: Path) -> None:
+    net, checkpoint = written(tmp_path, **ALL)
+    eye, film = gemma4_eye.eye(checkpoint), [picture(6, 10, seed) for seed in range(4)]
+    values, places = padded(net, film)
+    there = net.model.get_video_features(values, places, torch.tensor([3, 1]), return_dict=True).pooler_output
+    state = eye.init_state(1, patches=64)
+    ours = [eye.look(each, torch.ones(60, dtype=torch.bool), state, 0) for each in film]
+    assert error(torch.cat(ours[:3]), there[0]) < BAR and error(ours[3], there[1]) < BAR
+    assert eye.video == Budget(70 * GROUP**2, PX, GROUP) and eye.picture.patches == 2 * eye.video.patches
 
 
 @settings(max_examples=6)

@@ -53,7 +53,7 @@ class RowEye(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pictures `[B, 3, H, W]`, uint8 or 0..1, to rows `[B, M, W]`."""
-        return self._rows(self.vit(pixels), pixels)
+        return self._rows(self.vit(pixels.to(self.vit.positions.device)), pixels)
 
     def init_state(self, lanes: int, patches: int | None = None) -> RowEyeState:
         """State of `lanes` lanes that have seen nothing. patches: the most that a camera's picture will have; as many
@@ -76,6 +76,7 @@ class RowEye(nn.Module):
         `state` moves on in place. Where nothing has changed no network runs. A lane that has seen nothing, or nothing
         of this shape, sees all patches."""
         rows, cols = self.vit.grid(pixels)
+        pixels = pixels.to(state.rows.device)
         given = state.rows[lane, : self.projector.count(rows * cols)]
         if bool(patches.any()) or not self.vit.knows(pixels, state.vit, lane):
             given.copy_(self._rows(self.vit.look(pixels, patches, state.vit, lane)[None], pixels)[0])

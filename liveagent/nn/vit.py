@@ -196,7 +196,8 @@ class Vit(nn.Module):
         if rows == of or not self.knows(pixels, state, lane):
             self._all(pixels, grid, state, lane)
         elif count:
-            self._some(pixels, grid, patches.float().topk(rows, sorted=False).indices, state, lane)
+            chosen = patches.float().topk(rows, sorted=False).indices
+            self._some(pixels, grid, chosen.to(pixels.device), state, lane)
         stream = state.stream[lane, :, : of + self.config.class_token]
         if self.config.outputs:
             return self._taken(dict(enumerate(stream.unbind())))
