@@ -73,6 +73,11 @@ class Room(World):
         return [each for each in self.of(WordsHeard) if each.source == "scribe"]
 
 
+def waits(session: Session) -> bool:
+    """Whether a turn's last words are awaited."""
+    return session.closing is not None
+
+
 @pytest.fixture
 async def session() -> AsyncIterator[Session]:
     async with open_session(AGENT, CONFIG, random_nano(), use_recogniser=False) as session:
@@ -87,10 +92,10 @@ async def test_its_words_are_shown_read_and_acted_on(session: Session) -> None:
     assert room.shown()[-1].words == ("turn", "on", "a") and not room.shown()[-1].final
     assert session.user.ids == session.user.ids_of(("turn", "on"))  # what stands is in the cache already
     await room.release()
-    assert session.closing is not None and not room.of(ToolCalled)
+    assert waits(session) and not room.of(ToolCalled)
     room.heard(begun_ns, *WORDS, stands=5, final=True)
     await room.run(1)
-    assert session.closing is None
+    assert not waits(session)
     (final,) = [each for each in room.shown() if each.final]
     assert final.words == WORDS and final.in_grammar and final.confidence == 0.9
     (call,) = room.of(CallTool)
@@ -161,7 +166,7 @@ async def test_an_ear_that_fails_leaves_the_others(session: Session) -> None:
     room.inbox.append(EarFailed(room.now_ns, begun_ns, "it was killed"))
     await room.run(2)
     codes = [each.code for each in room.of(Noted)]
-    assert "ear_failed" in codes and session.closing is None
+    assert "ear_failed" in codes and not waits(session)
     assert "no_words" in codes or room.of(ReplyStarted)  # whatever a random ear makes of noise
 
 
@@ -171,7 +176,7 @@ async def test_stop_while_it_is_waited_for(session: Session) -> None:
     await room.release()
     room.type("stop")
     await room.run(1)
-    assert room.of(Halt) and session.closing is None and not session.user.open
+    assert room.of(Halt) and not waits(session) and not session.user.open
     room.heard(begun_ns, "open", "the", "door", final=True)
     await room.run(3)
     assert not room.of(CallTool)
@@ -229,7 +234,7 @@ async def test_nothing_is_guessed_of_a_turn_that_waits(session: Session) -> None
     await room.release()
     before = len(room.of(EndGuessed))
     await room.run(5)
-    assert len(room.of(EndGuessed)) == before and session.closing is not None
+    assert len(room.of(EndGuessed)) == before and waits(session)
 
 
 async def test_a_replay_hears_the_words_without_an_ear(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """What the microphone lets the agent hear: three phrases read aloud, before the conversation.
 
 Runs on the session's own lane with a listener of its own, and nothing is acted on; the lane is emptied afterwards, so
-that a recording starts from the same place as its replay. Any typed line skips the rest.
+that a recording starts from the same place as its replay. A pretrained ear, where there is one, is asked too. Any
+typed line skips the rest.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from liveagent.agent import Agent
-from liveagent.audio import AudioChunk, Chunker, Tick
+from liveagent.audio import TICK_NS, AudioChunk, Chunker, Tick
+from liveagent.event import EarFailed, EarHeard
 from liveagent.level import SILENCE_DBFS, dbfs
+from liveagent.runtime.dictation import Dictation
+from liveagent.runtime.ear_process import EarProcess
 from liveagent.runtime.engine import Lane
-from liveagent.runtime.listener import Listener
+from liveagent.runtime.listener import Listener, Understood
 
 if TYPE_CHECKING:
     from liveagent.nn.model import Model
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 WAIT_TICKS = 125  # 10 s for each phrase
 QUIET_FRAMES = 20  # 640 ms end a phrase
 FAINT_DBFS = -50.0
+EAR_WAIT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +73,18 @@ async def check_hearing(
     wanted: tuple[str, ...],
     tell: Callable[[str], None],
     skip: Awaitable[object],
+    ears: EarProcess | None = None,
 ) -> list[Checked]:
     """Ask for each phrase and tell what was heard. Ends early when `skip` is done or the sound ends."""
     listener = Listener.of(agent, model)
+    along = _Along(ears, listener) if ears is not None else None
     skipping = asyncio.ensure_future(skip)
     found: list[Checked] = []
     try:
         async with aclosing(_ticks(sounds)) as ticks:
             for phrase in phrases_of(agent, wanted):
                 tell(f'please say: "{phrase}"   (Enter with any word skips)')
-                checked = await _one(phrase, listener, lane, ticks, skipping)
+                checked = await _one(phrase, listener, lane, ticks, skipping, along)
                 if checked is None:
                     break
                 found.append(checked)
@@ -85,7 +92,39 @@ async def check_hearing(
     finally:
         skipping.cancel()
         listener.close()
+        if along is not None:
+            along.line.close()
     return found
+
+
+class _Along:
+    """The pretrained ear during the check."""
+
+    def __init__(self, ears: EarProcess, listener: Listener) -> None:
+        self.dictation = listener.dictation = Dictation()
+        self.line = ears.open(self._put, lambda: 0)
+        self._listener = listener
+        self._last: asyncio.Queue[EarHeard | EarFailed] = asyncio.Queue()
+
+    def _put(self, event: EarHeard | EarFailed) -> None:
+        if isinstance(event, EarFailed) or event.final:
+            self._last.put_nowait(event)
+
+    def tick(self, index: int) -> None:
+        self.dictation.now_ns = index * TICK_NS
+        for hark in self.dictation.orders():
+            self.line.obey(hark)
+
+    async def end(self, others: Understood | None) -> Understood | None:
+        """What it makes of the phrase that has ended; of `others` where it is too slow."""
+        self.tick(0)
+        try:
+            async with asyncio.timeout(EAR_WAIT_S):
+                while (event := await self._last.get()).begun_ns != self.dictation.begun_ns:
+                    pass  # of a phrase before it
+        except TimeoutError:
+            return others
+        return self._listener.dictated(event if isinstance(event, EarHeard) else None, others)
 
 
 async def _ticks(sounds: AsyncIterator[AudioChunk]) -> AsyncGenerator[Tick, None]:
@@ -96,7 +135,12 @@ async def _ticks(sounds: AsyncIterator[AudioChunk]) -> AsyncGenerator[Tick, None
 
 
 async def _one(
-    phrase: str, listener: Listener, lane: Lane, ticks: AsyncIterator[Tick], skipping: asyncio.Future[object]
+    phrase: str,
+    listener: Listener,
+    lane: Lane,
+    ticks: AsyncIterator[Tick],
+    skipping: asyncio.Future[object],
+    along: _Along | None,
 ) -> Checked | None:
     loudest, quiet, count = SILENCE_DBFS, 0, 0
     async for tick in ticks:
@@ -105,6 +149,8 @@ async def _one(
             return None
         heard = await lane.hear(tick.samples)
         listener.feed(tick.samples, heard)
+        if along is not None:
+            along.tick(tick.index)
         loudest = max(loudest, dbfs(tick.samples))
         for probability in heard.vad:
             if probability >= 0.5 and not listener.open:
@@ -112,6 +158,7 @@ async def _one(
             quiet = 0 if probability >= 0.35 else quiet + 1
         if listener.open and quiet >= QUIET_FRAMES:
             words = listener.end()
+            words = words if along is None else await along.end(words)
             if words is not None:
                 return Checked(phrase, " ".join(words.words), words.source, loudest)
         if count >= WAIT_TICKS and not listener.open:

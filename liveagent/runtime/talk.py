@@ -27,7 +27,7 @@ from liveagent.ports.nullspeaker import NullSpeaker
 from liveagent.runtime.clearing import Terms
 from liveagent.runtime.core import Core
 from liveagent.runtime.devices import Note, find_camera, find_sounds, find_speaker, find_voice, has_pictures
-from liveagent.runtime.ear_process import find_ear
+from liveagent.runtime.ear_process import EarProcess, find_ear
 from liveagent.runtime.engine import Engine, Lane
 from liveagent.runtime.hands import Hands
 from liveagent.runtime.hearing_check import check_hearing
@@ -202,7 +202,7 @@ async def talk(
         typing = asyncio.create_task(_read_typed(terminal, live, skip, asked, lookout))
         try:
             if check and isinstance(sounds, Mic):
-                await _check(session, aiter(sounds), note, skip)
+                await _check(session, aiter(sounds), note, skip, ears)
             skip.set()
             until_idle = not text_only and not isinstance(sounds, Mic)
             heard = lookout if not isinstance(sounds, Mic) else None
@@ -241,13 +241,14 @@ def _header(session: Session, origin: str, pictures: bool) -> Header:
 
 
 async def _check(
-    session: Session, sounds: AsyncIterator[AudioChunk | VideoFrame], note: Note, skip: asyncio.Event
+    session: Session, sounds: AsyncIterator[AudioChunk | VideoFrame], note: Note, skip: asyncio.Event,
+    ears: EarProcess | None,
 ) -> None:
     def tell(text: str) -> None:
         note("check", text)
 
     heard = (item async for item in sounds if isinstance(item, AudioChunk))
-    await check_hearing(session.agent, session.model, session.lane, heard, CHECK_PHRASES, tell, skip.wait())
+    await check_hearing(session.agent, session.model, session.lane, heard, CHECK_PHRASES, tell, skip.wait(), ears)
     await session.open()  # a lane that has heard nothing: where a replay begins, too
 
 
