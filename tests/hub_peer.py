@@ -28,6 +28,7 @@ class FakeHub:
 
     models: Mapping[str, Mapping[str, bytes]]
     licence: str = "apache-2.0"
+    commit: str = COMMIT
     token: str = ""
     gated: bool = False
     ranges: bool = True
@@ -62,7 +63,7 @@ class FakeHub:
                 said["lfs"] = {"sha256": digest, "size": len(content), "pointerSize": 130}
             siblings.append(said)
         gated = "manual" if self.gated else False
-        return {"id": repo, "modelId": repo, "sha": COMMIT, "private": False, "gated": gated, "tags": [],
+        return {"id": repo, "modelId": repo, "sha": self.commit, "private": False, "gated": gated, "tags": [],
                 "cardData": {"license": self.licence}, "siblings": siblings}  # fmt: skip
 
     def _handler(hub) -> type[BaseHTTPRequestHandler]:  # noqa: N805 (two selves)
@@ -97,7 +98,7 @@ class FakeHub:
             def model(self, repo: str, revision: str) -> None:
                 if repo not in hub.models:
                     self.refuse(404, "RepoNotFound")
-                elif revision not in ("main", COMMIT):
+                elif revision not in ("main", hub.commit):
                     self.refuse(404, "RevisionNotFound")
                 else:
                     self.answer(200, json.dumps(hub.info(repo)).encode())
@@ -116,8 +117,8 @@ class FakeHub:
                 looks = not self.headers.get("range", "-").endswith("-")
                 left = [] if looks else hub.cut.get(name, [])
                 stop = start + left.pop(0) if left else end
-                self.answer(206 if span else 200, content[start:stop], length=end - start)
                 hub.sent[name] = hub.sent.get(name, 0) + min(stop, end) - start
+                self.answer(206 if span else 200, content[start:stop], length=end - start)
                 if stop < end:
                     self.close_connection = True
 

@@ -296,15 +296,45 @@ def test_a_header_longer_than_the_first_look(peer: FakeHub) -> None:
     assert len(Hub().look(REPO).release.tensors) == 1500
 
 
-def test_what_the_hubs_own_client_has_already_is_used_from_there(peer: FakeHub, tmp_path: Path) -> None:
+def test_what_the_hubs_own_client_has_already_is_used_from_there(
+    peer: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     content = peer.models[REPO][WHOLE]
     theirs = tmp_path / "theirs" / "models--owner--tiny" / "snapshots" / COMMIT
     theirs.mkdir(parents=True)
     (theirs / WHOLE).write_bytes(content)
     folder = hub_module.fetch(REPO)
-    assert (folder / WHOLE).is_symlink() and (folder / WHOLE).read_bytes() == content
+    assert (folder / WHOLE).samefile(theirs / WHOLE) and (folder / WHOLE).read_bytes() == content
     assert peer.sent[WHOLE] == hub_module.HEAD
+    shutil.rmtree(folder)
+    monkeypatch.setattr("os.link", _elsewhere)
+    folder = hub_module.fetch(REPO)
+    assert (folder / WHOLE).is_symlink() and (folder / WHOLE).read_bytes() == content
     shutil.rmtree(folder)
     (theirs / WHOLE).write_bytes(content[:-1] + b"\xff")
     folder = hub_module.fetch(REPO)
-    assert not (folder / WHOLE).is_symlink() and (folder / WHOLE).read_bytes() == content
+    assert not (folder / WHOLE).samefile(theirs / WHOLE) and (folder / WHOLE).read_bytes() == content
+
+
+def _elsewhere(*_: Any) -> None:
+    raise OSError(18, "Invalid cross-device link")
+
+
+def test_a_new_commit_brings_only_what_changed(peer: FakeHub) -> None:
+    old = hub_module.fetch(REPO)
+    before = dict(peer.sent)
+    peer.commit = COMMIT[::-1]
+    changed(peer, files={"tokenizer.json": b"[]" * 500})
+    new = hub_module.fetch(REPO)
+    assert new != old and (new / WHOLE).samefile(old / WHOLE)
+    assert (new / "tokenizer.json").read_bytes() == b"[]" * 500
+    assert peer.sent[WHOLE] - before[WHOLE] <= hub_module.HEAD
+    assert peer.sent["config.json"] == before["config.json"]
+
+
+def test_what_is_there_needs_no_token_again(peer: FakeHub) -> None:
+    peer.gated = True
+    hub = Hub(token="hf_friend")
+    folder = hub.fetch(hub.look(REPO))
+    before = dict(peer.sent)
+    assert hub_module.fetch(REPO) == folder and peer.sent == before

@@ -149,7 +149,7 @@ def test_what_nobody_could_load(tmp_path: Path, options: dict[str, Any], says: s
         cost_of(found, "x", **options)
 
 
-def cost(numbers: float = 5 * GB, free: int | None = 20 * GB, **more: Any) -> Cost:
+def cost(numbers: float = 5 * GB, free: float | None = 20 * GB, **more: Any) -> Cost:
     given: dict[str, Any] = {
         "model": "owner/model", "family": "x", "licence": "mit", "numbers": int(numbers), "file_bytes": 1,
         "download_bytes": 1, "dtype": "bfloat16", "quantize": None, "cache_tokens": 4096, "lanes": 1,

@@ -135,11 +135,7 @@ def models(as_json: AsJson = False) -> None:
 
 
 def _state(family: Family) -> str:
-    if family.live:
-        return family.live
-    if family.ear:
-        return "an ear: --ear" if family.module else "not yet"
-    return "can be read, does not talk yet" if family.module else "not yet"
+    return family.live or ("can be read, takes no part in conversations yet" if family.module else "not there yet")
 
 
 def with_model(agent: Agent, model: str | None) -> Agent:

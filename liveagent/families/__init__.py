@@ -33,7 +33,7 @@ class Family:
     """What is said of a family. `architectures`: what its `config.json` calls itself. `module`: the file of this folder
     that reads it, "" while there is none. `proved`: of which parts the numbers were compared with `transformers`; no
     real weights were ever run where this was written. `live`: how it takes part in a conversation, "" while it does
-    not; an `ear` stands in front of another model instead. `part_of`: whose weights a tensor is among, by what its name
+    not; an `ear` stands in front of another model. `part_of`: whose weights a tensor is among, by what its name
     contains; what is named nowhere is the decoder's, and a table is looked up in and not multiplied with."""
 
     name: str
@@ -69,7 +69,7 @@ FAMILIES = (
         "gemma4", "Gemma 4", ("Gemma4ForConditionalGeneration", "Gemma4ForCausalLM"), "gemma4", "sound, as it comes",
         "pictures, film", "words", "Apache-2.0",
         (Member("google/gemma-4-e2b-it", 5.10e9, 10.2e9), Member("google/gemma-4-e4b-it", 7.94e9, 15.9e9)),
-        "decoder, ear", part_of=TOWERS,
+        "decoder, ear, eye", live="talks, behind nano's ear; blind", part_of=TOWERS,
     ),
     Family(
         "gemma4_unified", "Gemma 4 12B", ("Gemma4UnifiedForConditionalGeneration",), "", "sound", "pictures", "words",
@@ -79,16 +79,17 @@ FAMILIES = (
         "whisper", "Whisper", ("WhisperForConditionalGeneration",), "whisper", "clips, 99 languages", "nothing",
         "what was said", "Apache-2.0",
         (Member("openai/whisper-small", 0.242e9, 0.97e9), Member("openai/whisper-large-v3", 1.54e9, 3.09e9)),
-        "features, encoder, decoder", ear=True, part_of=(("", "ear"),),
+        "features, encoder, decoder", live="an ear: --ear", ear=True, part_of=(("", "ear"),),
     ),
     Family(
         "nemotron", "Nemotron", ("NemotronAsrStreamingForRNNT",), "nemotron", "speech as it comes, English", "nothing",
         "what was said", "NVIDIA Open Model License",
-        (Member("nvidia/nemotron-speech-streaming-en-0.6b", 0.6e9, None),), "", ear=True, part_of=(("", "ear"),),
+        (Member("nvidia/nemotron-speech-streaming-en-0.6b", 0.6e9, None),),
+        "features, encoder, transducer", ear=True, part_of=(("", "ear"),),
     ),
     Family(
-        "llava", "LLaVA", ("LlavaForConditionalGeneration",), "", "nothing", "pictures", "words", "Llama 2 Community",
-        (Member("llava-hf/llava-1.5-7b-hf", 7.06e9, 14.1e9),), part_of=TOWERS,
+        "llava", "LLaVA", ("LlavaForConditionalGeneration",), "llava", "nothing", "pictures", "words", "Llama 2",
+        (Member("llava-hf/llava-1.5-7b-hf", 7.06e9, 14.1e9),), "eye", part_of=TOWERS,
     ),
 )  # fmt: skip
 

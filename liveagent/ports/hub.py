@@ -95,6 +95,9 @@ class Hub:
             if (kept := self._kept(name, repo, revision)) is not None:
                 return kept
             raise
+        kept = self._kept(name, repo, revision)
+        if kept is not None and kept.folder.name == info.sha:
+            return kept
         return self._offer(name, repo, revision, info)
 
     def _offer(self, name: str, repo: str, revision: str, info: ModelInfo) -> Offer:
@@ -131,6 +134,7 @@ class Hub:
             raise ConfigError(
                 f"{file.name} of {repo} has {file.size_bytes} bytes, which no settings have: choose another"
             )
+        file.reuse(folder, repo, commit)
         file.bring(self._line, folder, repo, commit, lambda came: None)
         return parse_json((folder / file.name).read_bytes(), f"{file.name} of {repo}")
 
@@ -163,6 +167,8 @@ class Hub:
             return offer.folder
         total = sum(each.size_bytes for each in offer.files)
         with self._alone(offer):
+            for each in offer.files:
+                each.reuse(offer.folder, offer.repo, offer.commit)
             missing = sum(each.missing_bytes(offer.folder) for each in offer.files)
             done = total - missing
             self._need_room(offer.folder, missing)

@@ -10,8 +10,8 @@ import errno
 import hashlib
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -56,15 +56,17 @@ class HubFile:
         return max(1, self.size_bytes)
 
     def bring(self, line: HubLine, folder: Path, repo: str, commit: str, tell: Callable[[int], None]) -> None:
-        """One file, whole and checked. `tell`: how many bytes more are there, or fewer."""
-        if (missing := self.missing_bytes(folder)) == 0:
+        """The file, whole and checked. `tell`: how many bytes more are there, or fewer.
+
+        Raises:
+            DeviceError: it cannot be written.
+            LinkError: it cannot be had now; what came is kept. Or it came with a wrong checksum; nothing is kept then.
+            ConfigError, ProtocolError: as `HubLine.told`.
+        """
+        if self.missing_bytes(folder) == 0:
             return
         part = folder / f"{self.name}.part"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if self._linked(folder, repo, commit):
-                tell(missing)
-                return
+        with _written(folder):
             with part.open("ab+") as out:
                 self._stream(line, out, repo, commit, tell)
                 out.flush()
@@ -75,9 +77,6 @@ class HubFile:
                 tell(-self.size_bytes)
                 raise LinkError(f"{self.name} of {repo} came with a wrong checksum and was thrown away: fetch it again")
             part.replace(folder / self.name)
-        except OSError as error:
-            what = "there is no room left" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
-            raise DeviceError(f"{folder} cannot be written to ({what}): make room, or set XDG_CACHE_HOME") from None
 
     def _stream(self, line: HubLine, out: BinaryIO, repo: str, commit: str, tell: Callable[[int], None]) -> None:
         """Write what is missing behind what is there, over as many connections as it takes."""
@@ -112,19 +111,29 @@ class HubFile:
                 if there == before:
                     raise LinkError(f"{line.host} sends nothing of {self.name} of {repo}: try again later")
 
-    def _linked(self, folder: Path, repo: str, commit: str) -> bool:
-        """Whether huggingface_hub has the file in its own cache, right to the last byte: then it is used from there."""
-        found = try_to_load_from_cache(repo, self.name, revision=commit)
-        if not isinstance(found, str) or not Path(found).is_file() or Path(found).stat().st_size != self.size_bytes:
-            return False
-        with open(found, "rb") as theirs:
-            if self._digest_of(theirs) != self.digest:
-                return False
-        link = folder / self.name
-        link.unlink(missing_ok=True)
-        link.symlink_to(os.path.realpath(found))
-        (folder / f"{self.name}.part").unlink(missing_ok=True)
-        return True
+    def reuse(self, folder: Path, repo: str, commit: str) -> None:
+        """Link the very same file if it is on this disk already, of another commit or in huggingface_hub's own cache:
+        what is large seldom changes when what is said about it does. Raises as `bring`."""
+        if self.missing_bytes(folder):
+            with _written(folder):
+                self._reuse(folder, repo, commit)
+
+    def _reuse(self, folder: Path, repo: str, commit: str) -> None:
+        link, part = folder / self.name, folder / f"{self.name}.part"
+        theirs = try_to_load_from_cache(repo, self.name, revision=commit)
+        for found in (*folder.parent.glob(f"*/{self.name}"), *([Path(theirs)] if isinstance(theirs, str) else [])):
+            if found == link or not found.is_file() or found.stat().st_size != self.size_bytes:
+                continue
+            with found.open("rb") as content:
+                if self._digest_of(content) != self.digest:
+                    continue
+            link.unlink(missing_ok=True)
+            try:
+                os.link(found.resolve(), link)
+            except OSError:  # on another disk
+                link.symlink_to(found.resolve())
+            part.unlink(missing_ok=True)
+            return
 
     def _digest_of(self, content: BinaryIO) -> str:
         kind = self.digest.partition(":")[0]
@@ -133,3 +142,14 @@ class HubFile:
         while chunk := content.read(CHUNK):
             digest.update(chunk)
         return f"{kind}:{digest.hexdigest()}"
+
+
+@contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    """What hinders writing there, as ours."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        what = "there is no room left" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
+        raise DeviceError(f"{folder} cannot be written to ({what}): make room, or set XDG_CACHE_HOME") from None

@@ -69,7 +69,7 @@ def weigh(
     )
     smaller = [tokens] + [each for each in (tokens // 2, tokens // 4) if each >= LEAST_CACHE and asked.cache_tokens]
     kinds = [(chosen, quantize), ("bfloat16", quantize), ("bfloat16", "int8"), ("bfloat16", "int4")]
-    others = [cost(*kind, each) for kind, each in product(dict.fromkeys(kinds), smaller)]
+    others = [cost(kind, rounded, each) for (kind, rounded), each in product(dict.fromkeys(kinds), smaller)]
     others = [each for each in others if each.memory_bytes < asked.memory_bytes]
     siblings = {each.name: each.numbers for each in family.members if each.numbers is not None and each.name != model}
     return Weighed(offer, family, with_advice(asked, others, siblings))
@@ -106,7 +106,7 @@ def fetched(
             f"{model} is a {found.family.title}, which only hears: choose a model that answers, such as nano"
         )
     if not found.family.live:
-        live = ", ".join(each.title for each in FAMILIES if each.live)
+        live = ", ".join(each.title for each in FAMILIES if each.live and not each.ear)
         raise ConfigError(
             f"{model} is a {found.family.title}, which liveagent can read and not talk with yet: choose one of {live}"
         )
