@@ -7,7 +7,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import huggingface_hub
 import pytest
@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 from typer.testing import CliRunner
 
-from liveagent import Agent, ConfigError, DeviceError, LinkError
+from liveagent import Agent, ConfigError, DeviceError, LinkError, tool
 from liveagent.cli import app
 from liveagent.cli.models import with_model
 from liveagent.families import FAMILIES
@@ -196,3 +196,30 @@ def test_a_hub_that_breaks_off_while_it_is_fetched(peer: FakeHub, monkeypatch: p
     peer.cut[WHOLE] = [0]
     with pytest.raises(LinkError, match="cannot be reached"):
         fetched(GEMMA)
+
+
+@pytest.mark.slow
+def test_a_model_by_its_hub_name_is_fetched_and_talks(
+    tmp_path: Path, peer: FakeHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From `Agent("owner/name").talk()` to a call of a tool, with a checkpoint that `transformers` wrote."""
+    from tests.open_checkpoint import write
+
+    files = {each.name: each.read_bytes() for each in write(tmp_path / "made").iterdir()}
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)  # which importing transformers has set
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    peer.models = {GEMMA: files | {"modeling_gemma.py": b"raise SystemExit"}}
+    called = []
+
+    @tool(phrases=["(turn|switch) {state} the {room} light"])
+    async def light(room: Literal["kitchen", "bath"], state: Literal["on", "off"]) -> str:
+        """Switch a room's light."""
+        called.append((room, state))
+        return "it is on"
+
+    Agent(GEMMA, tools=[light], voice=None).talk(typed=["turn on the kitchen light"])
+    assert called == [("kitchen", "on")]
+    assert "light" in capsys.readouterr().out
+    sent = {name for name, size in peer.sent.items() if size}
+    assert "chat_template.jinja" in sent and len([each for each in sent if each.endswith(".safetensors")]) > 1
+    assert "modeling_gemma.py" not in sent
