@@ -52,7 +52,11 @@ class Beside(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[..., inputs]` to `[..., sum of outputs]`."""
-        return torch.cat([part(x) for part in self.parts], dim=-1)
+        return torch.cat(self.each(x), dim=-1)
+
+    def each(self, x: Tensor) -> list[Tensor]:
+        """What each product gives."""
+        return [part(x) for part in self.parts]
 
 
 class VitLayer(nn.Module):
@@ -109,12 +113,12 @@ class VitLayer(nn.Module):
         """Add what attention `[..., H hd]` found to `x [..., D]`, then the feed-forward part; into `out` if given."""
         found = self.out(attended)
         x = (found if self.norm_attended is None else self.norm_attended(found)).add_(x)
-        middle = self.up(self.norm_feed(x))
+        read = self.norm_feed(x)
         if self.gated:
-            gate, middle = middle.chunk(2, dim=-1)
+            gate, middle = self.up.each(read) if isinstance(self.up, Beside) else self.up(read).chunk(2, dim=-1)
             middle = self.act(gate) * middle
         else:
-            middle = self.act(middle)
+            middle = self.act(self.up(read))
         fed = self.down(middle)
         return torch.add(fed if self.norm_fed is None else self.norm_fed(fed), x, out=out)
 
