@@ -16,6 +16,7 @@ from liveagent.audio import Samples
 
 _WEIGHTS = {"ˈ": 0.8, "ˌ": 0.0, "'": 0.0}
 """What carries the stress is longer; no other sign of it takes time."""
+_SPOKEN = "%&@#"
 _PAUSES = ",;:—–-"
 _PAUSE_WEIGHT = 3.0
 _QUIET_DB = -40.0
@@ -25,6 +26,12 @@ _FRAME_S = 0.01
 def sounds(phone: str) -> bool:
     """Whether a phone is one: not white space, and not the punctuation that stands between phones."""
     return bool(phone) and unicodedata.category(phone[0])[0] not in "PZC"
+
+
+def bare(word: str) -> str:
+    """A word without the punctuation around it, which says nothing: what may be given to a phonemiser among others."""
+    kept = [at for at, c in enumerate(word) if unicodedata.category(c)[0] not in "PZC" or c in _SPOKEN]
+    return word[kept[0] : kept[-1] + 1].replace(";", " ") if kept else ""
 
 
 def owners(phones: Sequence[str], words: Sequence[Sequence[str]]) -> list[int | None]:

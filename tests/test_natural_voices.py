@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -353,9 +354,9 @@ class Broken:
 
 
 def far_end(synthesiser: Broken, text: str) -> list[tuple[int, bytes]]:
-    said = text.encode()
+    """What comes back."""
     read, write = os.pipe()
-    os.write(write, wire.HEADER.pack(wire.SAY, 1, len(said)) + said)
+    os.write(write, wire.HEADER.pack(wire.SAY, 1, len(text)) + text.encode())
     out = io.BytesIO()
     with os.fdopen(read, "rb") as inward:
         thread = threading.Thread(target=SentenceChild(synthesiser, inward, out).run)
@@ -367,18 +368,19 @@ def far_end(synthesiser: Broken, text: str) -> list[tuple[int, bytes]]:
     return frames(out.getvalue())
 
 
-def frames(data: bytes) -> list[tuple[int, bytes]]:
+def frames(data: bytes, job: int = 1) -> list[tuple[int, bytes]]:
     found, at = [], 0
     while at + wire.HEADER.size <= len(data):
-        kind, _, length = wire.HEADER.unpack_from(data, at)
+        kind, number, length = wire.HEADER.unpack_from(data, at)
         at += wire.HEADER.size
-        found.append((kind, data[at : at + length]))
+        if number == job:
+            found.append((kind, data[at : at + length]))
         at += length
     return found
 
 
 def test_an_error_says_its_kind_and_no_words() -> None:
-    assert far_end(Broken(), "my secret")[1:] == [(wire.ERROR, b"ValueError")]
+    assert far_end(Broken(), "my secret") == [(wire.ERROR, b"ValueError")]
     for samples, spans, said in [
         (np.array([np.nan], np.float32), [(0, 1)], b"no sound"),
         (np.zeros(16_000 * 91, np.float32), [(0, 1)], b"91 s of sound"),
@@ -414,3 +416,50 @@ def test_a_run_is_stopped_within(tmp_path: Path) -> None:
     feeds["input"] = np.ones((1, 5), np.int64)
     assert len(session.run(None, feeds)) == 1
     assert session.get_inputs()[0].name == "input"
+
+
+def test_who_waits_is_told_that_others_are_spoken_for() -> None:
+    """Else a wait behind long sentences of others would be taken for a hang, and end the process for all."""
+    out = io.BytesIO()
+    child = SentenceChild(Broken(), io.BytesIO(), out)
+    for number, text in [(1, "One. "), (2, "Two.")]:
+        child._inward = io.BytesIO(wire.HEADER.pack(wire.SAY, number, len(text)) + text.encode())
+        child._read_jobs()
+    child._closed = False  # that its input has ended is not what this is about
+    job = child._next()
+    assert job is not None and job.number == 1
+    assert frames(out.getvalue(), 2) == [(wire.MARKS, b"")] and frames(out.getvalue(), 1) == []
+
+
+def test_a_process_that_has_said_much_ends_and_the_next_word_starts_another(
+    files: dict[Kind, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a library loses with each sentence is lost no longer."""
+    monkeypatch.setattr("liveagent.ports.sentence_child.MOST_SENTENCES", 2)
+    said_frames = far_end(Broken(Sound(np.zeros(10, np.float32), [(0, 1)])), "One. Two. Three.")
+    assert len([kind for kind, _ in said_frames if kind == wire.MARKS]) == 3  # what was begun is said to its end
+    assert said_frames[-1][0] == wire.END
+
+    few = "import sys; from liveagent.ports import sentence_child as s; s.MOST_SENTENCES = 1\n"
+    code = few + "from liveagent.ports.piper_child import main; sys.exit(main(sys.argv[1:]))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *PiperVoice(files["piper"])._command()[4:]],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None and process.stderr is not None and process.stdout is not None
+        process.stdin.write(wire.HEADER.pack(wire.SAY, 1, 4) + b"Yes.")
+        process.stdin.flush()  # and stays open
+        assert frames(process.stdout.read())[-1][0] == wire.END
+        assert process.wait() == 0 and process.stderr.read() == b""
+
+    async def main() -> None:
+        voice = PiperVoice(files["piper"], rate=0.9)
+        await voice.open()
+        child = voice._child
+        assert child is not None and child.process.stdin is not None
+        child.process.stdin.close()  # it leaves as if it had said enough
+        child.process.wait()
+        assert len((await said(voice, "Yes."))[0]) > 1_000 and voice._child is not child
+        await voice.close()
+
+    asyncio.run(main())

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from liveagent.alignment import owners, shared_edges, word_spans
+from liveagent.alignment import bare, owners, shared_edges, word_spans
 from liveagent.errors import ConfigError, DeviceError
 from liveagent.ports.onnx_session import OnnxSession
 from liveagent.ports.sentence_child import Sound, serve
@@ -68,9 +68,28 @@ class PiperSynthesiser:
             phones += chunk.phonemes
             pieces.append(samples)
             done += len(samples)
-        alone = [[phone for part in self._voice.phonemize(_plain(word)) for phone in part] for word in words]
+        alone = self._alone(words)
         sound = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
         return Sound(sound, word_spans(owners(phones, alone), edges, len(words)))
+
+    def _alone(self, words: Sequence[str]) -> list[list[str]]:
+        """Each word's phones. In one call, with a mark between two, since each call costs some memory for good."""
+        spoken = [at for at, word in enumerate(words) if bare(word)]
+        alone: list[list[str]] = [[] for _ in words]
+        apart: list[list[str]] = [[]]
+        for phone in self._phones("; ".join(bare(words[at]) for at in spoken)):
+            if phone == ";":
+                apart.append([])
+            else:
+                apart[-1].append(phone)
+        if len(apart) != len(spoken):
+            apart = [self._phones(bare(words[at])) for at in spoken]
+        for at, phones in zip(spoken, apart, strict=True):
+            alone[at] = phones
+        return alone
+
+    def _phones(self, text: str) -> list[str]:
+        return [phone for part in self._voice.phonemize(_plain(text)) for phone in part]
 
     def _edges(
         self, phones: Sequence[str], told: np.ndarray | None, samples: int

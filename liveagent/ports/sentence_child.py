@@ -11,11 +11,11 @@ import logging
 import os
 import signal
 import struct
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from io import RawIOBase
 from typing import BinaryIO, Protocol
 
 import numpy as np
@@ -29,6 +29,9 @@ from liveagent.voice import words_of
 MOST_SENTENCE_CHARACTERS = 300
 """A network's memory grows with what it says at once, and nobody waits longer for the first sound."""
 MOST_SENTENCE_S = 90
+MOST_SENTENCES = 20_000
+"""Some 15 hours of speech, after which the process ends when it has nothing to say, and is started anew for the next
+word: piper's phonemiser loses about 4 kB with each sentence."""
 FRAME_S = 0.1
 
 
@@ -71,12 +74,13 @@ class _Job:
 class SentenceChild:
     """Reads jobs from `inward` in a thread; says a sentence of each in turn, in the thread that calls `run`."""
 
-    def __init__(self, synthesiser: Synthesiser, inward: BinaryIO, outward: BinaryIO) -> None:
+    def __init__(self, synthesiser: Synthesiser, inward: RawIOBase | BinaryIO, outward: BinaryIO) -> None:
         self._synthesiser, self._inward, self._outward = synthesiser, inward, outward
         self._jobs: deque[_Job] = deque()
         self._speaking: _Job | None = None
         self._stopped = False  # the one that is speaking
         self._closed = False
+        self._left = MOST_SENTENCES
         self._changed = threading.Condition()
 
     def run(self) -> None:
@@ -87,9 +91,9 @@ class SentenceChild:
             self._speak(job)
 
     def _read_jobs(self) -> None:
-        while len(header := self._inward.read(wire.HEADER.size)) == wire.HEADER.size:
+        while len(header := _read(self._inward, wire.HEADER.size)) == wire.HEADER.size:
             kind, number, length = wire.HEADER.unpack(header)
-            body = self._inward.read(length)
+            body = _read(self._inward, length)
             with self._changed:
                 if kind == wire.SAY:
                     text = body.decode()
@@ -107,13 +111,17 @@ class SentenceChild:
 
     def _next(self) -> _Job | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._jobs or self._closed)
-            if self._closed:
+            self._changed.wait_for(lambda: self._jobs or self._closed or self._left <= 0)
+            if self._closed or not self._jobs:
                 return None
+            self._left -= 1
             self._synthesiser.begin()
             self._stopped = False
-            self._speaking = self._jobs.popleft()
-            return self._speaking
+            self._speaking = job = self._jobs.popleft()
+            waiting = [each.number for each in self._jobs]
+        for number in waiting:
+            _send(self._outward, wire.MARKS, number)  # nothing yet: so that nobody takes the wait for a hang
+        return job
 
     def _speak(self, job: _Job) -> None:
         """The job's next sentence."""
@@ -169,6 +177,14 @@ def checked(sound: Sound, words: int, rate_hz: int) -> Sound:
     return Sound(np.clip(sound.samples, -1, 1), [(min(start, most), min(end, most)) for start, end in sound.spans])
 
 
+def _read(inward: RawIOBase | BinaryIO, size: int) -> bytes:
+    """So many bytes, fewer at the end."""
+    got = b""
+    while len(got) < size and (more := inward.read(size - len(got))):
+        got += more
+    return got
+
+
 def _send(outward: BinaryIO, kind: int, job: int, body: bytes = b"") -> None:
     outward.write(wire.HEADER.pack(kind, job, len(body)) + body)
     outward.flush()
@@ -192,6 +208,7 @@ def serve(make: Callable[[], Synthesiser]) -> int:
         said = str(error) if isinstance(error, LiveAgentError) else f"{type(error).__name__}: {error}"
         _send(outward, wire.ERROR, 0, " ".join(said.split())[:300].encode())
         return 1
-    with contextlib.suppress(BrokenPipeError):
-        SentenceChild(synthesiser, sys.stdin.buffer, outward).run()
+    # Unbuffered: a process may leave while its reader waits, and a buffer's lock would then be held for good.
+    with contextlib.suppress(BrokenPipeError), open(0, "rb", buffering=0, closefd=False) as inward:
+        SentenceChild(synthesiser, inward, outward).run()
     return 0
