@@ -19,10 +19,10 @@ from liveagent.nn.ear import Ear, EarConfig
 from liveagent.nn.eye import Eye, EyeConfig, EyeState, said
 from liveagent.nn.framing import Budget
 from liveagent.nn.lanes import copy_lane, keep, reset
-from liveagent.nn.listener import Listener, ListenerConfig
 from liveagent.nn.mel import Mel, MelConfig
 from liveagent.nn.pool_projector import PoolProjector
 from liveagent.nn.projector import Projector
+from liveagent.nn.row_ear import RowEar, RowEarConfig
 from liveagent.nn.row_eye import RowEye, RowEyeState
 from liveagent.nn.scribe import Scribe, ScribeConfig, ScribeState
 from liveagent.nn.stem import StemConfig
@@ -70,7 +70,7 @@ def small_ear() -> Ear:
     return Ear(EarConfig(pieces=31, width=32, layers=3, heads=2, stem=4, left=12, kernel=5)).eval()
 
 
-def causal_listener() -> Listener:
+def causal_ear() -> RowEar:
     """A token at a time: norms behind the parts, clipped products, relative places, scores that bend."""
     torch.manual_seed(9)
     block = ConformerConfig(
@@ -79,19 +79,19 @@ def causal_listener() -> Listener:
     )  # fmt: skip
     stem = StemConfig(20, 24, (6, 5), bias=False, norm=True)
     return _drawn(
-        Listener(Mel(config=MelConfig(20, 320, emphasis=0.0, exact=True)), ListenerConfig(stem, block, 2, 20, 16))
+        RowEar(Mel(config=MelConfig(20, 320, emphasis=0.0, exact=True)), RowEarConfig(stem, block, 2, 20, 16))
     )
 
 
-def chunked_listener() -> Listener:
+def chunked_ear() -> RowEar:
     """Three tokens at a time, eight frames a token, frames that end late, biases for tokens and distances."""
     torch.manual_seed(10)
     block = ConformerConfig(24, 3, 40, 4, chunk=3, left=6, places="relative biased", sortable=True)
     stem = StemConfig(20, 24, (4, 4, 4), behind=True, separable=True)
-    return _drawn(Listener(Mel(config=MelConfig(20, late_samples=1080)), ListenerConfig(stem, block, 2, 16)))
+    return _drawn(RowEar(Mel(config=MelConfig(20, late_samples=1080)), RowEarConfig(stem, block, 2, 16)))
 
 
-def _drawn(net: Listener) -> Listener:
+def _drawn(net: RowEar) -> RowEar:
     for name, tensor in net.named_parameters():
         torch.nn.init.normal_(tensor, std=tensor[0].numel() ** -0.5 if tensor.dim() > 1 else 0.4)
         tensor.requires_grad_(False).add_("norm" in name or "mid" in name or "after" in name)
@@ -102,13 +102,13 @@ class Dictated:
     """A transducer in the suite's form: the pieces of each token of sound as numbers."""
 
     def __init__(self) -> None:
-        self.net = Transducer(chunked_listener(), TransducerConfig(12, 16, 2, blank=11, most=3)).eval()
+        self.net = Transducer(chunked_ear(), TransducerConfig(12, 16, 2, blank=11, most=3)).eval()
         torch.manual_seed(11)
         for tensor in [*self.net.layers.parameters(), *self.net.project.parameters(), *self.net.head.parameters()]:
             tensor.requires_grad_(False).normal_(std=0.4)
         with torch.no_grad():  # rows that differ, blanks for some of them
-            self.net.listener.out.weight.mul_(10)
-            self.net.listener.out.bias.sub_(self.net.listener(sound(4, 14, 3840)).mean((0, 1)))
+            self.net.ear.out.weight.mul_(10)
+            self.net.ear.out.bias.sub_(self.net.ear(sound(4, 14, 3840)).mean((0, 1)))
             self.net.head.bias[11] += 0.7
         self.net.embed.weight.requires_grad_(False)
         self.init_state, self.reset, self.copy_lane = self.net.init_state, self.net.reset, self.net.copy_lane
@@ -308,8 +308,8 @@ def pictures(lanes: int, frames: int) -> Tensor:
 LAWS: list[Law] = [
     Law("mel", Mel, lambda b, n: sound(b, n, 160), 160, lambda net, x: net(x), (1, 2, 3, 7, 16), exact=True),
     Law("ear", small_ear, lambda b, n: sound(b, n, 2560), 2560, lambda net, x: net(x)),
-    Law("listener", causal_listener, lambda b, n: sound(b, n, 640), 640, lambda net, x: net(x), (1, 2, 5)),
-    Law("listener of chunks", chunked_listener, lambda b, n: sound(b, n, 3840), 3840, lambda net, x: net(x), (1, 2)),
+    Law("row ear", causal_ear, lambda b, n: sound(b, n, 640), 640, lambda net, x: net(x), (1, 2, 5)),
+    Law("row ear of chunks", chunked_ear, lambda b, n: sound(b, n, 3840), 3840, lambda net, x: net(x), (1, 2)),
     Law("transducer", Dictated, lambda b, n: sound(b, n, 3840), 3840, lambda net, x: net(x), (1, 2), exact=True),
     Law("vad", random_vad, lambda b, n: sound(b, n, 512), 512, lambda net, x: net(x), (1, 2, 3, 5)),
     Law("decoder", TokenByToken, token_rows, 1, lambda net, x: net(x), (1, 2, 8)),

@@ -20,7 +20,7 @@ from liveagent.errors import ConfigError
 from liveagent.families import gemma4_ear
 from liveagent.nn import torchaudio_cpu
 from liveagent.nn.checkpoint import Checkpoint
-from liveagent.nn.listener import Listener, ListenerConfig
+from liveagent.nn.row_ear import RowEar, RowEarConfig
 from tests.laws import sound
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -91,7 +91,7 @@ def off(ours: Tensor, reference: Tensor) -> float:
     return float((ours - reference).abs().max() / reference.std())
 
 
-def streamed(net: Listener, samples: Tensor, sizes: list[int]) -> Tensor:
+def streamed(net: RowEar, samples: Tensor, sizes: list[int]) -> Tensor:
     state, active = net.init_state(len(samples)), torch.ones(len(samples), dtype=torch.bool)
     parts, at, i = [], 0, 0
     while at < samples.shape[1] // TOKEN * TOKEN:
@@ -140,8 +140,8 @@ def test_a_final_token_never_changes(pair: tuple[Any, Checkpoint]) -> None:
                 assert float((rows[:, final] - full[:, final]).abs().max()) > 1e-3
 
 
-def mutants(config: ListenerConfig) -> dict[str, ListenerConfig]:
-    def block(**more: Any) -> ListenerConfig:
+def mutants(config: RowEarConfig) -> dict[str, RowEarConfig]:
+    def block(**more: Any) -> RowEarConfig:
         return dataclasses.replace(config, block=dataclasses.replace(config.block, **more))
 
     return {
@@ -167,8 +167,8 @@ def test_each_mutation_is_seen(tmp_path: Path) -> None:
     reference = theirs(net, samples)
     right = gemma4_ear.config_of(checkpoint)
 
-    def read(config: ListenerConfig, change: Callable[[Listener], None] = lambda ear: None) -> float:
-        ear = Listener(gemma4_ear.mel_of(checkpoint), config)
+    def read(config: RowEarConfig, change: Callable[[RowEar], None] = lambda ear: None) -> float:
+        ear = RowEar(gemma4_ear.mel_of(checkpoint), config)
         checkpoint.fill(ear, gemma4_ear.sources(checkpoint, config))
         change(ear)
         with torch.no_grad():
@@ -177,8 +177,8 @@ def test_each_mutation_is_seen(tmp_path: Path) -> None:
     assert read(right) <= BAR
     wrong = {name: read(config) for name, config in mutants(right).items()}
 
-    def each_block(do: Callable[[Any], None]) -> Callable[[Listener], None]:
-        def change(ear: Listener) -> None:
+    def each_block(do: Callable[[Any], None]) -> Callable[[RowEar], None]:
+        def change(ear: RowEar) -> None:
             for block in ear.blocks:
                 do(block)
 

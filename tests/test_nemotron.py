@@ -22,8 +22,8 @@ from liveagent.errors import ConfigError
 from liveagent.families import nemotron
 from liveagent.nn import torchaudio_cpu
 from liveagent.nn.checkpoint import Checkpoint
-from liveagent.nn.listener import Listener, ListenerConfig
-from liveagent.nn.speller import Speller
+from liveagent.nn.row_ear import RowEar, RowEarConfig
+from liveagent.nn.speller import Speller, TimedWord
 from liveagent.nn.transducer import NONE, Transducer
 from tests.laws import sound
 
@@ -105,7 +105,7 @@ def off(ours: Tensor, reference: Tensor) -> float:
     return float((ours - reference).abs().max() / reference.std(1).mean())
 
 
-def streamed(net: Listener | Transducer, samples: Tensor, sizes: list[int]) -> Tensor:
+def streamed(net: RowEar | Transducer, samples: Tensor, sizes: list[int]) -> Tensor:
     state, active = net.init_state(len(samples)), torch.ones(len(samples), dtype=torch.bool)
     parts, at, i = [], 0, 0
     while at < samples.shape[1]:
@@ -142,9 +142,9 @@ def test_rows_are_theirs_whole_and_streamed(pair: tuple[Any, Checkpoint], lookah
     ear, samples = nemotron.ear(checkpoint, lookahead), sound(4, 56, TOKEN)
     reference = rows_there(net, samples, lookahead)
     with torch.no_grad():
-        assert off(ear.listener(samples), reference) <= BAR
+        assert off(ear.ear(samples), reference) <= BAR
     for sizes in ([1], [2, 1]):
-        assert off(streamed(ear.listener, samples, sizes), reference) <= BAR
+        assert off(streamed(ear.ear, samples, sizes), reference) <= BAR
     assert ear.block_samples == (lookahead + 1) * TOKEN and ear.token_ms == 80.0
     assert not [name for name in checkpoint.unread if "relative_k" not in name]
 
@@ -181,11 +181,11 @@ def test_scores_along_a_given_text_are_theirs(pair: tuple[Any, Checkpoint]) -> N
     assert torch.equal(torch.stack(scores, 1).argmax(-1), reference.argmax(-1))
 
 
-def mutants(config: ListenerConfig) -> dict[str, ListenerConfig]:
-    def block(**more: Any) -> ListenerConfig:
+def mutants(config: RowEarConfig) -> dict[str, RowEarConfig]:
+    def block(**more: Any) -> RowEarConfig:
         return dataclasses.replace(config, block=dataclasses.replace(config.block, **more))
 
-    def stem(**more: Any) -> ListenerConfig:
+    def stem(**more: Any) -> RowEarConfig:
         return dataclasses.replace(config, stem=dataclasses.replace(config.stem, **more))
 
     return {
@@ -203,29 +203,29 @@ def test_each_mutation_is_seen(tmp_path: Path) -> None:
     net, checkpoint = written(tmp_path)
     samples = sound(1, 56, TOKEN)
     reference = rows_there(net, samples, 1)
-    right = nemotron.ear(checkpoint, 1).listener.config
+    right = nemotron.ear(checkpoint, 1).ear.config
 
-    def read(config: ListenerConfig, change: Callable[[Listener], Any] = lambda ear: None) -> float:
-        ear = Transducer(Listener(nemotron.mel_of(checkpoint), config), nemotron.transducer_config(checkpoint))
+    def read(config: RowEarConfig, change: Callable[[RowEar], Any] = lambda ear: None) -> float:
+        ear = Transducer(RowEar(nemotron.mel_of(checkpoint), config), nemotron.transducer_config(checkpoint))
         checkpoint.fill(ear, nemotron.sources(config, ear.config))
-        change(ear.listener)
+        change(ear.ear)
         with torch.no_grad():
-            return off(ear.listener(samples), reference)
+            return off(ear.ear(samples), reference)
 
     assert read(right) <= BAR
     wrong = {name: read(config) for name, config in mutants(right).items()}
 
-    def swap_heads(ear: Listener) -> None:
+    def swap_heads(ear: RowEar) -> None:
         for block in ear.blocks:
             weight: Tensor = block.attention.qkv.weight.data  # type: ignore[union-attr, assignment]
             weight[:32] = weight[:32].view(4, 8, -1).flip(0).flatten(0, 1)
 
-    def swap_biases(ear: Listener) -> None:
+    def swap_biases(ear: RowEar) -> None:
         for block in ear.blocks:
             a: Any = block.attention
             a.token_bias, a.distance_bias = a.distance_bias, a.token_bias
 
-    def shift_distances(ear: Listener) -> None:
+    def shift_distances(ear: RowEar) -> None:
         for block in ear.blocks:
             a: Any = block.attention
             a.distances.data = a.distances.data.roll(1, 0)
@@ -263,7 +263,7 @@ def test_any_legal_configuration(
     mel = mel.input_features[:, : samples.shape[1] // 160 - factor + 1]
     seen = torch.ones(mel.shape[:2], dtype=torch.bool)
     reference = net.get_audio_features(mel, attention_mask=seen, num_lookahead_tokens=lookahead).pooler_output
-    assert off(streamed(ear.listener, samples, [1]), reference) <= BAR
+    assert off(streamed(ear.ear, samples, [1]), reference) <= BAR
 
 
 def test_mel_is_theirs() -> None:
@@ -288,14 +288,30 @@ def test_words_come_with_times(tmp_path: Path) -> None:
     tokenizer().save(str(tmp_path / "tokenizer.json"))
     ear = nemotron.ear(checkpoint)
     ids = ear.whole(sound(1, 56, TOKEN))[0].tolist()
-    whole = nemotron.speller(checkpoint, ear)
+    whole, apart = (nemotron.spellers(checkpoint, ear)() for _ in range(2))
     words = whole.feed(ids) + whole.end()
     flat = [piece for token in ids for piece in token if piece not in (NONE, 0)]
     assert " ".join(word.text for word in words) == tokenizer().decode(flat).strip() and len(words) > 3
     assert all(0 <= a.start_ms < a.end_ms <= 56 * 80 for a in words)
     assert all(a.start_ms <= b.start_ms for a, b in itertools.pairwise(words))
-    apart = nemotron.speller(checkpoint, ear)
     assert [word for token in ids for word in apart.feed([token])] + apart.end() == words
+
+
+def test_sound_of_any_length_becomes_words(tmp_path: Path) -> None:
+    _, checkpoint = written(tmp_path)
+    tokenizer().save(str(tmp_path / "tokenizer.json"))
+    ear = nemotron.ear(checkpoint)
+    samples = sound(1, 56, TOKEN)[:, : -TOKEN - 77]
+    padded = torch.nn.functional.pad(samples, (0, TOKEN + 77 + ear.block_samples))
+    whole = nemotron.spellers(checkpoint, ear)()
+    reference = whole.feed(ear.whole(padded)[0].tolist()) + whole.end()
+    stream = nemotron.words(checkpoint, ear)
+    for _ in range(2):  # and the second time as if it had heard nothing
+        words: list[TimedWord] = []
+        for piece in samples[0].split([7, 0, 5000, 2560, 1, 30_000, samples.shape[1] - 37_568]):
+            words += stream.feed(piece.numpy())
+        assert stream.partial is not None
+        assert words + stream.end() == reference and len(reference) > 3 and stream.partial is None
 
 
 def test_a_word_grows_until_the_next_begins() -> None:
@@ -339,8 +355,8 @@ def test_a_damaged_tokenizer_says_so(pair: tuple[Any, Checkpoint]) -> None:
     ear = nemotron.ear(pair[1])
     path = pair[1].folder / "tokenizer.json"
     with pytest.raises(ConfigError, match="missing"):
-        nemotron.speller(pair[1], ear)
+        nemotron.spellers(pair[1], ear)
     path.write_text("{}")
     with pytest.raises(ConfigError, match="damaged"):
-        nemotron.speller(pair[1], ear)
+        nemotron.spellers(pair[1], ear)
     path.unlink()

@@ -16,8 +16,8 @@ from liveagent.errors import ConfigError
 from liveagent.nn.checkpoint import Checkpoint, Made, Source
 from liveagent.nn.conformer import ConformerConfig
 from liveagent.nn.linear import sort_weights
-from liveagent.nn.listener import RATE_HZ, Listener, ListenerConfig
 from liveagent.nn.mel import HOP, Mel, MelConfig
+from liveagent.nn.row_ear import RATE_HZ, RowEar, RowEarConfig
 from liveagent.nn.stem import StemConfig
 
 TOWER, ROWS = "model.audio_tower.", "model.embed_audio."
@@ -25,7 +25,7 @@ EPS = 1e-6  # of norms that config.json says nothing of
 BOUNDS = ("input_min", "input_max", "output_min", "output_max")
 
 
-def ear(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Listener:
+def ear(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32, device: str = "cpu") -> RowEar:
     """The network with the checkpoint's weights; its rows are as wide as the decoder's.
 
     Raises:
@@ -33,7 +33,7 @@ def ear(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32, device: str 
     """
     mel, config = mel_of(checkpoint), config_of(checkpoint)
     with torch.device("meta"):
-        net = Listener(mel, config)
+        net = RowEar(mel, config)
     checkpoint.fill(net, sources(checkpoint, config), dtype)
     net.eval().requires_grad_(False).to(device)
     if device == "cpu" and dtype == torch.float32:
@@ -41,7 +41,7 @@ def ear(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32, device: str 
     return net
 
 
-def config_of(checkpoint: Checkpoint) -> ListenerConfig:
+def config_of(checkpoint: Checkpoint) -> RowEarConfig:
     """The network's sizes and options, as `config.json` says."""
     audio, text = (checkpoint.config.get(part) for part in ("audio_config", "text_config"))
     if not isinstance(audio, Mapping) or not isinstance(text, Mapping):
@@ -74,7 +74,7 @@ def config_of(checkpoint: Checkpoint) -> ListenerConfig:
     )
     # As many bands as the first convolution has channels: nothing else says how many.
     stem = StemConfig(channels[0], width, channels, bias=False, norm=True, eps=eps, sortable=True)
-    return ListenerConfig(
+    return RowEarConfig(
         stem,
         block,
         layers=audio.get("num_hidden_layers", 12),
@@ -118,7 +118,7 @@ def mel_of(checkpoint: Checkpoint) -> Mel:
     )
 
 
-def sources(checkpoint: Checkpoint, config: ListenerConfig) -> dict[str, Source]:
+def sources(checkpoint: Checkpoint, config: RowEarConfig) -> dict[str, Source]:
     """Where each tensor of the network stands in the checkpoint."""
     block, stem = config.block, "subsample_conv_projection."
     found: dict[str, Source] = {
@@ -171,7 +171,7 @@ def _gain(per_dim: Tensor) -> Tensor:
     return learnt / (math.sqrt(len(per_dim)) * math.log(2))
 
 
-def _channels_first(config: ListenerConfig) -> Callable[[Tensor], Tensor]:
+def _channels_first(config: RowEarConfig) -> Callable[[Tensor], Tensor]:
     """The stem's product reads bands of channels here, channels of bands there."""
     channels = config.stem.channels[-1]
 

@@ -18,11 +18,12 @@ from liveagent.errors import ConfigError
 from liveagent.nn.checkpoint import Checkpoint, Made, Source
 from liveagent.nn.conformer import ConformerConfig
 from liveagent.nn.linear import sort_weights
-from liveagent.nn.listener import RATE_HZ, Listener, ListenerConfig
 from liveagent.nn.mel import HOP, Mel, MelConfig
+from liveagent.nn.row_ear import RATE_HZ, RowEar, RowEarConfig
 from liveagent.nn.speller import Speller
 from liveagent.nn.stem import KERNEL, STRIDE, StemConfig
 from liveagent.nn.transducer import Transducer, TransducerConfig
+from liveagent.nn.wordstream import WordStream
 
 ARCHITECTURE = "NemotronAsrStreamingForRNNT"
 LOOKAHEADS = (13, 6, 1, 0)  # tokens; where the folder does not say
@@ -46,9 +47,9 @@ def ear(
         raise ConfigError(
             f"this ear was not trained to look {lookahead} tokens ahead: choose {', '.join(map(str, known))}"
         )
-    mel, hearing = mel_of(checkpoint), listener_config(checkpoint, lookahead)
+    mel, hearing = mel_of(checkpoint), hearing_config(checkpoint, lookahead)
     with torch.device("meta"):
-        net = Transducer(Listener(mel, hearing), transducer_config(checkpoint))
+        net = Transducer(RowEar(mel, hearing), transducer_config(checkpoint))
     checkpoint.fill(net, sources(hearing, net.config), dtype)
     net.eval().requires_grad_(False).to(device)
     if device == "cpu" and dtype == torch.float32:
@@ -56,8 +57,14 @@ def ear(
     return net
 
 
-def speller(checkpoint: Checkpoint, net: Transducer) -> Speller:
-    """What makes words of the pieces of one stream. ConfigError: the tokenizer's file is missing or damaged."""
+def words(checkpoint: Checkpoint, net: Transducer) -> WordStream:
+    """One stream of sound to words with times. ConfigError: the tokenizer's file is missing or damaged."""
+    return WordStream(net, spellers(checkpoint, net))
+
+
+def spellers(checkpoint: Checkpoint, net: Transducer) -> Callable[[], Speller]:
+    """What makes, for each stream, that which makes words of its pieces. ConfigError: the tokenizer's file is missing
+    or damaged."""
     path = checkpoint.folder / "tokenizer.json"
     if not path.is_file():
         raise ConfigError(f"{path} is missing: fetch the whole checkpoint, tokenizer.json among it")
@@ -71,7 +78,7 @@ def speller(checkpoint: Checkpoint, net: Transducer) -> Speller:
             "take both from the same release"
         )
     marks = {net.config.blank, checkpoint.config.get("pad_token_id", 0)}
-    return Speller(tokenizer, net.token_ms, frozenset(marks))
+    return lambda: Speller(tokenizer, net.token_ms, frozenset(marks))
 
 
 def lookaheads(checkpoint: Checkpoint) -> tuple[int, ...]:
@@ -80,7 +87,7 @@ def lookaheads(checkpoint: Checkpoint) -> tuple[int, ...]:
     return tuple(said) if isinstance(said, list) and said else LOOKAHEADS
 
 
-def listener_config(checkpoint: Checkpoint, lookahead: int) -> ListenerConfig:
+def hearing_config(checkpoint: Checkpoint, lookahead: int) -> RowEarConfig:
     """The hearing part's sizes and options, as `config.json` says."""
     said = _encoder(checkpoint)
     width, bands, factor = (
@@ -119,7 +126,7 @@ def listener_config(checkpoint: Checkpoint, lookahead: int) -> ListenerConfig:
         sortable=True,
     )
     out = checkpoint.config.get("decoder_hidden_size", 640)
-    return ListenerConfig(stem, block, said.get("num_hidden_layers", 24), out)
+    return RowEarConfig(stem, block, said.get("num_hidden_layers", 24), out)
 
 
 def transducer_config(checkpoint: Checkpoint) -> TransducerConfig:
@@ -176,18 +183,18 @@ def mel_of(checkpoint: Checkpoint) -> Mel:
     )
 
 
-def sources(hearing: ListenerConfig, writing: TransducerConfig) -> dict[str, Source]:
+def sources(hearing: RowEarConfig, writing: TransducerConfig) -> dict[str, Source]:
     """Where each tensor of the network stands in the checkpoint."""
     block, both = hearing.block, ("weight", "bias")
     found: dict[str, Source] = {"embed.weight": "decoder.embedding.weight"}
     for end in both:
-        found[f"listener.stem.halvings.0.conv.{end}"] = f"encoder.subsampling.conv_in.{end}"
+        found[f"ear.stem.halvings.0.conv.{end}"] = f"encoder.subsampling.conv_in.{end}"
         for i in range(1, len(hearing.stem.channels)):
-            ours, theirs = f"listener.stem.halvings.{i}.", f"encoder.subsampling.layers.{i - 1}."
+            ours, theirs = f"ear.stem.halvings.{i}.", f"encoder.subsampling.layers.{i - 1}."
             found[f"{ours}conv.{end}"] = f"{theirs}depthwise_conv.{end}"
             found[f"{ours}point.{end}"] = f"{theirs}pointwise_conv.{end}"
-        found[f"listener.stem.enter.{end}"] = f"encoder.subsampling.linear.{end}"
-        found[f"listener.out.{end}"] = f"encoder_projector.{end}"
+        found[f"ear.stem.enter.{end}"] = f"encoder.subsampling.linear.{end}"
+        found[f"ear.out.{end}"] = f"encoder_projector.{end}"
         found[f"project.{end}"] = f"decoder.decoder_projector.{end}"
         found[f"head.{end}"] = f"joint.head.{end}"
     for layer in range(writing.layers):
@@ -196,7 +203,7 @@ def sources(hearing: ListenerConfig, writing: TransducerConfig) -> dict[str, Sou
         found[f"layers.{layer}.gates.bias"] = Made(tuple(biases), torch.add)
     table = _distances(block)
     for i in range(hearing.layers):
-        ours, theirs = f"listener.blocks.{i}.", f"encoder.layers.{i}."
+        ours, theirs = f"ear.blocks.{i}.", f"encoder.layers.{i}."
         products = {"attention.out": "self_attn.o_proj"}
         norms = {"attention.norm": "norm_self_att", "convolution.norm": "norm_conv", "norm": "norm_out"}
         norms["convolution.mid"] = "conv.norm"

@@ -1,6 +1,6 @@
 """`Transducer`: sound to pieces of words as they are said, each with the token of the ear that it was heard in.
 
-An RNN transducer (Graves 2012) read greedily: a `Listener` gives a row for every token of sound; an LSTM knows what was
+An RNN transducer (Graves 2012) read greedily: a `RowEar` gives a row for every token of sound; an LSTM knows what was
 written so far; both together say the next piece or, with the blank, that this token holds no more. So a piece is out
 with the block of sound that it was heard in, and is never taken back.
 """
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from liveagent.errors import ConfigError
 from liveagent.nn import lanes
 from liveagent.nn.linear import Embedding, Linear
-from liveagent.nn.listener import Listener, ListenerState
+from liveagent.nn.row_ear import RowEar, RowEarState
 
 NONE = -1  # where no piece was written
 
@@ -41,7 +41,7 @@ class TransducerConfig:
 class TransducerState:
     """Everything the next block needs; lanes first."""
 
-    listener: ListenerState
+    ear: RowEarState
     hidden: Tensor  # [B, layers, W]
     cell: Tensor  # [B, layers, W]
     said: Tensor  # [B, W] what the pieces so far say about the next
@@ -66,12 +66,12 @@ class Recurrence(nn.Module):
 class Transducer(nn.Module):
     """See above."""
 
-    def __init__(self, listener: Listener, config: TransducerConfig) -> None:
+    def __init__(self, ear: RowEar, config: TransducerConfig) -> None:
         super().__init__()
         c = self.config = config
-        if listener.width != c.width:
-            raise ConfigError(f"rows of width {listener.width} do not fit a transducer of width {c.width}")
-        self.listener = listener
+        if ear.width != c.width:
+            raise ConfigError(f"rows of width {ear.width} do not fit a transducer of width {c.width}")
+        self.ear = ear
         self.embed = Embedding(c.vocab_size, c.width)
         self.layers = nn.ModuleList(Recurrence(c.width) for _ in range(c.layers))
         self.project = Linear(c.width, c.width)
@@ -79,18 +79,18 @@ class Transducer(nn.Module):
 
     @property
     def block_samples(self) -> int:
-        """Samples of the least that `step` takes; see `Listener`."""
-        return self.listener.block_samples
+        """Samples of the least that `step` takes; see `RowEar`."""
+        return self.ear.block_samples
 
     @property
     def token_ms(self) -> float:
-        return self.listener.token_ms
+        return self.ear.token_ms
 
     def init_state(self, lanes: int) -> TransducerState:
         """State of `lanes` lanes that have heard nothing."""
         c, like = self.config, self.head.weight
         return TransducerState(
-            listener=self.listener.init_state(lanes),
+            ear=self.ear.init_state(lanes),
             hidden=like.new_zeros(lanes, c.layers, c.width),
             cell=like.new_zeros(lanes, c.layers, c.width),
             said=like.new_zeros(lanes, c.width),
@@ -109,13 +109,13 @@ class Transducer(nn.Module):
     def step(self, samples: Tensor, state: TransducerState, active: Tensor) -> Tensor:
         """Whole blocks [B, S] -> the pieces of each token of sound, [B, T, most], NONE where there are no more. `state`
         moves on in place, in `active` [B] rows only."""
-        return self.write(self.listener.step(samples, state.listener, active), state, active)
+        return self.write(self.ear.step(samples, state.ear, active), state, active)
 
     @torch.no_grad()
     def forward(self, samples: Tensor) -> Tensor:
         """Whole clips [B, S] of whole blocks, from their beginning -> pieces as `step` gives them."""
         everyone = torch.ones(len(samples), dtype=torch.bool, device=samples.device)
-        return self.write(self.listener(samples), self.init_state(len(samples)), everyone)
+        return self.write(self.ear(samples), self.init_state(len(samples)), everyone)
 
     whole = forward
 

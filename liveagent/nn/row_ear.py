@@ -1,4 +1,4 @@
-"""`Listener`: sound to rows, with carried state: log-mel, a stem, Conformer blocks, and what makes rows of a width.
+"""`RowEar`: sound to rows, with carried state: log-mel, a stem, Conformer blocks, and what makes rows of a width.
 
 This is an ear as others train them. What it says is not words but rows: those that a decoder reads among its own, or
 those that a transducer writes words from.
@@ -24,8 +24,8 @@ RATE_HZ = 16_000
 
 
 @dataclass(frozen=True)
-class ListenerConfig:
-    """Everything that fixes a listener's tensors' shapes and its arithmetic."""
+class RowEarConfig:
+    """Everything that fixes an ear's tensors' shapes and its arithmetic."""
 
     stem: StemConfig
     block: ConformerConfig
@@ -45,7 +45,7 @@ class ListenerConfig:
 
 
 @dataclass
-class ListenerState:
+class RowEarState:
     """Everything the next block needs; lanes first. `length` [B] counts tokens, up to the left context."""
 
     mel: MelState
@@ -56,11 +56,11 @@ class ListenerState:
     length: Tensor  # [B] int64
 
 
-class Listener(nn.Module):
+class RowEar(nn.Module):
     """See above. Nothing is looked ahead beyond a block; a block is one chunk of tokens. `mel` may stand beside a
     network that was made on the device "meta"."""
 
-    def __init__(self, mel: Mel, config: ListenerConfig) -> None:
+    def __init__(self, mel: Mel, config: RowEarConfig) -> None:
         super().__init__()
         c = self.config = config
         if mel.n_mels != c.stem.bands:
@@ -95,10 +95,10 @@ class Listener(nn.Module):
         """How many tokens are final once `samples` samples of a stream are in."""
         return samples // self.block_samples * self.config.block.chunk
 
-    def init_state(self, lanes: int) -> ListenerState:
+    def init_state(self, lanes: int) -> RowEarState:
         """State of `lanes` lanes that have heard nothing."""
         block, layers, like = self.config.block, self.config.layers, self.out.weight
-        return ListenerState(
+        return RowEarState(
             mel=self.mel.init_state(lanes),
             stem=self.stem.init_state(lanes),
             keys=like.new_zeros(lanes, layers, block.heads, block.left, block.width // block.heads),
@@ -107,23 +107,23 @@ class Listener(nn.Module):
             length=torch.zeros(lanes, dtype=torch.int64, device=like.device),
         )
 
-    def reset(self, state: ListenerState, lane: int) -> None:
+    def reset(self, state: RowEarState, lane: int) -> None:
         """Let one lane begin anew."""
         lanes.reset(state, lane)
 
-    def copy_lane(self, src_state: ListenerState, src: int, dst_state: ListenerState, dst: int) -> None:
+    def copy_lane(self, src_state: RowEarState, src: int, dst_state: RowEarState, dst: int) -> None:
         """Copy one lane's state onto another lane."""
         lanes.copy_lane(src_state, src, dst_state, dst)
 
     @torch.no_grad()
-    def step(self, samples: Tensor, state: ListenerState, active: Tensor) -> Tensor:
+    def step(self, samples: Tensor, state: RowEarState, active: Tensor) -> Tensor:
         """Whole blocks [B, S] -> rows [B, S / token_samples, rows]. `state` moves on in place, in `active` [B] rows."""
         if samples.shape[1] % self.block_samples or not samples.shape[1]:
-            raise ValueError(f"Listener.step takes whole blocks of {self.block_samples} samples: wait for more")
+            raise ValueError(f"RowEar.step takes whole blocks of {self.block_samples} samples: wait for more")
         return self._hear(self.mel.step(samples, state.mel, active), state, active)
 
     @torch.no_grad()
-    def provisional(self, samples: Tensor, state: ListenerState) -> Tensor:
+    def provisional(self, samples: Tensor, state: RowEarState) -> Tensor:
         """What a clip that ended with these samples [B, S], less than a token's, would have as its last row
         [B, 1, rows]; [B, 0, rows] where they fill no frame. The state stays as it is."""
         samples = samples[:, : samples.shape[1] // HOP * HOP]
@@ -134,7 +134,7 @@ class Listener(nn.Module):
         frames = self.mel.step(samples, state.mel, everyone)
         return self._hear(self._padded(frames), state, everyone, frames.shape[1])
 
-    def _hear(self, frames: Tensor, state: ListenerState, active: Tensor, real: int | None = None) -> Tensor:
+    def _hear(self, frames: Tensor, state: RowEarState, active: Tensor, real: int | None = None) -> Tensor:
         """Frames [B, T, F] of whole blocks -> rows. `real`: how many of them are no padding (None: all)."""
         block = self.config.block
         x = self.stem.step(frames, state.stem, active, state.length == 0, real)
@@ -165,7 +165,7 @@ class Listener(nn.Module):
         """Mel frames [B, T, F] of whole clips -> rows."""
         block = self.config.block
         if block.chunk > 1 and frames.shape[1] * HOP % self.block_samples:
-            raise ValueError(f"Listener takes clips of whole blocks of {self.block_samples} samples: pad with silence")
+            raise ValueError(f"RowEar takes clips of whole blocks of {self.block_samples} samples: pad with silence")
         x = self.stem(self._padded(frames), frames.shape[1])
         bias = window_bias(x.shape[1], block.chunk, block.left).to(x.device)
         for each in self.blocks:

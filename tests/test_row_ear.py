@@ -1,4 +1,4 @@
-"""The listener: what it says of itself, what it refuses, and what its parts refuse."""
+"""The ear of rows: what it says of itself, what it refuses, and what its parts refuse."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import torch
 from liveagent.errors import ConfigError
 from liveagent.nn.chunked import window_bias, window_mask
 from liveagent.nn.conformer import ConformerConfig
-from liveagent.nn.listener import Listener, ListenerConfig
 from liveagent.nn.mel import Mel, MelConfig, rounded_triangles, triangles
+from liveagent.nn.row_ear import RowEar, RowEarConfig
 from liveagent.nn.stem import Stem, StemConfig
-from tests.laws import causal_listener, chunked_listener, sound
+from tests.laws import causal_ear, chunked_ear, sound
 
 
 def test_it_says_its_times() -> None:
-    one, three = causal_listener(), chunked_listener()
+    one, three = causal_ear(), chunked_ear()
     assert (one.token_ms, one.block_samples, one.width) == (40.0, 640, 16)
     assert (three.token_ms, three.block_samples, three.width) == (80.0, 3840, 16)
     assert [one.final(n) for n in (0, 639, 640, 1919)] == [0, 0, 1, 2]
     assert [three.final(n) for n in (3839, 3840, 8000)] == [0, 3, 6]
 
 
-@pytest.mark.parametrize("net", [causal_listener(), chunked_listener()], ids=["causal", "chunked"])
-def test_nothing_is_looked_ahead_beyond_the_block(net: Listener) -> None:
+@pytest.mark.parametrize("net", [causal_ear(), chunked_ear()], ids=["causal", "chunked"])
+def test_nothing_is_looked_ahead_beyond_the_block(net: RowEar) -> None:
     block = net.block_samples
     samples = sound(1, 12, block)
     changed = samples.clone()
@@ -38,7 +38,7 @@ def test_nothing_is_looked_ahead_beyond_the_block(net: Listener) -> None:
 
 
 def test_a_clip_may_end_within_a_token_and_its_last_row_is_provisional() -> None:
-    net, samples = causal_listener(), sound(4, 10, 640)
+    net, samples = causal_ear(), sound(4, 10, 640)
     state, active = net.init_state(4), torch.ones(4, dtype=torch.bool)
     rows = net.step(samples[:, : 9 * 640], state, active)
     kept = state.keys.clone()
@@ -49,11 +49,11 @@ def test_a_clip_may_end_within_a_token_and_its_last_row_is_provisional() -> None
             assert last.shape[1] == (rest >= 160)
             torch.testing.assert_close(torch.cat([rows, last], dim=1), net(cut), rtol=0, atol=1e-5)
     assert torch.equal(kept, state.keys)  # asking changes nothing
-    assert chunked_listener().provisional(samples[:, :400], chunked_listener().init_state(4)).shape[1] == 0
+    assert chunked_ear().provisional(samples[:, :400], chunked_ear().init_state(4)).shape[1] == 0
 
 
 def test_what_is_no_whole_block_is_refused() -> None:
-    net = chunked_listener()
+    net = chunked_ear()
     state, active = net.init_state(4), torch.ones(4, dtype=torch.bool)
     for samples in (0, 1280, 3841):
         with pytest.raises(ValueError, match="3840"):
@@ -87,8 +87,8 @@ def test_bands_are_the_same_by_either_arithmetic() -> None:
         lambda: ConformerConfig(32, 4, 40, 3, left=-1),
         lambda: StemConfig(20, 24, (4, 0)),
         lambda: StemConfig(20, 24, (4, 5), separable=True),
-        lambda: ListenerConfig(StemConfig(20, 24, (4,)), ConformerConfig(32, 4, 40, 3), 2, 8),
-        lambda: Listener(Mel(30), ListenerConfig(StemConfig(20, 32, (4,)), ConformerConfig(32, 4, 40, 3), 2, 8)),
+        lambda: RowEarConfig(StemConfig(20, 24, (4,)), ConformerConfig(32, 4, 40, 3), 2, 8),
+        lambda: RowEar(Mel(30), RowEarConfig(StemConfig(20, 32, (4,)), ConformerConfig(32, 4, 40, 3), 2, 8)),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(wrong: Any) -> None:
