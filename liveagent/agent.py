@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,10 +31,11 @@ class Agent:
     pretrained ear that hears along, a folder or a hub's name ("openai/whisper-small"): its words go before the others'.
     `device` is torch's name of where they run. `say`: how words that no dictionary has are said, in words that it has
     ("zigbee": "zig bee"). `camera`: what it looks at when nothing else is given: "table" (the toy table), "camera",
-    "screen", a device, a file or an address. `watches`: what it waits for in what it sees. `answers`: False listens and looks, and speaks only when it is asked to. `remark`: a question that it
-    asks itself whenever what it sees has changed, and answers aloud. `sources`: where more tools come from once it
-    lives, such as `Home(...)`; those that are given among `tools` are put here. `policy`: what its calls may do, beside
-    what each tool says itself. Raises ConfigError for anything that could not work, before anything is opened.
+    "screen", a device, a file or an address. `watches`: what it waits for in what it sees. `answers`: False listens and
+    looks, and speaks only when it is asked to. `remark`: a question that it asks itself whenever what it sees has
+    changed, and answers aloud. `sources`: where more tools come from once it lives, such as `Home(...)`; those that are
+    given among `tools` are put here. `policy`: what its calls may do, beside what each tool says itself. Raises
+    ConfigError for anything that could not work, before anything is opened.
     """
 
     model: str = "nano"
@@ -118,9 +119,7 @@ class Agent:
                 raise ConfigError(f"an agent has no {name!r}; it has {', '.join(names)}")
         return dataclasses.replace(self, **changes)
 
-    def plan(
-        self, *, dtype: str | None = None, quantize: str | None = None, cache_tokens: int | None = None
-    ) -> Plan:
+    def plan(self, *, dtype: str | None = None, quantize: str | None = None, cache_tokens: int | None = None) -> Plan:
         """What it will listen for, and what its model would cost on its device, before anything is fetched or loaded.
 
         Raises:
@@ -158,6 +157,24 @@ class Agent:
         if not is_checkpoint_name(self.model):
             return None
         return weigh(self.model, self.device, dtype=dtype, quantize=quantize, cache_tokens=cache_tokens).cost
+
+    def fetch(self, progress: Callable[[str, int, int], None] | None = None) -> Agent:
+        """The same agent with its model on this disk: itself, or where its model has a hub's name, one whose model is
+        the folder of it, fetched if it is not there yet. `progress`: told the file, the bytes that came, and of how
+        many.
+
+        Raises:
+            ConfigError: there is no such model, or none that can talk.
+            DeviceError: it does not fit into memory or onto the disk; said before a byte of its weights comes.
+            LinkError: the hub cannot be reached, or breaks off; what came is kept.
+        """
+        if self.model == "nano":
+            return self
+        from liveagent.runtime.weighing import fetched, is_checkpoint_name
+
+        if not is_checkpoint_name(self.model):
+            return self
+        return self.replace(model=str(fetched(self.model, self.device, progress)))
 
     def talk(self, source: str | None = None, *, typed: Sequence[str] | None = None) -> None:
         """Talk with it in this terminal until Ctrl-C, or until the source ends.

@@ -137,7 +137,9 @@ def test_what_can_is_fetched_and_its_folder_is_the_model(monkeypatch: pytest.Mon
     folder = fetched(GEMMA, progress=lambda *each: told.append(each))
     assert (folder / WHOLE).read_bytes() == MODELS[GEMMA][WHOLE] and told[-1][1] == told[-1][2]
     assert with_model(Agent(), GEMMA).model == str(folder) == with_model(Agent(GEMMA), None).model
-    assert with_model(Agent(), str(folder)).model == str(folder)
+    assert with_model(Agent(), str(folder)).model == str(folder) == Agent(GEMMA).fetch().model
+    nano = Agent()
+    assert nano.fetch() is nano
     assert with_model(Agent(), None).model == "nano" == with_model(Agent(), "nano").model
     assert with_model(Agent(), "some/weights/folder").model == "some/weights/folder"
 

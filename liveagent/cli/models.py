@@ -139,24 +139,13 @@ def _state(family: Family) -> str:
 
 
 def with_model(agent: Agent, model: str | None) -> Agent:
-    """The agent with another model, if one is named; where its model has a hub's name, with the folder of it, which is
-    fetched if it is not there yet.
-
-    Raises:
-        ConfigError: there is no such model, or none that can talk.
-        DeviceError: it does not fit into memory or onto the disk; said before a byte of its weights comes.
-        LinkError: the hub cannot be reached.
-    """
+    """The agent with another model, if one is named, on this disk. Raises as `Agent.fetch`."""
     if model is not None:
         agent = agent.replace(model=model)
     if agent.model == "nano":
         return agent
-    from liveagent.runtime.weighing import fetched, is_checkpoint_name
-
-    if not is_checkpoint_name(agent.model):
-        return agent
     with _fetching() as progress:
-        return agent.replace(model=str(fetched(agent.model, agent.device, progress)))
+        return agent.fetch(progress)
 
 
 @contextmanager
