@@ -233,10 +233,12 @@ def test_what_cannot_speak_says_so_in_one_line(files: dict[Kind, Path], tmp_path
         (tmp_path / "a.onnx.json").write_text(beside)
         return PiperSynthesiser(tmp_path / "a.onnx", tmp_path / "a.onnx.json")
 
-    def kokoro_of(model: bytes = other, beside: bytes = voices, *more: str) -> KokoroSynthesiser:
+    def kokoro_of(
+        model: bytes = other, beside: bytes = voices, speaker: str = "", language: str = ""
+    ) -> KokoroSynthesiser:
         (tmp_path / "k.onnx").write_bytes(model)
         (tmp_path / "v.bin").write_bytes(beside)
-        return KokoroSynthesiser(tmp_path / "k.onnx", tmp_path / "v.bin", *more)
+        return KokoroSynthesiser(tmp_path / "k.onnx", tmp_path / "v.bin", speaker, language)
 
     cases: list[tuple[Callable[[], object], type[Exception], str]] = [
         (lambda: piper_of(whole[: len(whole) // 2]), DeviceError, "a.onnx is damaged"),
