@@ -118,9 +118,9 @@ def alive(frames: int, seed: int) -> tuple[list[Pixels], list[Sight]]:
 class Gated:
     """One camera through the detector and the gated path, as a session does it; `head` reads the tokens."""
 
-    def __init__(self, vit: Vit, head: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, vit: Vit, head: Callable[[Tensor], Tensor], patches: int | None = None) -> None:
         self.vit, self.head = vit, head
-        self.keyframes, self.state = Keyframes(), vit.init_state(1)
+        self.keyframes, self.state = Keyframes(), vit.init_state(1, patches)
         self.tokens, self.said = torch.zeros(0), torch.zeros(0)
         self.t_ns, self.sent, self.all = 0, 0, 0
 
@@ -140,11 +140,17 @@ def dense(vit: Vit, head: Callable[[Tensor], Tensor], pixels: Pixels) -> Tensor:
     return head(vit(torch.from_numpy(pixels).permute(2, 0, 1)[None]))
 
 
+def patches_of(vit: Vit, clip: list[Pixels]) -> int:
+    """Of one picture of the clip."""
+    height, width, _ = clip[0].shape
+    return height * width // vit.config.patch_px**2
+
+
 def timed(vit: Vit, head: Callable[[Tensor], Tensor], clip: list[Pixels], rounds: int) -> dict[str, Any]:
     """Wall seconds a picture, dense and ours, over the clip but for its first picture; and the speed-up."""
     spent = np.zeros((2, rounds, len(clip)))
     for r in range(rounds):
-        ours = Gated(vit, head)
+        ours = Gated(vit, head, patches_of(vit, clip))
         for i, pixels in enumerate(clip):
             began = time.perf_counter()
             dense(vit, head, pixels)
@@ -166,7 +172,7 @@ def likeness(vit: Vit, clips: list[list[Pixels]], head: Callable[[Tensor], Tenso
     """The least cosine of what `head` makes of a picture's tokens, and of a single one, gated against dense."""
     worst, worst_token = 1.0, 1.0
     for clip in clips:
-        ours = Gated(vit, head)
+        ours = Gated(vit, head, patches_of(vit, clip))
         for pixels in clip:
             a, b = ours.see(pixels)[0], dense(vit, head, pixels)[0]
             worst = min(worst, float(fn.cosine_similarity(a.flatten(), b.flatten(), dim=0)))
