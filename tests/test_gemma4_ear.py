@@ -256,6 +256,9 @@ def test_half_precision_hears_the_same(pair: tuple[Any, Checkpoint]) -> None:
         ({"num_attention_heads": 3}, "damaged"),
         ({"hidden_size": 40}, "shape"),
         ({"num_hidden_layers": 9}, "holds no weights"),
+        ({"num_attention_heads": 0}, "no Gemma 4 ear's"),
+        ({"hidden_size": "wide"}, "no Gemma 4 ear's"),
+        ({"subsampling_conv_channels": None}, "no Gemma 4 ear's"),
     ],
 )
 def test_a_bad_config_says_what_to_do(tmp_path: Path, change: dict[str, Any], says: str) -> None:

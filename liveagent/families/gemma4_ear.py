@@ -31,9 +31,12 @@ def ear(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32, device: str 
     Raises:
         ConfigError: the checkpoint has no ear, or asks for what is not known, or its files contradict each other.
     """
-    mel, config = mel_of(checkpoint), config_of(checkpoint)
-    with torch.device("meta"):
-        net = RowEar(mel, config)
+    try:
+        mel, config = mel_of(checkpoint), config_of(checkpoint)
+        with torch.device("meta"):
+            net = RowEar(mel, config)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise ConfigError(f"{checkpoint.folder}: its settings are no Gemma 4 ear's ({error})") from None
     checkpoint.fill(net, sources(checkpoint, config), dtype)
     net.eval().requires_grad_(False).to(device)
     if device == "cpu" and dtype == torch.float32:

@@ -47,9 +47,12 @@ def ear(
         raise ConfigError(
             f"this ear was not trained to look {lookahead} tokens ahead: choose {', '.join(map(str, known))}"
         )
-    mel, hearing = mel_of(checkpoint), hearing_config(checkpoint, lookahead)
-    with torch.device("meta"):
-        net = Transducer(RowEar(mel, hearing), transducer_config(checkpoint))
+    try:
+        mel, hearing = mel_of(checkpoint), hearing_config(checkpoint, lookahead)
+        with torch.device("meta"):
+            net = Transducer(RowEar(mel, hearing), transducer_config(checkpoint))
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise ConfigError(f"{checkpoint.folder}: its settings are no {ARCHITECTURE}'s ({error})") from None
     checkpoint.fill(net, sources(hearing, net.config), dtype)
     net.eval().requires_grad_(False).to(device)
     if device == "cpu" and dtype == torch.float32:
