@@ -1,4 +1,5 @@
-"""One utterance for an ear that hears whole clips: what stands, when it is looked at, where it is cut."""
+"""One utterance for an ear that hears whole clips (what stands, when it is looked at, where it is cut), and for one
+that streams."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from liveagent.agreed import Agreed
 from liveagent.audio import RATE_HZ, TICK_SAMPLES
+from liveagent.runtime.hearer import MOST_BEHIND_SAMPLES, Streaming
 from liveagent.runtime.take import MOST_CLIPS, NEWS_SAMPLES, QUIET_SAMPLES, SPARE_SAMPLES, Take
 
 CLIP = 10 * RATE_HZ
@@ -129,3 +131,66 @@ def test_it_is_bounded() -> None:
     assert Take(CLIP, text).look().most_tokens < 64
     whole = take((CLIP - SPARE_SAMPLES) // TICK_SAMPLES).look()
     assert whole.most_tokens < 448 * CLIP / (30 * RATE_HZ)
+
+
+class Word:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+class Stream:
+    """A word a tick, the last of which may still grow."""
+
+    def __init__(self) -> None:
+        self.ticks = 0
+
+    def feed(self, samples: np.ndarray) -> list[Word]:
+        self.ticks += 1
+        return [Word(WORDS[self.ticks - 2])] if self.ticks > 1 else []
+
+    @property
+    def partial(self) -> Word | None:
+        return Word(WORDS[self.ticks - 1][:3]) if self.ticks else None
+
+    def end(self) -> list[Word]:
+        return [Word(WORDS[self.ticks - 1])] if self.ticks else []
+
+
+def so_far(one: Streaming) -> tuple[tuple[str, ...], int]:
+    return one.said.words, one.said.stands
+
+
+def waits(one: Streaming) -> bool:
+    """Whether somebody waits for it, and it is not done."""
+    assert one.urgent != one.done
+    return one.urgent
+
+
+def test_an_ear_that_streams_hears_everything_once() -> None:
+    one = Streaming(Stream())
+    assert not one.due(0.0) and so_far(one) == ((), 0)
+    for _ in range(3):
+        one.add(LOUD, False)
+    assert one.due(0.0) and one.hear(lambda: True) and not one.due(0.0)
+    assert so_far(one) == (("turn", "on", "the"), 2)
+    one.add(LOUD, False)
+    one.ended = True
+    assert waits(one)
+    assert one.hear(lambda: True) and not waits(one)
+    assert so_far(one) == (("turn", "on", "the", "light"), 4)
+
+
+def test_one_that_gives_way_goes_on_from_there() -> None:
+    one = Streaming(Stream())
+    for _ in range(4):
+        one.add(LOUD, False)
+    one.ended = True
+    assert one.hear(lambda: False) and so_far(one) == (("tur",), 0) and waits(one) and one.due(0.0)
+    assert one.hear(lambda: True) and so_far(one) == (("turn", "on", "the", "light"), 4)
+
+
+def test_a_stream_that_falls_behind_is_bounded() -> None:
+    one = Streaming(Stream())
+    for _ in range(MOST_BEHIND_SAMPLES // TICK_SAMPLES + 2):
+        one.add(LOUD, False)
+    assert one.overfull

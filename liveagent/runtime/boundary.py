@@ -46,7 +46,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class EarLoaded:
-    """A pretrained ear that stands; `look_s`: how long it takes to hear a clip on this machine."""
+    """A pretrained ear that stands; `look_s`: how long it takes to hear a clip, or a second, on this machine."""
 
     name: str
     load_s: float

@@ -1,8 +1,8 @@
 """The child in which a pretrained ear lives, for all sessions of a server. Started by `EarProcess`, which holds the
 other end of its socket.
 
-One thread, one look at a time: who has ended first, then who has waited longest. What arrives meanwhile is read between
-two tokens, and a look that nobody waits for gives way to one that somebody does.
+One thread, one utterance at a time: who has ended first, then who has waited longest. What arrives meanwhile is read
+between two tokens, and a look that nobody waits for gives way to one that somebody does.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,10 +23,7 @@ from liveagent.audio import Samples
 from liveagent.errors import LiveAgentError
 from liveagent.journal import to_float
 from liveagent.runtime.boundary import EarLoaded, Message, Unpacker, pack, portable_error
-from liveagent.runtime.take import Take
-
-if TYPE_CHECKING:
-    from liveagent.nn.transcriber import Transcriber
+from liveagent.runtime.hearer import Hearer, read_ear
 
 READ_BYTES = 1 << 20
 WAIT_MS = 40
@@ -40,20 +37,20 @@ Key = tuple[int, int]
 
 
 class EarChild:
-    """Serves one `Transcriber` over one socket."""
+    """Serves one ear over one socket. `begin` makes an utterance."""
 
-    def __init__(self, link: socket.socket, ear: Transcriber, look_s: float) -> None:
-        self._link, self._ear, self._look_s = link, ear, look_s
-        self._language = "en" if "en" in ear.marks.languages else None
+    def __init__(self, link: socket.socket, begin: Callable[[], Hearer]) -> None:
+        self._link, self._begin = link, begin
         self._unpacker = Unpacker()
-        self._takes: dict[Key, Take] = {}
+        self._takes: dict[Key, Hearer] = {}
+        self._told: dict[Key, tuple[tuple[str, ...], int]] = {}  # of each, what was said last
         self._gone = False
 
     def run(self) -> None:
         """Until the parent ends it or is gone."""
         while not self._gone:
             now_s = time.monotonic()
-            due = [key for key, take in self._takes.items() if take.done or take.due(now_s, self._look_s)]
+            due = [key for key, take in self._takes.items() if take.overfull or take.done or take.due(now_s)]
             if not due:
                 self._read(WAIT_MS if self._takes else None)
                 continue
@@ -71,42 +68,31 @@ class EarChild:
         if take.overfull:
             self._fail(key, "speech comes faster than this ear hears it here; take a smaller one")
             return
+
+        def go_on() -> bool:
+            self._read(0)
+            waits = any(each.urgent for other, each in self._takes.items() if other != key)
+            return not (self._gone or key not in self._takes or (waits and not take.urgent))
+
         if not take.done:
             try:
-                if not self._look(key, take):
-                    return
+                heard = take.hear(go_on)
             except LiveAgentError as error:
                 self._fail(key, str(error))
                 return
             except (RuntimeError, MemoryError) as error:  # torch's, out of memory among them
                 self._fail(key, f"the ear failed: {type(error).__name__}; a smaller one may not")
                 return
+            if not heard or key not in self._takes:
+                return
         said, final = take.said, take.done
         if final:
-            del self._takes[key]
+            self._drop(key)
+        elif self._told.get(key) == (said.words, said.stands):
+            return
+        else:
+            self._told[key] = said.words, said.stands
         self._send(("heard", *key, said.words, len(said.words) if final else said.stands, final, said.confidence))
-
-    def _look(self, key: Key, take: Take) -> bool:
-        """Whether it came to its end, and is still wanted."""
-        look, given_up = take.look(), False
-
-        def go_on() -> bool:
-            nonlocal given_up
-            self._read(0)
-            waits = any(each.urgent for other, each in self._takes.items() if other != key)
-            given_up = self._gone or key not in self._takes or take.outdated(look) or (waits and not take.urgent)
-            return not given_up
-
-        began_s = time.monotonic()
-        written = self._ear.write(
-            look.samples, self._language, most_tokens=look.most_tokens, begun=look.begun, go_on=go_on
-        )
-        if given_up or key not in self._takes:
-            return False
-        now_s = time.monotonic()
-        self._look_s += 0.3 * (now_s - began_s - self._look_s)
-        take.heard(look, written.ids, written.logp, written.spoken, now_s)
-        return True
 
     # --- the parent
 
@@ -130,7 +116,7 @@ class EarChild:
         elif kind == "begin":
             session, begun_ns, pcm = rest
             self._make_room(session)
-            take = self._takes[session, begun_ns] = Take(self._ear.mel.samples, self._ear.text)
+            take = self._takes[session, begun_ns] = self._begin()
             take.add(_sound(pcm), False)
         elif (found := self._takes.get((rest[0], rest[1]))) is None:
             return
@@ -139,7 +125,7 @@ class EarChild:
         elif kind == "end":
             found.ended = True
         elif kind == "cancel":
-            del self._takes[rest[0], rest[1]]
+            self._drop((rest[0], rest[1]))
 
     def _make_room(self, session: int) -> None:
         mine = [key for key in self._takes if key[0] == session]
@@ -147,8 +133,12 @@ class EarChild:
             self._fail(key, "this ear is too slow here; take a smaller one")
 
     def _fail(self, key: Key, why: str) -> None:
-        del self._takes[key]
+        self._drop(key)
         self._send(("failed", *key, why))
+
+    def _drop(self, key: Key) -> None:
+        self._takes.pop(key, None)
+        self._told.pop(key, None)
 
     def _send(self, message: Message) -> None:
         self._link.sendall(pack(message))
@@ -169,18 +159,13 @@ def main(arguments: list[str]) -> int:
     link = socket.socket(fileno=int(fd))
     try:
         began_s = time.monotonic()
-        from liveagent.families import whisper
-
-        ear = whisper.load(folder, device)
-        loaded_s = time.monotonic()
-        ear.write(np.zeros(0, np.float32), most_tokens=1)
-        look_s = time.monotonic() - loaded_s
-        link.sendall(pack(("loaded", EarLoaded(ear.name, loaded_s - began_s, look_s))))
+        name, look_s, begin = read_ear(folder, device)
+        link.sendall(pack(("loaded", EarLoaded(name, time.monotonic() - began_s - look_s, look_s))))
     except LiveAgentError as error:
         link.sendall(pack(("refused", portable_error(error))))
         return 2
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the parent is gone
-        EarChild(link, ear, look_s).run()
+        EarChild(link, begin).run()
     return 0
 
 

@@ -1,0 +1,227 @@
+"""`Hearer`: one utterance in a pretrained ear's process, for either kind of ear: `Retelling` for one that hears whole
+clips, again and again, and `Streaming` for one that hears every sound once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from liveagent.audio import RATE_HZ, Samples
+from liveagent.runtime.take import Said, Take
+from liveagent.spoken import spoken
+
+if TYPE_CHECKING:
+    from liveagent.nn.transcriber import Transcriber
+
+MOST_BEHIND_SAMPLES = 30 * RATE_HZ
+"""A stream that is so far behind is too slow for anybody."""
+
+
+class Hearer(Protocol):
+    """What the process asks of an utterance. `ended`: no more comes; it is told so."""
+
+    ended: bool
+
+    def add(self, samples: Samples, quiet: bool) -> None: ...
+
+    @property
+    def overfull(self) -> bool:
+        """Whether more came than it can keep up with."""
+        ...
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended and all of it was heard."""
+        ...
+
+    @property
+    def urgent(self) -> bool:
+        """Whether somebody waits for it."""
+        ...
+
+    @property
+    def looked_s(self) -> float:
+        """When it was last heard."""
+        ...
+
+    @property
+    def said(self) -> Said: ...
+
+    def due(self, now_s: float) -> bool:
+        """Whether there is something to do for it now."""
+        ...
+
+    def hear(self, go_on: Callable[[], bool]) -> bool:
+        """Do that. `go_on` is asked again and again; once it says no, what was done counts for nothing: False."""
+        ...
+
+
+class Pace:
+    """How long a look at a clip takes here, as it goes."""
+
+    def __init__(self, took_s: float) -> None:
+        self.took_s = took_s
+
+    def feed(self, took_s: float) -> None:
+        self.took_s += 0.3 * (took_s - self.took_s)
+
+
+class Retelling:
+    """An utterance for a `Transcriber`."""
+
+    def __init__(self, ear: Transcriber, pace: Pace) -> None:
+        self._ear, self._pace = ear, pace
+        self._take = Take(ear.mel.samples, ear.text)
+        self._language = "en" if "en" in ear.marks.languages else None
+
+    @property
+    def ended(self) -> bool:
+        return self._take.ended
+
+    @ended.setter
+    def ended(self, ended: bool) -> None:
+        self._take.ended = ended
+
+    def add(self, samples: Samples, quiet: bool) -> None:
+        self._take.add(samples, quiet)
+
+    @property
+    def overfull(self) -> bool:
+        return self._take.overfull
+
+    @property
+    def done(self) -> bool:
+        return self._take.done
+
+    @property
+    def urgent(self) -> bool:
+        return self._take.urgent
+
+    @property
+    def looked_s(self) -> float:
+        return self._take.looked_s
+
+    @property
+    def said(self) -> Said:
+        return self._take.said
+
+    def due(self, now_s: float) -> bool:
+        return self._take.due(now_s, self._pace.took_s)
+
+    def hear(self, go_on: Callable[[], bool]) -> bool:
+        look, wanted = self._take.look(), True
+
+        def still() -> bool:
+            nonlocal wanted
+            wanted = go_on() and not self._take.outdated(look)
+            return wanted
+
+        began_s = time.monotonic()
+        written = self._ear.write(
+            look.samples, self._language, most_tokens=look.most_tokens, begun=look.begun, go_on=still
+        )
+        if not wanted:
+            return False
+        now_s = time.monotonic()
+        self._pace.feed(now_s - began_s)
+        self._take.heard(look, written.ids, written.logp, written.spoken, now_s)
+        return True
+
+
+class Word(Protocol):
+    @property
+    def text(self) -> str: ...
+
+
+class Words(Protocol):
+    """A stream of sound to words: those that are whole, and one that may still grow."""
+
+    def feed(self, samples: Samples) -> Sequence[Word]: ...
+
+    @property
+    def partial(self) -> Word | None: ...
+
+    def end(self) -> Sequence[Word]: ...
+
+
+class Streaming:
+    """An utterance for an ear whose words, once they are whole, stand."""
+
+    def __init__(self, words: Words) -> None:
+        self.ended = self._closed = False
+        self.looked_s = float("-inf")
+        self._words = words
+        self._waiting: deque[Samples] = deque()
+        self._behind = 0
+        self._whole: list[str] = []
+
+    def add(self, samples: Samples, quiet: bool) -> None:
+        self._waiting.append(samples)
+        self._behind += len(samples)
+
+    @property
+    def overfull(self) -> bool:
+        return self._behind > MOST_BEHIND_SAMPLES
+
+    @property
+    def done(self) -> bool:
+        return self._closed
+
+    @property
+    def urgent(self) -> bool:
+        return self.ended and not self._closed
+
+    @property
+    def said(self) -> Said:
+        partial = None if self._closed else self._words.partial
+        whole = tuple(spoken(" ".join(self._whole)).split())
+        words = tuple(spoken(" ".join([*self._whole, *([partial.text] if partial else [])])).split())
+        return Said(words, min(len(whole), len(words)), 1.0)
+
+    def due(self, now_s: float) -> bool:
+        return bool(self._waiting) or self.urgent
+
+    def hear(self, go_on: Callable[[], bool]) -> bool:
+        while self._waiting:
+            samples = self._waiting.popleft()
+            self._behind -= len(samples)
+            self._whole += [word.text for word in self._words.feed(samples)]
+            if self._waiting and not go_on():
+                break  # nothing is lost: it goes on from here
+        if self.ended and not self._waiting:
+            self._whole += [word.text for word in self._words.end()]
+            self._closed = True
+        self.looked_s = time.monotonic()
+        return True
+
+
+def read_ear(folder: str, device: str) -> tuple[str, float, Callable[[], Hearer]]:
+    """A checkpoint's ear: its name, how long it takes to hear a clip here, and what begins an utterance.
+
+    Raises:
+        ConfigError: it is no ear, a file is missing or damaged, or the files contradict each other.
+    """
+    import numpy as np
+
+    from liveagent.errors import ConfigError
+    from liveagent.families import described, family_of
+    from liveagent.nn.checkpoint import Checkpoint
+
+    checkpoint = Checkpoint.open(folder)
+    family = described(checkpoint.architecture, folder)
+    if not family.ear:
+        raise ConfigError(f"{folder} is a {family.title}, which is no ear that could stand in front of another model")
+    module = family_of(checkpoint)
+    if hasattr(module, "words"):  # a stream
+        net = module.ear(checkpoint, device=device)
+        began_s = time.monotonic()
+        module.words(checkpoint, net).feed(np.zeros(RATE_HZ, np.float32))
+        return checkpoint.folder.name, time.monotonic() - began_s, lambda: Streaming(module.words(checkpoint, net))
+    ear: Transcriber = module.load(folder, device)
+    began_s = time.monotonic()
+    ear.write(np.zeros(0, np.float32), most_tokens=1)
+    pace = Pace(time.monotonic() - began_s)
+    return ear.name, pace.took_s, lambda: Retelling(ear, pace)
