@@ -144,3 +144,15 @@ def test_an_unknown_kind_is_refused_by_name() -> None:
 def test_widths_that_no_group_fits_stay_at_eight_bits() -> None:
     made = QuantLinear(Linear(20, 12), "int4")
     assert made.folded.get_buffer("numbers").dtype == torch.int8
+
+
+@KIND
+@DTYPES
+@pytest.mark.parametrize(("wide", "out"), [(72, 48), (8, 30), (48, 20), (80, 64), (33, 7), (96, 16)])
+def test_widths_that_kernels_do_not_take(kind: str, dtype: torch.dtype, wide: int, out: int) -> None:
+    torch.manual_seed(7)
+    plain = Linear(wide, out).to(dtype)
+    made = QuantLinear(plain, kind)
+    for rows in (1, 3, 4, 17):
+        x = torch.randn(rows, wide, dtype=dtype)
+        assert torch.allclose(made(x).float(), plain(x).float(), atol=0.25)
