@@ -170,6 +170,16 @@ async def test_an_ear_that_fails_leaves_the_others(session: Session) -> None:
     assert "no_words" in codes or room.of(ReplyStarted)  # whatever a random ear makes of noise
 
 
+async def test_where_it_heard_nothing_a_guess_of_the_others_is_none(session: Session) -> None:
+    room = Room(session)
+    begun_ns = await room.press(8)
+    await room.release()
+    room.heard(begun_ns, final=True)
+    await room.run(2)
+    assert not waits(session) and not room.of(ReplyStarted)
+    assert "no_words" in [each.code for each in room.of(Noted)]
+
+
 async def test_stop_while_it_is_waited_for(session: Session) -> None:
     room = Room(session)
     begun_ns = await room.press()

@@ -297,11 +297,11 @@ class EarLine:
         elif hark.what == "end":
             self._open[begun_ns] = True
 
-    async def settle(self) -> None:
+    async def settle(self, most_s: float = SETTLE_S) -> None:
         """Wait until the last words of everything that has ended have come: for sound that is heard faster than it was
         said."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SETTLE_S):
+            async with asyncio.timeout(most_s):
                 while any(self._open.values()):
                     self._news.clear()
                     await self._news.wait()

@@ -214,7 +214,8 @@ class Listener:
         """A closed utterance's words, where a pretrained ear `heard` some, or nothing, or (None) was not done in time;
         `others`: what `end` gave."""
         if heard is None or not heard.words:
-            return others
+            silent = heard is not None and heard.final and not (others is not None and others.in_grammar)
+            return None if silent else others  # where it heard nothing, a guess outside the grammar is none
         found = self._understood(heard.words, "scribe", heard.confidence)
         return replace(found, unsure=not found.in_grammar and heard.confidence < BELIEVED)
 

@@ -59,6 +59,7 @@ from liveagent.sync import Sync
 from liveagent.video import VideoFrame
 
 INBOX_EVENTS = 256
+EAR_SETTLES_S = 2.0
 RUN_OUT_TICKS = 250  # 20 s: how long a file's last answer may take
 
 
@@ -228,9 +229,17 @@ class Live:
         if compared is not None:
             self.view(compared)
         self._mind_lag(tick, self._tick_ns if ready_ns is None else ready_ns)
-        if self.ear is not None and not self.real_time:
-            await self.ear.settle()
+        await self._settle_ear()
         return out
+
+    async def _settle_ear(self) -> None:
+        """A pretrained ear takes real time: sound that is heard faster than it was said waits for it."""
+        if self.ear is None:
+            return
+        if not self.real_time:
+            await self.ear.settle()
+        elif (ahead_ns := self._tick_ns - self.now_ns()) > TICK_NS:
+            await self.ear.settle(min(EAR_SETTLES_S, ahead_ns / 1e9))
 
     async def attend(self) -> None:
         """Between two ticks: what came in, without waiting for the next sound."""

@@ -112,6 +112,7 @@ def header_of(
             "holds_pictures": pictures,
             "recogniser": recogniser,
             "hears": {name: _version(name) for name in (HEARS if recogniser else HEARS[:1])},
+            **({"ear": Path(agent.ear).name} if config.dictated and agent.ear else {}),
         },
     )
 
