@@ -89,7 +89,7 @@ FAMILIES = (
     ),
     Family(
         "llava", "LLaVA", ("LlavaForConditionalGeneration",), "llava", "nothing", "pictures", "words", "Llama 2",
-        (Member("llava-hf/llava-1.5-7b-hf", 7.06e9, 14.1e9),), "eye", part_of=TOWERS,
+        (Member("llava-hf/llava-1.5-7b-hf", 7.06e9, 14.1e9),), "eye, decoder, both together", part_of=TOWERS,
     ),
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""LLaVA (Apache-2.0 code; its weights' licences are those of what they were made of): the eye of
+"""LLaVA (Apache-2.0 code; its weights' licences are those of what they were made of): the eye and the decoder of
 `LlavaForConditionalGeneration` checkpoints, and the towers it may have, CLIP's and SigLIP's, which also stand alone.
 
 Square pictures of one size, patches with a learned place each; CLIP's has a class token and a norm before the first
@@ -17,10 +17,12 @@ import torch
 from torch import Tensor
 
 from liveagent.errors import ConfigError
+from liveagent.families import llama
 from liveagent.nn.checkpoint import Checkpoint, Made, Source
 from liveagent.nn.framing import Crop, Filter, Framing, Stretch
 from liveagent.nn.mlp_projector import MlpProjector
 from liveagent.nn.row_eye import RowEye
+from liveagent.nn.stack import Stack
 from liveagent.nn.vit import Vit
 from liveagent.nn.vit_config import Activation, VitConfig
 
@@ -42,7 +44,28 @@ SIGLIP = {
 }  # fmt: skip
 LEFT_OUT: Mapping[str, Mapping[str, Any]] = {"clip_vision_model": CLIP, "siglip_vision_model": SIGLIP}
 """What a tower's settings are where `config.json` leaves them out."""
+TEXT = {
+    "vocab_size": 32_000, "hidden_size": 4096, "intermediate_size": 11_008, "num_hidden_layers": 32,
+    "num_attention_heads": 32, "rms_norm_eps": 1e-6,
+}  # fmt: skip
+"""What a decoder's settings are where `config.json` leaves them out, as LLaVA 1.5's does."""
 PATCHES, FIRST_LAYER = "embeddings.patch_embedding.weight", "multi_modal_projector.linear_1.weight"
+
+
+def decoder(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> Stack:
+    """The decoder of a LLaVA checkpoint, where that is a Llama: it reads the eye's rows in the places of the ids that
+    stand for a picture. ConfigError for another, and as for `eye`."""
+    settings = checkpoint.config.get("text_config")
+    if not isinstance(settings, Mapping) or settings.get("model_type", "llama") != "llama":
+        raise ConfigError(f"{checkpoint.folder} is a LLaVA whose decoder is no Llama: not supported")
+    tied = checkpoint.config.get("tie_word_embeddings", settings.get("tie_word_embeddings", False))
+    config = llama.text_config({**TEXT, **settings, "tie_word_embeddings": tied}, str(checkpoint.folder))
+    head = "" if config.tied else _before(checkpoint, "lm_head.weight") + "lm_head."
+    with torch.device("meta"):
+        net = Stack(config)
+    prefix = _before(checkpoint, "embed_tokens.weight")
+    checkpoint.fill(net, llama.text_sources(config, prefix, head), dtype)
+    return net.eval().requires_grad_(False)
 
 
 def eye(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> RowEye:
