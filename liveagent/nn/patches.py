@@ -71,11 +71,12 @@ class Scale:
 def cut(pixels: Tensor, patch_px: int) -> Tensor:
     """Pictures `[..., 3, H, W]` to patches `[..., N, 3, P, P]`, row by row; a view where that is possible. What makes
     no whole patch, at the right and below, is left out."""
-    high, wide = (side - side % patch_px for side in pixels.shape[-2:])
-    if pixels.shape[-2:] != (high, wide):
-        pixels = pixels[..., :high, :wide]
-    grid = pixels.unflatten(-1, (-1, patch_px)).unflatten(-3, (-1, patch_px))  # [..., 3, row, P, col, P]
-    return grid.movedim((-4, -2), (-5, -4)).flatten(-5, -4)
+    *lead, colours, high, wide = pixels.shape
+    rows, cols = high // patch_px, wide // patch_px
+    if high % patch_px or wide % patch_px:
+        pixels = pixels[..., : rows * patch_px, : cols * patch_px]
+    grid, n = pixels.view(*lead, colours, rows, patch_px, cols, patch_px), len(lead)
+    return grid.permute(*range(n), n + 1, n + 3, n, n + 2, n + 4).flatten(n, n + 1)
 
 
 def waves(side: int, width: int) -> Tensor:

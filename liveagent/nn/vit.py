@@ -187,10 +187,10 @@ class Vit(nn.Module):
     @torch.no_grad()
     def look(self, pixels: Tensor, patches: Tensor, state: VitState, lane: int) -> Tensor:
         """`step` for one lane: `pixels [3, H, W]`, `patches [N]`, to tokens `[N, D]`."""
-        grid = self.grid(pixels)
+        grid, room = self.grid(pixels), state.stream.shape[2] - self.config.class_token
         of = grid[0] * grid[1]
-        if len(patches) != of or of + self.config.class_token > state.stream.shape[2]:
-            raise ValueError(f"a picture of {of} patches, {len(patches)} flags, a state for {state.stream.shape[2]}")
+        if len(patches) != of or of > room:
+            raise ValueError(f"a picture of {of} patches, {len(patches)} flags, a state for {room}")
         count = int(patches.sum())
         rows = bucket(count, of)
         if rows == of or not self.knows(pixels, state, lane):
@@ -215,11 +215,16 @@ class Vit(nn.Module):
         q, k, v = first.split(qkv[:, None])
         return q.unbind(), k.unbind(), v.unbind()
 
+    def _kept(self, state: VitState, lane: int, of: int) -> tuple[Tensor, ...]:
+        """The lane's part of the state but for its last two, for a picture of so many tokens."""
+        parts = (state.stream[lane], state.qkv[lane], state.used[lane], state.size[lane])
+        return parts if of == parts[0].shape[1] else tuple(part[:, :of] for part in parts)
+
     def _all(self, pixels: Tensor, grid: tuple[int, int], state: VitState, lane: int) -> None:
         """Every token through every layer, and what the next picture needs kept."""
         of, width = grid[0] * grid[1] + self.config.class_token, self.config.width
-        stream, qkv, used = state.stream[lane, :, :of].unbind(), state.qkv[lane, :, :of], state.used[lane, :, :of]
-        q, k, v = self._heads(qkv)
+        held, qkv, used, size = self._kept(state, lane, of)
+        stream, (q, k, v) = held.unbind(), self._heads(qkv)
         places = self.turned(*grid)
         stream[0].copy_(self.begin(pixels[None])[0])
         for i, block in enumerate(self.blocks):
@@ -229,16 +234,17 @@ class Vit(nn.Module):
             block.complete(stream[i], attended, out=stream[i + 1])
             if (kept := self._asks(i)) is not None:
                 used[kept, :, :width], used[kept, :, width:] = stream[i], attended
-        state.size[lane, :, :of] = torch.linalg.vector_norm(used, dim=-1)
-        state.grid[lane, 0], state.grid[lane, 1] = grid
+        torch.linalg.vector_norm(used, dim=-1, out=size)
+        if not self.config.image_px:
+            state.grid[lane, 0], state.grid[lane, 1] = grid
         state.seen[lane] = True
 
     def _some(self, pixels: Tensor, grid: tuple[int, int], rows: Tensor, state: VitState, lane: int) -> None:
         """The patches `rows [k]` anew, and in each layer that asks the tokens that have moved."""
         of, width = grid[0] * grid[1] + self.config.class_token, self.config.width
-        kept_parts = (state.stream, state.qkv, state.used, state.size)
-        stream, qkv, used, size = (part[lane, :, :of].unbind() for part in kept_parts)
-        q, k, v = self._heads(state.qkv[lane, :, :of])
+        held = self._kept(state, lane, of)
+        q, k, v = self._heads(held[1])
+        stream, qkv, used, size = (part.unbind() for part in held)
         places = self.turned(*grid)
         x, here = self._embed_some(pixels, rows), _of(places, rows)
         stream[0].index_copy_(0, rows, x)
@@ -247,7 +253,7 @@ class Vit(nn.Module):
             fresh = block.project(x, here)
             qkv[i].index_copy_(0, rows, fresh)
             if (kept := self._asks(i)) is None:
-                attended = block.attend(block.split(fresh[None])[0], k[i], v[i])[0]
+                attended = block.attend(block.queries(fresh), k[i], v[i])[0]
             else:
                 now = torch.cat([stream[i], block.attend(q[i], k[i], v[i])[0]], dim=1)
                 apart = torch.linalg.vector_norm(now - used[kept], dim=1) / size[kept]

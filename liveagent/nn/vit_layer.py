@@ -94,10 +94,19 @@ class VitLayer(nn.Module):
             q, k = (turn(part.unflatten(-1, (2, -1)), *turned).flatten(-2) for part in (q, k))
         return torch.cat([q.flatten(-2), k.flatten(-2), v.flatten(-2)], dim=-1)
 
-    def split(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What `project` gave, as queries `[..., H, N, hd]`, keys and values `[..., KV, N, hd]`."""
+    def split(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """What `project` gave, `[..., N, (H + 2 KV) hd]`, as queries `[..., H, N, hd]`, keys and values `[..., KV, N,
+        hd]`."""
+        if self.key_heads == self.heads:
+            *lead, tokens, _ = rows.shape
+            heads, n = rows.view(*lead, tokens, 3, self.heads, self.head_width), len(lead)
+            return heads.permute(n + 1, *range(n), n + 2, n, n + 3).unbind()
         q, k, v = (part.unflatten(-1, (-1, self.head_width)) for part in rows.split(self.parts, dim=-1))
         return q.transpose(-3, -2), k.transpose(-3, -2), v.transpose(-3, -2)
+
+    def queries(self, rows: Tensor) -> Tensor:
+        """Of what `project` gave, `[k, (H + 2 KV) hd]`, the queries alone, `[1, H, k, hd]`."""
+        return rows[:, : self.parts[0]].view(1, len(rows), self.heads, self.head_width).transpose(1, 2)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Queries `[B, H, k, hd]` over keys and values `[B, KV, N, hd]`, to `[B, k, H hd]`."""
