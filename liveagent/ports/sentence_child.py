@@ -23,6 +23,7 @@ import numpy as np
 from liveagent.audio import Samples
 from liveagent.errors import ConfigError, DeviceError, LiveAgentError
 from liveagent.ports import espeak_child as wire
+from liveagent.ports.heap import give_back
 from liveagent.sentence import sentences_of
 from liveagent.voice import words_of
 
@@ -201,6 +202,7 @@ def serve(make: Callable[[], Synthesiser]) -> int:
         synthesiser = make()
         synthesiser.begin()
         checked(synthesiser.speak("One."), 1, synthesiser.rate_hz)  # so that what cannot speak says so before it has to
+        give_back()  # what reading the file took
     except ConfigError as error:
         _send(outward, wire.REFUSED, 0, str(error).encode())
         return 1
