@@ -12,7 +12,7 @@ import pytest
 from liveagent import tool
 from liveagent.action import CallTool, Halt
 from liveagent.agent import Agent
-from liveagent.audio import RATE_HZ, TICK_SAMPLES
+from liveagent.audio import RATE_HZ, TICK_SAMPLES, Tick
 from liveagent.event import (
     EarFailed,
     EarHeard,
@@ -26,7 +26,10 @@ from liveagent.event import (
     WordsHeard,
 )
 from liveagent.manners import Manners
+from liveagent.ports.nullspeaker import NullSpeaker
 from liveagent.runtime.dictation import Hark
+from liveagent.runtime.hands import Hands
+from liveagent.runtime.live import Live
 from liveagent.runtime.record import Recorder, header_of
 from liveagent.runtime.replay import replay
 from liveagent.runtime.session import LATE_TICKS, Session, SessionConfig
@@ -245,6 +248,40 @@ async def test_nothing_is_guessed_of_a_turn_that_waits(session: Session) -> None
     before = len(room.of(EndGuessed))
     await room.run(5)
     assert len(room.of(EndGuessed)) == before and waits(session)
+
+
+class Line:
+    """What is asked of a line to an ear."""
+
+    def __init__(self) -> None:
+        self.harks: list[Hark] = []
+        self.settled_s: list[float] = []
+
+    def obey(self, hark: Hark) -> None:
+        self.harks.append(hark)
+
+    async def settle(self, most_s: float = 99.0) -> None:
+        self.settled_s.append(most_s)
+
+    def close(self) -> None:
+        self.harks.clear()
+
+
+@pytest.mark.parametrize(("ahead_s", "settles"), [(-1.0, []), (1.0, [1.0]), (9.0, [2.0])])
+async def test_sound_that_runs_ahead_of_time_waits_for_the_ear(ahead_s: float, settles: list[float]) -> None:
+    async with open_session(AGENT, CONFIG, random_nano(), use_recogniser=False) as session:
+        live = Live(
+            session, lambda live: Hands((), live.put, live.now_ns), NullSpeaker(), None, None, lambda item: None
+        )
+        line: Any = Line()
+        live.ear = line
+        t_ns = live.now_ns() + int(ahead_s * 1e9)
+        live.put(TalkPressed(t_ns))
+        await live.step(Tick(0, NOISE[:TICK_SAMPLES], t_ns, 0))
+        assert [hark.what for hark in line.harks] == ["begin", "more"]
+        assert line.settled_s == pytest.approx(settles, abs=0.5)
+        await live.close()
+        assert not line.harks
 
 
 async def test_a_replay_hears_the_words_without_an_ear(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from liveagent.families import whisper
 from liveagent.nn import torchaudio_cpu
@@ -188,6 +190,42 @@ def test_other_shapes(tmp_path: Path, more: dict[str, Any]) -> None:
     with torch.inference_mode():
         mel = ours.mel(torch.from_numpy(speech(1.1))[None])
         ids = torch.arange(40)[None] * 31
+        logits = theirs(mel, decoder_input_ids=ids).logits
+        assert apart(ours.scribe(ids, ours.encoder(mel)), logits) <= BAR
+
+
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(
+    heads=st.tuples(st.sampled_from([1, 2, 3]), st.sampled_from([1, 2, 3])),
+    head_width=st.sampled_from([12, 24, 36]),
+    layers=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    hidden=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    bands=st.sampled_from([80, 128]),
+    places=st.sampled_from([41, 64, 448]),
+    tied=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_any_legal_shape(
+    tmp_path_factory: pytest.TempPathFactory,
+    heads: tuple[int, int],
+    head_width: int,
+    layers: tuple[int, int],
+    hidden: tuple[int, int],
+    bands: int,
+    places: int,
+    tied: bool,
+    seed: int,
+) -> None:
+    path = tmp_path_factory.mktemp("drawn")
+    theirs = folder_of(
+        path, seed, d_model=6 * head_width, encoder_layers=layers[0], decoder_layers=layers[1], num_mel_bins=bands,
+        encoder_attention_heads=2 * heads[0], decoder_attention_heads=2 * heads[1], tie_word_embeddings=tied,
+        encoder_ffn_dim=hidden[0], decoder_ffn_dim=hidden[1], max_target_positions=places,
+    )  # fmt: skip
+    ours = whisper.load(path)
+    with torch.inference_mode():
+        mel = ours.mel(torch.from_numpy(speech(1.1, seed))[None])
+        ids = (torch.arange(40)[None] * 31 + seed) % ours.scribe.config.vocab_size
         logits = theirs(mel, decoder_input_ids=ids).logits
         assert apart(ours.scribe(ids, ours.encoder(mel)), logits) <= BAR
 
