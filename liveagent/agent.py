@@ -13,7 +13,7 @@ from typing import Any
 
 from liveagent.automaton import Automaton
 from liveagent.errors import ConfigError
-from liveagent.plan import Cost, Plan
+from liveagent.plan import Cost, Plan, check_precision
 from liveagent.policy import Policy
 from liveagent.source import ToolSource, check_sources, parted
 from liveagent.spoken import spoken
@@ -34,7 +34,8 @@ class Agent:
     "screen", a device, a file or an address. `watches`: what it waits for in what it sees. `answers`: False listens and
     looks, and speaks only when it is asked to. `remark`: a question that it asks itself whenever what it sees has
     changed, and answers aloud. `sources`: where more tools come from once it lives, such as `Home(...)`; those that are
-    given among `tools` are put here. `policy`: what its calls may do, beside what each tool says itself. Raises
+    given among `tools` are put here. `policy`: what its calls may do, beside what each tool says itself. `dtype` and
+    `quantize` ("int8", "int4"): how precise an open model's weights are in memory, else as it suits the device. Raises
     ConfigError for anything that could not work, before anything is opened.
     """
 
@@ -54,6 +55,8 @@ class Agent:
     sources: Sequence[ToolSource] = ()
     policy: Policy = field(default_factory=Policy)
     ear: str | None = None
+    dtype: str | None = None
+    quantize: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model:
@@ -83,6 +86,7 @@ class Agent:
                 raise ConfigError("remark= has no word in it: give a question that it is to answer, or None")
         if not re.fullmatch(r"(cpu|cuda|mps)(:\d+)?", self.device):
             raise ConfigError(f"device={self.device!r}: give cpu, cuda, cuda:0, ... or mps")
+        check_precision(self.dtype, self.quantize)
         object.__setattr__(self, "say", {spoken(word): spoken(how) for word, how in self.say.items()})
         check_sources(self.sources)
         tools, more = parted(self.tools)
@@ -119,7 +123,7 @@ class Agent:
                 raise ConfigError(f"an agent has no {name!r}; it has {', '.join(names)}")
         return dataclasses.replace(self, **changes)
 
-    def plan(self, *, dtype: str | None = None, quantize: str | None = None, cache_tokens: int | None = None) -> Plan:
+    def plan(self, *, cache_tokens: int | None = None) -> Plan:
         """What it will listen for, and what its model would cost on its device, before anything is fetched or loaded.
 
         Raises:
@@ -145,10 +149,10 @@ class Agent:
             ),
             camera=self.camera,
             watches=tuple(watch.condition for watch in self.watches),
-            cost=self._cost(dtype, quantize, cache_tokens),
+            cost=self._cost(cache_tokens),
         )
 
-    def _cost(self, dtype: str | None, quantize: str | None, cache_tokens: int | None) -> Cost | None:
+    def _cost(self, cache_tokens: int | None) -> Cost | None:
         """None of nano."""
         if self.model == "nano":
             return None
@@ -156,7 +160,10 @@ class Agent:
 
         if not is_checkpoint_name(self.model):
             return None
-        return weigh(self.model, self.device, dtype=dtype, quantize=quantize, cache_tokens=cache_tokens).cost
+        found = weigh(
+            self.model, self.device, dtype=self.dtype, quantize=self.quantize, cache_tokens=cache_tokens
+        )  # fmt: skip
+        return found.cost
 
     def fetch(self, progress: Callable[[str, int, int], None] | None = None) -> Agent:
         """The same agent with its model on this disk: itself, or where its model has a hub's name, one whose model is
@@ -174,7 +181,8 @@ class Agent:
 
         if not is_checkpoint_name(self.model):
             return self
-        return self.replace(model=str(fetched(self.model, self.device, progress)))
+        folder = fetched(self.model, self.device, progress, dtype=self.dtype, quantize=self.quantize)
+        return self.replace(model=str(folder))
 
     def talk(self, source: str | None = None, *, typed: Sequence[str] | None = None) -> None:
         """Talk with it in this terminal until Ctrl-C, or until the source ends.

@@ -25,8 +25,8 @@ BLOCK_TOKENS = 32
 """The longest piece that is read at once."""
 PROCESS_BYTES = 600_000_000
 """What a process with torch, and a step's own numbers, take beside weights and cache."""
-DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
-NAMES = {"F64": "float32", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+DTYPES = {"float32": 4, "bfloat16": 2}
+NAMES = {"F64": "float32", "F32": "float32", "BF16": "bfloat16", "F16": "bfloat16"}
 QUANTIZE = ("int8", "int4")
 GROUP = 32
 """Numbers that share a step and a middle in int4, at most; in int8 a row shares a scale."""
@@ -102,6 +102,7 @@ class CacheShape:
 class Cost:
     """What a model needs here. `weights`: bytes in memory of each part, "decoder", "ear", "eye", and "table", which is
     looked up in; `loading_bytes`: of all weights before they are quantised, which is done when they are there;
+    `sorted_bytes`: of the second copy that a CPU's products read, sorted for them (`nn/linear.py`);
     `free_bytes` of the memory where it would run, None where nobody says; `bandwidth`: bytes a second
     that this memory gives, measured, None where it was not; `instead`: what would fit, where this does not."""
 
@@ -118,6 +119,7 @@ class Cost:
     weights: Mapping[str, int]
     cache_bytes: int
     loading_bytes: int
+    sorted_bytes: int = 0
     free_bytes: int | None = None
     bandwidth: float | None = None
     instead: tuple[str, ...] = ()
@@ -129,7 +131,7 @@ class Cost:
     @property
     def memory_bytes(self) -> int:
         """The most that it takes at any time."""
-        return max(self.weights_bytes + self.cache_bytes, self.loading_bytes) + PROCESS_BYTES
+        return max(self.weights_bytes + self.sorted_bytes + self.cache_bytes, self.loading_bytes) + PROCESS_BYTES
 
     @property
     def fits(self) -> bool | None:
@@ -188,23 +190,25 @@ def cost_of(
     cache_tokens: int = CACHE_TOKENS,
     lanes: int = 1,
     licence: str = "",
+    sorts: bool = False,
 ) -> Cost:
     """What a model costs in memory. `part_of`: whose weights a tensor is among, by what its name contains; else the
-    decoder's. `dtype`: None takes that in which most are stored. ConfigError for what nobody could load."""
-    if dtype is not None and dtype not in DTYPES:
-        raise ConfigError(f"dtype={dtype!r}: give one of {', '.join(DTYPES)}")
-    if quantize is not None and quantize not in QUANTIZE:
-        raise ConfigError(f"quantize={quantize!r}: give one of {', '.join(QUANTIZE)}, or none")
+    decoder's. `dtype`: None takes that in which most are stored. `sorts`: whether matrices are sorted for running,
+    which those that are quantised are not. ConfigError for what nobody could load."""
+    check_precision(dtype, quantize)
     if not 64 <= cache_tokens <= 1 << 20:
         raise ConfigError(f"cache_tokens={cache_tokens}: give a number from 64 to {1 << 20}")
     chosen, parts = dtype or stored_dtype(release), tuple(part_of)
     untied = any(name.startswith("lm_head.") or ".lm_head." in name for name in release.tensors)
+    copied = 0
     weights, precise = (dict.fromkeys(("decoder", "ear", "eye", "table"), 0) for _ in range(2))
     for name, tensor in release.tensors.items():
         part = next((part for contained, part in parts if contained in name), "decoder")
         if part == "decoder" and untied and name.endswith("embed_tokens.weight"):
             part = "table"  # rows of it are looked up, and the way back has weights of its own
         precise[part] += tensor_bytes(tensor, chosen)
+        if sorts and part != "eye" and tensor.is_float and len(tensor.shape) == 2 and (not quantize or part == "ear"):
+            copied += tensor_bytes(tensor, chosen)
         rounded = quantize if part in ("decoder", "table") else None
         if rounded is not None and not untied and name.endswith("embed_tokens.weight"):
             rounded = "int8"  # what is the output too decides which word is said
@@ -225,7 +229,16 @@ def cost_of(
         weights={part: size for part, size in weights.items() if size},
         cache_bytes=cache_bytes,
         loading_bytes=sum(precise.values()),
+        sorted_bytes=copied,
     )
+
+
+def check_precision(dtype: str | None, quantize: str | None) -> None:
+    """ConfigError for a precision that no model's weights can have."""
+    if dtype is not None and dtype not in DTYPES:
+        raise ConfigError(f"dtype={dtype!r}: give one of {', '.join(DTYPES)}")
+    if quantize is not None and quantize not in QUANTIZE:
+        raise ConfigError(f"quantize={quantize!r}: give one of {', '.join(QUANTIZE)}, or none")
 
 
 def stored_dtype(release: Release) -> str:

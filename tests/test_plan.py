@@ -125,6 +125,10 @@ def test_weights_by_part_in_every_precision(tmp_path: Path) -> None:
     assert eight.weights["ear"] == four.weights["ear"] == as_stored.weights["ear"], "ears and eyes stay as they are"
     assert eight.loading_bytes == four.loading_bytes == as_stored.weights_bytes == as_stored.loading_bytes
     assert eight.memory_bytes == as_stored.memory_bytes, "rounded once they are there: the most is what is read"
+    matrices = 40 * 64 * 2 + 64 * 33 * 2
+    twice = cost_of(found, "x", PARTS, sorts=True)
+    assert twice.sorted_bytes == matrices and twice.memory_bytes == as_stored.memory_bytes + matrices
+    assert cost_of(found, "x", PARTS, quantize="int8", sorts=True).sorted_bytes == 64 * 33 * 2  # the ear's alone
     untied = cost_of(release(tmp_path / "b", TENSORS | {"lm_head.weight": torch.zeros(40, 64)}), "x", PARTS)
     assert untied.weights["table"] == 40 * 64 * 2
     halves = cost_of(Release.of_folder(tmp_path / "b"), "x", PARTS, None, "int4")
@@ -140,7 +144,7 @@ def test_numbers_of_four_bits_and_none() -> None:
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [({"dtype": "float8"}, "give one of float32"), ({"quantize": "int3"}, "give one of int8, int4, or none"),
+    [({"dtype": "float16"}, "give one of float32"), ({"quantize": "int3"}, "give one of int8, int4, or none"),
      ({"cache_tokens": 1}, "give a number from 64"), ({"cache_tokens": 1 << 30}, "give a number from 64")],
 )  # fmt: skip
 def test_what_nobody_could_load(tmp_path: Path, options: dict[str, Any], says: str) -> None:

@@ -23,8 +23,10 @@ from liveagent.plan import CACHE_TOKENS, PROCESS_BYTES
 from liveagent.ports.bandwidth import memory_bandwidth
 from liveagent.release import CONFIG, WHOLE
 from liveagent.runtime import weighing
+from liveagent.runtime.engine_process import EngineProcess
+from liveagent.runtime.open_model import load_nets
 from liveagent.runtime.session import SessionConfig
-from liveagent.runtime.weighing import fetched, free_bytes, is_checkpoint_name, weigh
+from liveagent.runtime.weighing import fetched, free_bytes, is_checkpoint_name, sorts_on, weigh
 from tests.hub_peer import FakeHub
 
 runner = CliRunner()
@@ -79,9 +81,10 @@ def test_a_plan_reads_small_files_alone_and_says_what_it_costs(peer: FakeHub) ->
     assert cost.download_bytes == len(MODELS[GEMMA][WHOLE]) and cost.cache_tokens == CACHE_TOKENS and cost.lanes == 4
     assert cost.weights == {"decoder": 500 * 64 * 4} and cost.fits in (True, None)
     assert cost.bandwidth is not None and cost.tick_ms == 80.0
-    assert cost.memory_bytes == cost.weights_bytes + cost.cache_bytes + PROCESS_BYTES
+    again = cost.weights_bytes if sorts_on("cpu", "float32") else 0
+    assert cost.memory_bytes == cost.weights_bytes + again + cost.cache_bytes + PROCESS_BYTES
     assert peer.sent[WHOLE] < len(MODELS[GEMMA][WHOLE]) or len(MODELS[GEMMA][WHOLE]) < 1 << 17
-    rounded = Agent(GEMMA).plan(dtype="bfloat16", quantize="int8", cache_tokens=512).cost
+    rounded = Agent(GEMMA, dtype="bfloat16", quantize="int8").plan(cache_tokens=512).cost
     assert rounded is not None and rounded.weights == {"decoder": 500 * 64 + 500 * 2} and rounded.cache_tokens == 512
     assert Agent().plan().cost is None
 
@@ -225,3 +228,14 @@ def test_a_model_by_its_hub_name_is_fetched_and_talks(
     sent = {name for name, size in peer.sent.items() if size}
     assert "chat_template.jinja" in sent and len([each for each in sent if each.endswith(".safetensors")]) > 1
     assert "modeling_gemma.py" not in sent
+    rounded = Agent(GEMMA, tools=[light], voice=None, dtype="bfloat16", quantize="int8")
+    rounded.talk(typed=["turn off the bath light"])
+    assert called[1:] == [("bath", "off")]
+    engine = EngineProcess(rounded.fetch().model, slots=256, dtype="bfloat16", quantize="int4")
+    engine.start()
+    try:
+        assert engine.wait().weights_bytes > 0
+    finally:
+        engine.close()
+    with pytest.raises(ConfigError, match="nano's weights are as they are"):
+        load_nets(None, quantize="int8")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from liveagent.cli.models import ModelName, with_model
+from liveagent.cli.models import Dtype, ModelName, Quantize, with_model
 from liveagent.cli.program import AgentName, Device, Ear, app, set_threads, typed_errors
 from liveagent.cli.sources import Homes, Servers, with_sources
 from liveagent.cli.voice import Voice, with_voice
@@ -120,6 +120,8 @@ def talk(
     mcp: Servers = None,
     voice: Voice = None,
     model: ModelName = None,
+    dtype: Dtype = None,
+    quantize: Quantize = None,
     device: Device = None,
     ear: Ear = None,
 ) -> None:
@@ -139,7 +141,7 @@ def talk(
         made = with_voice(with_sources(load_agent(agent), home, mcp), voice)
         if device is not None:
             made = made.replace(device=device)
-        made = with_model(made, model)
+        made = with_model(made, model, dtype, quantize)
         if ear is not None:
             made = made.replace(ear=ear)
         status = talk_with(
@@ -191,6 +193,8 @@ def serve(
     mcp: Servers = None,
     voice: Voice = None,
     model: ModelName = None,
+    dtype: Dtype = None,
+    quantize: Quantize = None,
     device: Device = None,
     ear: Ear = None,
 ) -> None:
@@ -212,7 +216,7 @@ def serve(
         made = with_voice(with_sources(load_agent(agent), home, mcp), voice)
         if device is not None:
             made = made.replace(device=device)
-        made = with_model(made, model)
+        made = with_model(made, model, dtype, quantize)
         if ear is not None:
             made = made.replace(ear=ear)
         place = Place(host, port, tls_cert, tls_key, tls_self_signed, tuple(key or ()), tuple(origin or ()))

@@ -22,6 +22,15 @@ ModelName: TypeAlias = Annotated[
 ]
 
 
+Dtype: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--dtype", metavar="float32|bfloat16", help="How precise an open model's weights are in memory."),
+]
+Quantize: TypeAlias = Annotated[
+    str | None, typer.Option("--quantize", metavar="int8|int4", help="An open model's weights rounded to 8 or 4 bits.")
+]
+
+
 @app.command()
 def plan(
     agent: Annotated[
@@ -32,10 +41,8 @@ def plan(
         ),
     ] = "voice_video",
     model: ModelName = None,
-    dtype: Annotated[
-        str | None, typer.Option(metavar="float32|bfloat16|float16", help="How precise weights are in memory.")
-    ] = None,
-    quantize: Annotated[str | None, typer.Option(metavar="int8|int4", help="Rounded weights.")] = None,
+    dtype: Dtype = None,
+    quantize: Quantize = None,
     cache_tokens: Annotated[int | None, typer.Option(help="How many tokens a session holds.")] = None,
     device: Device = None,
     as_json: AsJson = False,
@@ -51,8 +58,9 @@ def plan(
 
         of_model = not agent.endswith(".py") and is_checkpoint_name(agent)
         made = Agent(agent) if of_model else load_agent(agent)
-        made = made.replace(**{name: value for name, value in (("model", model), ("device", device)) if value})
-        found = made.plan(dtype=dtype, quantize=quantize, cache_tokens=cache_tokens)
+        asked = {"model": model, "device": device, "dtype": dtype, "quantize": quantize}
+        made = made.replace(**{name: value for name, value in asked.items() if value is not None})
+        found = made.plan(cache_tokens=cache_tokens)
         if as_json:
             said = dataclasses.asdict(found) | ({} if found.cost is None else {"cost": _as_json(found.cost)})
             typer.echo(json.dumps(said, indent=2, default=str))
@@ -80,6 +88,8 @@ def _costing(found: Plan) -> Iterator[tuple[str, str]]:
     yield "licence", cost.licence or "nobody says: look at its page"
     yield "download", f"{_size(cost.download_bytes)}" if cost.download_bytes else "nothing: it is there"
     parts = [f"{part} {_size(size)}" for part, size in cost.weights.items()]
+    if cost.sorted_bytes:
+        parts.append(f"sorted for this CPU {_size(cost.sorted_bytes)}")
     if cost.cache_bytes:
         parts.append(f"cache {_size(cost.cache_bytes)} ({cost.cache_tokens} tokens, {cost.lanes} lanes)")
     kind = cost.dtype + (f" and {cost.quantize}" if cost.quantize else "")
@@ -138,10 +148,10 @@ def _state(family: Family) -> str:
     return family.live or ("can be read, takes no part in conversations yet" if family.module else "not there yet")
 
 
-def with_model(agent: Agent, model: str | None) -> Agent:
-    """The agent with another model, if one is named, on this disk. Raises as `Agent.fetch`."""
-    if model is not None:
-        agent = agent.replace(model=model)
+def with_model(agent: Agent, model: str | None, dtype: str | None = None, quantize: str | None = None) -> Agent:
+    """The agent with another model, if one is named, on this disk, as precise as asked. Raises as `Agent.fetch`."""
+    asked = {"model": model, "dtype": dtype, "quantize": quantize}
+    agent = agent.replace(**{name: value for name, value in asked.items() if value is not None})
     if agent.model == "nano":
         return agent
     with _fetching() as progress:

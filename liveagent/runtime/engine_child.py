@@ -83,11 +83,11 @@ def _rss_bytes() -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """`FD WEIGHTS DEVICE LANES SLOTS`; WEIGHTS empty: the shipped ones."""
+    """`FD WEIGHTS DEVICE LANES SLOTS DTYPE QUANTIZE`; WEIGHTS empty: the shipped ones."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     with contextlib.suppress(OSError):  # where memory runs out, this process goes and not the one with the sockets
         Path("/proc/self/oom_score_adj").write_text("500")
-    fd, weights, device, lanes, slots = arguments
+    fd, weights, device, lanes, slots, dtype, quantize = arguments
     link = socket.socket(fileno=int(fd))
     try:
         began = time.monotonic()
@@ -96,7 +96,7 @@ def main(arguments: list[str]) -> int:
         from liveagent.runtime.open_model import is_checkpoint, load_nets
 
         folder = Path(weights) if is_checkpoint(weights or None) else checked(weights or None)
-        model = load_nets(folder, device)
+        model = load_nets(folder, device, dtype or None, quantize or None)
         child = EngineChild(link, Core(model, int(lanes), int(slots)))
         size = sum(each.stat().st_size for each in folder.iterdir() if each.is_file())
         loaded = Loaded(model.fingerprint, size, time.monotonic() - began, str(model.device), model.sees)

@@ -77,14 +77,17 @@ class EngineProcess:
         slots: int = 1536,
         *,
         device: str = "cpu",
+        dtype: str | None = None,
+        quantize: str | None = None,
         on_lost: Callable[[EngineLost, bool], None] | None = None,
         on_back: Callable[[Loaded], None] | None = None,
     ) -> None:
-        """`weights`: a folder; None takes the shipped ones."""
+        """`weights`: a folder; None takes the shipped ones. `dtype`, `quantize`: as an agent has them."""
         if lanes < 4:
             raise ConfigError(f"an engine needs at least 4 lanes, not {lanes}: smaller steps round differently (LAW 2)")
         self.lanes, self.generation, self.restarts = lanes, 0, 0
-        self._arguments = ("" if weights is None else str(weights), device, str(lanes), str(slots))
+        folder = "" if weights is None else str(weights)
+        self._arguments = (folder, device, str(lanes), str(slots), dtype or "", quantize or "")
         self._on_lost, self._on_back = on_lost, on_back
         self._lock = threading.Lock()
         self._state: State = "new"

@@ -38,9 +38,11 @@ def read_model(folder: str | Path | None = None, device: str = "cpu") -> Model:
     return model
 
 
-def load_nets(folder: str | Path | None = None, device: str = "cpu", dtype: str | None = None) -> Nets:
+def load_nets(
+    folder: str | Path | None = None, device: str = "cpu", dtype: str | None = None, quantize: str | None = None
+) -> Nets:
     """The networks of the model in a folder; None: nano's. `dtype`: "float32" or "bfloat16"; None: what suits the
-    device.
+    device. `quantize`: "int8" or "int4" for the decoder's weights.
 
     Raises:
         ConfigError: a file is missing or damaged, or this family cannot talk.
@@ -52,9 +54,12 @@ def load_nets(folder: str | Path | None = None, device: str = "cpu", dtype: str 
     from liveagent.nn.ear import Ear
     from liveagent.nn.nano import Nano
     from liveagent.nn.nets import Nets
+    from liveagent.nn.quant import quantised
     from liveagent.nn.vad import Vad
 
     if folder is None or not is_checkpoint(folder):
+        if dtype or quantize:
+            raise ConfigError("nano's weights are as they are: dtype and quantize are for open models")
         return Nano.load(folder, device)
     if dtype is None:
         dtype = "float32" if device == "cpu" else "bfloat16"
@@ -67,8 +72,14 @@ def load_nets(folder: str | Path | None = None, device: str = "cpu", dtype: str 
     nano = checked(None)
     nets = Nets(Pieces.load(nano / "pieces.json"), device=device)
     _speak(nets, checkpoint)
-    nets.hold(Ear.load(nano / "ear.safetensors"), family.decoder(checkpoint, getattr(torch, dtype)), Vad.load())
-    return nets.to(device)
+    decoder = family.decoder(checkpoint, getattr(torch, dtype))
+    if quantize is not None and device == "cpu":
+        decoder = quantised(decoder, quantize)  # before anything is sorted for running
+    nets.hold(Ear.load(nano / "ear.safetensors"), decoder, Vad.load())
+    nets.to(device)
+    if quantize is not None and device != "cpu":
+        nets.decoder = quantised(nets.decoder, quantize)  # made where it runs
+    return nets
 
 
 def _speak(model: Model, checkpoint: Checkpoint) -> None:

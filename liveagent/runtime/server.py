@@ -107,8 +107,9 @@ class Server:
         self._desk, self._reception = Desk(self, page), Reception(self, camera)
         slots = (config or SessionConfig()).slots
         self.engine = EngineProcess(
-            self._weights, lanes, slots, device=agent.device, on_lost=self._lost, on_back=self._back
-        )
+            self._weights, lanes, slots, device=agent.device, dtype=agent.dtype, quantize=agent.quantize,
+            on_lost=self._lost, on_back=self._back,
+        )  # fmt: skip
         self.sources = Sources(agent.sources)
         self.stops = StopProcess(robots.door if robots is not None else None)
         self.seats = Seats(

@@ -73,7 +73,7 @@ def load_model(agent: Agent) -> Nets:
     """The weights an agent names. ConfigError says what is missing."""
     from liveagent.runtime.open_model import load_nets
 
-    return load_nets(None if agent.model == "nano" else agent.model, agent.device)
+    return load_nets(None if agent.model == "nano" else agent.model, agent.device, agent.dtype, agent.quantize)
 
 
 @asynccontextmanager

@@ -57,8 +57,9 @@ def weigh(
     chosen = dtype or dtype_on(device)
 
     def cost(dtype: str, quantize: str | None, tokens: int) -> Cost:
+        sorts = sorts_on(device, dtype)
         return cost_of(
-            offer.release, family.name, family.part_of, dtype, quantize, tokens, lanes, family.licence
+            offer.release, family.name, family.part_of, dtype, quantize, tokens, lanes, family.licence, sorts
         )  # fmt: skip
 
     asked = replace(
@@ -78,6 +79,16 @@ def weigh(
 def dtype_on(device: str) -> str:
     """How precise an open checkpoint's weights are on a device, unless somebody says otherwise."""
     return "float32" if device == "cpu" else "bfloat16"
+
+
+def sorts_on(device: str, dtype: str) -> bool:
+    """Whether a network's matrices are sorted for running there, which takes as much again (`nn/linear.py`)."""
+    import torch
+
+    if device != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    wide = torch.backends.cpu.get_cpu_capability().startswith("AVX")
+    return wide and (dtype == "float32" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
 
 
 def fetched(
