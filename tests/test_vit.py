@@ -3,11 +3,13 @@ nothing, and what is no number heals."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from liveagent.nn.eye import Eye, EyeConfig, pool, said
+from liveagent.nn.framing import Budget, Crop, Framing, Stretch
 from liveagent.nn.vit import Vit, VitState
 from liveagent.nn.vit_config import VIT_B16, VitConfig
 
@@ -138,6 +140,28 @@ def test_a_lane_that_has_seen_nothing_sees_all_patches() -> None:
     pixels = torch.rand(3, 64, 64)
     tokens = net.look(pixels, flags(SMALL, torch.tensor([5])), net.init_state(1), 0)
     torch.testing.assert_close(tokens, net(pixels[None])[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("framing", [Budget(30, 8, 2), Stretch(48), Crop(40, 48), Crop(48, 48, fill=(9, 8, 7))])
+def test_what_was_brought_to_size_is_no_longer_the_cameras(framing: Framing) -> None:
+    """Buffers that are written again, that are not for writing, and that lie upside down are all the same."""
+    shot = np.random.default_rng(0).integers(0, 256, (48, 60, 3), dtype=np.uint8)
+    frozen, upside_down = shot.copy(), shot[::-1].copy()[::-1]
+    frozen.flags.writeable = False
+    framed = framing.frame(shot)
+    first = framed.clone()
+    assert framed.dtype == torch.uint8 and all(side in (32, 40, 48) for side in framed.shape[1:])
+    shot[:] = 0
+    assert torch.equal(framed, first)
+    assert torch.equal(framing.frame(frozen), first) and torch.equal(framing.frame(upside_down), first)
+
+
+def test_a_budget_is_spent_and_kept() -> None:
+    for height, width in ((480, 640), (640, 480), (1, 5000), (5000, 1), (7, 9)):
+        high, wide = Budget(280 * 9, 16, 3).sides(height, width)
+        assert high % 48 == wide % 48 == 0 < high * wide <= 280 * 9 * 256
+    with pytest.raises(ValueError, match="something to see"):
+        Budget(8, 16, 3).sides(480, 640)
 
 
 def test_base_size_fits() -> None:

@@ -74,7 +74,7 @@ class Crop:
 
     def frame(self, pixels: Pixels | Tensor) -> Tensor:
         """`[H, W, 3]` to `[3, px, px]`, bytes."""
-        picture = torch.as_tensor(pixels)
+        picture = _own(pixels)
         if self.fill:
             longest = max(picture.shape[:2])
             square = torch.tensor(self.fill, dtype=torch.uint8).expand(longest, longest, 3).clone()
@@ -94,7 +94,12 @@ Framing: TypeAlias = Budget | Stretch | Crop
 
 
 def _resized(pixels: Pixels | Tensor, height: int, width: int, by: Filter) -> Tensor:
-    picture = torch.as_tensor(pixels).permute(2, 0, 1)
+    picture = _own(pixels).permute(2, 0, 1)
     if tuple(picture.shape[1:]) == (height, width):
         return picture
     return fn.interpolate(picture[None], (height, width), mode=by, antialias=True)[0]
+
+
+def _own(pixels: Pixels | Tensor) -> Tensor:
+    """A camera's buffer may be written again, or not be for writing; what is kept of it is a copy."""
+    return pixels if isinstance(pixels, Tensor) else torch.from_numpy(pixels.copy())
