@@ -239,11 +239,12 @@ def test_mel_is_theirs_and_nearer_to_the_truth() -> None:
         assert off(ours.double(), truth) <= 1e-6
 
 
-def test_half_precision_hears_the_same(pair: tuple[Any, Checkpoint]) -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_hears_the_same(pair: tuple[Any, Checkpoint], dtype: torch.dtype) -> None:
     samples = sound(4, 30, TOKEN)
-    full, half = gemma4_ear.ear(pair[1]), gemma4_ear.ear(pair[1], torch.bfloat16)
+    full, half = gemma4_ear.ear(pair[1]), gemma4_ear.ear(pair[1], dtype)
     rows, less = streamed(full, samples, [2]), streamed(half, samples, [2])
-    assert less.dtype == torch.bfloat16
+    assert less.dtype == dtype
     assert float(torch.cosine_similarity(rows.flatten(), less.float().flatten(), dim=0)) > 0.99
 
 

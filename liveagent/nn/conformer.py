@@ -78,8 +78,11 @@ class ConformerConfig:
         return nn.RMSNorm(self.width, eps=eps) if self.norm == "rms" else nn.LayerNorm(self.width, eps=eps)
 
     def limit(self, x: Tensor) -> Tensor:
-        """Cut off what is beyond `clamp`."""
-        return x.clamp(-self.clamp, self.clamp) if self.clamp else x
+        """Cut off what is beyond `clamp`, or beyond what its numbers hold."""
+        if not self.clamp:
+            return x
+        most = min(self.clamp, torch.finfo(x.dtype).max)
+        return x.clamp(-most, most)
 
 
 class FeedForward(nn.Module):
