@@ -27,6 +27,7 @@ from liveagent.event import (
 )
 from liveagent.manners import Manners
 from liveagent.ports.nullspeaker import NullSpeaker
+from liveagent.runtime.boundary import EarLoaded
 from liveagent.runtime.dictation import Hark
 from liveagent.runtime.hands import Hands
 from liveagent.runtime.live import Live
@@ -248,6 +249,11 @@ async def test_nothing_is_guessed_of_a_turn_that_waits(session: Session) -> None
     before = len(room.of(EndGuessed))
     await room.run(5)
     assert len(room.of(EndGuessed)) == before and waits(session)
+
+
+def test_an_ear_that_is_too_slow_for_a_turn_is_said_to_be() -> None:
+    assert EarLoaded("small", 3.0, 1.24).note == "small hears along; a look at what is being said takes it 1.2 s here"
+    assert "take a smaller one" in EarLoaded("large", 3.0, 9.0).note
 
 
 class Line:

@@ -29,6 +29,7 @@ from liveagent.tool import Tool
 
 Message: TypeAlias = tuple[Any, ...]
 _LENGTH = struct.Struct("<I")
+TOO_SLOW_S = 8.0
 MOST_BYTES = 256 << 20
 """Of one message: a length over this is a damaged stream, not a message."""
 
@@ -51,6 +52,12 @@ class EarLoaded:
     name: str
     load_s: float
     look_s: float
+
+    @property
+    def note(self) -> str:
+        """For the user."""
+        said = f"{self.name} hears along; a look at what is being said takes it {self.look_s:.1f} s here"
+        return said + (", longer than a turn waits for: take a smaller one" if self.look_s > TOO_SLOW_S else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,13 +208,17 @@ class EarProcess:
                         refused = message[1]
                     else:
                         self._take(message)
-            elif now_s - heard_s > (FROZEN_S if self._up else LOAD_S):
+            elif now_s - heard_s > (self._frozen_s if self._up else LOAD_S):
                 _log.error("the ear's process has not answered for %.0f s and is killed", now_s - heard_s)
                 self._child.kill()
                 heard_s = now_s
             if self._up and now_s - pinged_s >= PING_S:
                 pinged_s = now_s
                 self.send(("ping", next(pings)))
+
+    @property
+    def _frozen_s(self) -> float:
+        return max(FROZEN_S, 5 * self._loaded.look_s) if self._loaded is not None else FROZEN_S
 
     def _take(self, message: Message) -> None:
         kind, *rest = message

@@ -165,7 +165,7 @@ class Server:
         _log.info("weights loaded", extra={"bytes": found.weights_bytes, "seconds": round(found.load_s, 1)})
         if ears is not None:
             heard = await asyncio.to_thread(ears.wait)
-            _log.info("ear loaded", extra={"seconds": round(heard.load_s, 1), "look_seconds": round(heard.look_s, 2)})
+            _log.info("%s", heard.note, extra={"seconds": round(heard.load_s, 1)})
         await self.sources.open()
         for problem in self.sources.problems:
             _log.warning("%s", problem)

@@ -138,7 +138,7 @@ async def talk(
             stack.callback(ears.close)
             ears.start()
             found = await asyncio.to_thread(ears.wait)
-            note("ear", f"{found.name} hears along; a look at what is being said takes it {found.look_s:.1f} s here")
+            note("ear", found.note)
         written = await asyncio.to_thread(CallJournal, journal)
         stack.push_async_callback(written.close)
         voice = await find_voice(agent, note)
