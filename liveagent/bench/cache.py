@@ -46,6 +46,7 @@ from liveagent.bench.naive import Naive
 from liveagent.ledger import CachePlan, Hole, Ledger, Move
 from liveagent.nn.decoder import Decoder, DecoderConfig, DecoderState
 from liveagent.nn.nano import Nano
+from liveagent.nn.stack import Stack
 from liveagent.runtime.core import Core
 from liveagent.runtime.session import SessionConfig
 from liveagent.runtime.work import Done, Evict
@@ -67,19 +68,19 @@ def cpu_s(act: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def feed(net: Decoder, state: DecoderState, lane: int, rows: Tensor, times: Tensor) -> Tensor:
+def feed(net: Stack, state: DecoderState, lane: int, rows: Tensor, times: Tensor) -> Tensor:
     """Read rows `[n, D]` in the engine's buckets; logits `[n, V]` after each."""
     return net.logits(torch.cat(read(net, state, lane, rows, times)))
 
 
-def read(net: Decoder, state: DecoderState, lane: int, rows: Tensor, times: Tensor) -> list[Tensor]:
+def read(net: Stack, state: DecoderState, lane: int, rows: Tensor, times: Tensor) -> list[Tensor]:
     """As `feed`, but the hidden rows of each bucket."""
     parts, at = [], 0
     while at < len(rows):
         left = len(rows) - at
         size = 32 if left >= 32 else 8 if left > 1 else 1
         n = min(size, left)
-        x, when = rows.new_zeros(state.lanes, size, net.width), torch.zeros(state.lanes, size, dtype=torch.float64)
+        x, when = rows.new_zeros(state.lanes, size, net.row_width), torch.zeros(state.lanes, size, dtype=torch.float64)
         x[lane, :n], when[lane, :n] = rows[at : at + n], times[at : at + n]
         hidden = net.read(x, [n * (b == lane) for b in range(state.lanes)], state, when)
         parts.append(hidden[lane, :n])
@@ -93,13 +94,13 @@ def kept(state: DecoderState, lane: int) -> tuple[Tensor, Tensor]:
     return state.rows[lane, order], state.time[lane, order]
 
 
-def reprefill(net: Decoder, state: DecoderState, lane: int, to: int = FRESH) -> None:
+def reprefill(net: Stack, state: DecoderState, lane: int, to: int = FRESH) -> None:
     """Read what `lane` holds anew into lane `to`."""
     state.reset(to)
     read(net, state, to, *kept(state, lane))  # no logits: nobody asks for them, and they are megabytes
 
 
-def ahead(net: Decoder, state: DecoderState, lane: int, ids: list[int], now_s: float) -> Tensor:
+def ahead(net: Stack, state: DecoderState, lane: int, ids: list[int], now_s: float) -> Tensor:
     """Log-probabilities `[n, V]` after each of `ids`, on a branch that is dropped again."""
     state.fork(lane)
     times = torch.full((len(ids),), now_s, dtype=torch.float64)
@@ -116,7 +117,7 @@ def kl(true: Tensor, other: Tensor) -> list[float]:
 class Evictions:
     """Times every eviction of a lane, and beside it what the other ways would have cost."""
 
-    def __init__(self, net: Decoder, state: DecoderState, lane: int, reprefill_every: int) -> None:
+    def __init__(self, net: Stack, state: DecoderState, lane: int, reprefill_every: int) -> None:
         self.net, self.state, self.lane, self.every = net, state, lane, reprefill_every
         self.ours: list[float] = []
         self.rerotated: list[float] = []
@@ -177,7 +178,7 @@ def weigh() -> tuple[float, float]:
     return round(rss_mb(), 1), round(in_use_mb(), 2)
 
 
-def flatness(net: Decoder, state: DecoderState, lane: int, fork: int, steps: int) -> tuple[float, float]:
+def flatness(net: Stack, state: DecoderState, lane: int, fork: int, steps: int) -> tuple[float, float]:
     """Median step of `lane` over that of `fork`, one after the other; and the former, in seconds."""
     x = net.embed(torch.tensor([5] * state.lanes))[:, None]
     times: dict[int, list[float]] = {lane: [], fork: []}
@@ -251,7 +252,7 @@ def _snapshot(model: Nano, state: DecoderState, lane: int, now_s: float) -> floa
 # --- against the oracle
 
 
-def against_oracle(net: Decoder, tokens: int, seed: int, budget: Budget | None = None) -> float:
+def against_oracle(net: Stack, tokens: int, seed: int, budget: Budget | None = None) -> float:
     """The largest difference of logits between a lane and the oracle over one log; at least `tokens` are read."""
     budget = budget or Budget(256, 150, 110, 50, 36)
     rng, state, naive, ledger = random.Random(seed), net.init_state(4, budget.capacity_tokens), Naive(net), Ledger()
@@ -259,7 +260,7 @@ def against_oracle(net: Decoder, tokens: int, seed: int, budget: Budget | None =
 
     def add(kind: Any, count: int) -> None:
         nonlocal worst, now_s, read
-        rows = net.embed(torch.tensor([rng.randrange(net.config.vocab_size) for _ in range(count)]))
+        rows = net.embed(torch.tensor([rng.randrange(net.shape.vocab_size) for _ in range(count)]))
         now_s += rng.random() * 20
         times = [now_s] * count
         logits = feed(net, state, 0, rows, torch.tensor(times, dtype=torch.float64))[-1]

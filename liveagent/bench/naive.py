@@ -48,14 +48,35 @@ class Naive:
 
     @classmethod
     def of(cls, net: Stack, state: DecoderState, lane: int) -> Naive:
-        """What a lane of a decoder without local windows holds, raw keys and values, in order."""
+        """What a lane holds, raw keys and values, in order. Layers with a window keep no raw keys: theirs are turned
+        back from their serials; what has left their ring is zero, and no token sees so far back."""
         naive = cls(net)
         for slot in state.order(lane).tolist():
-            keys, values = (list(slab[lane, :, :, slot].clone()) for slab in (state.raw, state.values))
             time, serial = float(state.time[lane, slot]), int(state.serial[lane, slot])
-            naive.told.append(Told(state.rows[lane, slot].clone(), time, serial, keys, values))
+            told = Told(state.rows[lane, slot].clone(), time, serial, [], [])
+            for number, block in enumerate(net.shape.blocks):
+                place = net.shape.places[number]
+                if block.keys_from is not None:
+                    key, value = told.keys[block.keys_from], told.values[block.keys_from]
+                elif not block.window:
+                    key, value = (slab[lane, place, :, slot].clone() for slab in (state.raw, state.values))
+                else:
+                    key, value = cls._near(net, state, lane, place, told)
+                told.keys.append(key)
+                told.values.append(value)
+            naive.told.append(told)
         naive.written = int(state.next_serial[lane])
         return naive
+
+    @staticmethod
+    def _near(net: Stack, state: DecoderState, lane: int, place: int, told: Told) -> tuple[Tensor, Tensor]:
+        cell = told.serial % state.ring
+        key, value = (slab[lane, place, :, cell].clone() for slab in (state.near_keys, state.near_values))
+        if int(state.near[lane, cell]) != told.serial:
+            return torch.zeros_like(key), torch.zeros_like(value)
+        table = turns(torch.tensor([told.serial]), key.shape[-1], net.shape.near_rope)
+        table = rotations(table, torch.tensor([told.time]).double(), net.shape.time_pairs)
+        return rotate(key[:, None], table * torch.tensor([1.0, -1.0]))[:, 0], value
 
     def _one(self, row: Tensor, time: float) -> Tensor:
         net, shape = self.net, self.net.shape

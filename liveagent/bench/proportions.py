@@ -48,7 +48,7 @@ def tiny(config: Mapping[str, Any], layers: int | None = None) -> dict[str, Any]
         "num_key_value_heads": min(2, config["num_key_value_heads"]), "head_dim": 12, "global_head_dim": 20,
         "sliding_window": 40, "hidden_size_per_layer_input": config["hidden_size_per_layer_input"] and 8,
         "vocab_size_per_layer_input": 199, "layer_types": kinds, "num_hidden_layers": len(kinds),
-        "num_kv_shared_layers": min(config.get("num_kv_shared_layers", 0), len(kinds) // 2),
+        "num_kv_shared_layers": config.get("num_kv_shared_layers", 0) * len(kinds) // config["num_hidden_layers"],
     }  # fmt: skip
 
 
