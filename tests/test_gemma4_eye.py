@@ -1,5 +1,9 @@
 """Gemma 4's eye against transformers': random weights that it wrote to a folder, read by ours, number by number; then
-its gated way against its dense one."""
+its gated way against its dense one.
+
+At E2B's size, with the gains of one that queries' and keys' norms begin with, attention is nearly one-hot and sixteen
+layers of it magnify rounding: theirs in fp32 is 2e-3 from theirs in fp64, and 7e-4 from itself without padding. With
+gains that make attention as soft as it is elsewhere, ours is 3e-6 from theirs there too. Towers here are shallow."""
 
 from __future__ import annotations
 
