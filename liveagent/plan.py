@@ -207,7 +207,13 @@ def cost_of(
         if part == "decoder" and untied and name.endswith("embed_tokens.weight"):
             part = "table"  # rows of it are looked up, and the way back has weights of its own
         precise[part] += tensor_bytes(tensor, chosen)
-        if sorts and part != "eye" and tensor.is_float and len(tensor.shape) == 2 and (not quantize or part == "ear"):
+        if (
+            sorts
+            and part in ("decoder", "ear")
+            and tensor.is_float
+            and len(tensor.shape) == 2
+            and (not quantize or part == "ear")
+        ):
             copied += tensor_bytes(tensor, chosen)
         rounded = quantize if part in ("decoder", "table") else None
         if rounded is not None and not untied and name.endswith("embed_tokens.weight"):

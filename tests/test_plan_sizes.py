@@ -12,9 +12,11 @@ from torch import nn
 from liveagent.families import described
 from liveagent.families.gemma4 import decoder
 from liveagent.nn.checkpoint import Checkpoint
+from liveagent.nn.linear import Embedding, Linear, sort_weights
 from liveagent.nn.quant import quantised, weight_bytes
 from liveagent.plan import QUANTIZE, cost_of
 from liveagent.release import Release
+from liveagent.runtime.weighing import sorts_on
 from tests.parity import reference, saved
 from tests.test_plan import held
 
@@ -51,6 +53,15 @@ def test_a_decoder_and_its_cache(tmp_path: Path, tied: bool, dtype: torch.dtype)
     assert cost.cache_bytes == held(net.init_state(2, 300))
     assert cost.file_bytes == on_disk(tmp_path) and len(list(tmp_path.glob("*.safetensors"))) > 2
     assert cost_of(found, family.name).dtype == "bfloat16"
+    sort_weights(net)
+    copies = [each._sorted.weight for each in net.modules() if isinstance(each, Linear | Embedding)]
+    if sorts_on("cpu", name):
+        assert sum(each is None for each in copies) == (1 if tied else 2), "what is only looked up is not sorted"
+        told = cost_of(found, family.name, family.part_of, name, sorts=True).sorted_bytes
+        layers = [
+            each for each in net.modules() if isinstance(each, Linear | Embedding) and each._sorted.weight is not None
+        ]
+        assert told == sum(each.weight.nbytes for each in layers)
     for kind in QUANTIZE:
         rounded = cost_of(found, family.name, family.part_of, name, kind)
         assert rounded.weights_bytes == weight_bytes(quantised(decoder(Checkpoint.open(tmp_path), dtype), kind))

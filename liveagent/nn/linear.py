@@ -89,7 +89,14 @@ class Clipped(Linear):
 
 
 class Embedding(_Sortable, nn.Embedding):
-    """`nn.Embedding`; `product` is the way back, from rows to a score for each id, with the same weights."""
+    """`nn.Embedding`; `product` is the way back, from rows to a score for each id, with the same weights. One that is
+    `looked_up_only` has no such way, and is not sorted for it: that would be a second copy of what may be gigabytes."""
+
+    looked_up_only = False
+
+    def sort_weights(self) -> None:
+        if not self.looked_up_only:
+            super().sort_weights()
 
     @property
     def dtype(self) -> torch.dtype:

@@ -122,6 +122,7 @@ class Stack(nn.Module):
         super().__init__()
         self.shape = shape
         self.embedding = Embedding(shape.vocab_size, shape.width)
+        self.embedding.looked_up_only = not shape.tied
         self.layers = nn.ModuleList(Block(block) for block in shape.blocks)
         self.norm = nn.RMSNorm(shape.width, eps=shape.norm_eps)
         if not shape.tied:
@@ -129,6 +130,7 @@ class Stack(nn.Module):
         if shape.layer_vocab:
             every = len(shape.blocks) * shape.layer_input
             self.layer_table = Embedding(shape.layer_vocab, every)
+            self.layer_table.looked_up_only = True
             self.layer_map = Linear(shape.width, every, bias=False)
             self.layer_norm = nn.RMSNorm(shape.layer_input, eps=shape.norm_eps)
 
