@@ -30,7 +30,7 @@ TEMPLATE = """{{ bos_token }}
 <turn|>
 {% elif message.role == 'user' -%}
 <|turn>user
-{{ message.content }}<turn|>
+{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}{% if part.type == 'audio' %}<|audio|>{% endif %}{% endfor %}{% endif %}<turn|>
 {% elif message.role == 'assistant' -%}
 <|turn>model
 {{ message.content }}<turn|>
@@ -62,8 +62,14 @@ def tokenizer() -> Tokenizer:
     return made
 
 
-def write(folder: Path, seed: int = 1, **options: Any) -> Path:
-    """A checkpoint for text, that `transformers` wrote and can read."""
+EAR = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "subsampling_conv_channels": [128, 8],
+    "output_proj_dims": 20,
+}  # fmt: skip
+
+
+def write(folder: Path, seed: int = 1, hears: bool = False, **options: Any) -> Path:
+    """A checkpoint that `transformers` wrote and can read: for text, or one that `hears` for itself."""
     transformers = reference()
     made = tokenizer()
     size = made.get_vocab_size()
@@ -75,8 +81,19 @@ def write(folder: Path, seed: int = 1, **options: Any) -> Path:
         "hidden_size_per_layer_input": 8, "use_double_wide_mlp": True, "final_logit_softcapping": 30.0,
     }  # fmt: skip
     torch.manual_seed(seed)
-    model = transformers.Gemma4ForCausalLM(transformers.Gemma4TextConfig(**given | options)).eval()
-    gains(model, seed)
+    text = transformers.Gemma4TextConfig(**given | options)
+    if hears:
+        marks = [made.token_to_id(each) for each in ("<|audio>", "<audio|>", "<|audio|>")]
+        config = transformers.Gemma4Config(
+            text_config=text, audio_config=EAR, vision_config=None, boa_token_id=marks[0], eoa_token_index=marks[1],
+            audio_token_id=marks[2],
+        )  # fmt: skip
+        model = transformers.Gemma4ForConditionalGeneration(config).eval()
+        gains(model.model.language_model, seed)
+        gains(model.model.embed_audio, seed)
+    else:
+        model = transformers.Gemma4ForCausalLM(text).eval()
+        gains(model, seed)
     saved(model, folder, "60kB")
     made.save(str(folder / "tokenizer.json"))
     (folder / "chat_template.jinja").write_text(TEMPLATE)

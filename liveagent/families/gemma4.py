@@ -11,18 +11,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from liveagent.argument import Argument
 from liveagent.errors import ConfigError, ToolError
 from liveagent.nn.block import Activation, BlockConfig
-from liveagent.nn.chat import Mark
+from liveagent.nn.chat import Mark, SoundMarks
 from liveagent.nn.checkpoint import Checkpoint, Source
 from liveagent.nn.rotary import Rope
 from liveagent.nn.stack import Stack, StackConfig
 from liveagent.tool import Tool
+
+if TYPE_CHECKING:
+    from liveagent.nn.row_ear import RowEar
 
 ARCHITECTURES = ("Gemma4ForConditionalGeneration", "Gemma4ForCausalLM")
 ACTIVATIONS: Mapping[str, Activation] = {"gelu_pytorch_tanh": "gelu_tanh", "silu": "silu"}
@@ -160,6 +163,29 @@ def decoder(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> Stack
         net = Stack(config)
     checkpoint.fill(net, text_sources(config, prefix), dtype)
     return net.eval().requires_grad_(False)
+
+
+# --- how it hears
+
+
+def sound_marks(checkpoint: Checkpoint) -> SoundMarks | None:
+    """What stands around sound; None for a checkpoint without an ear. Where layers look ids up, sound is padding.
+    ConfigError: `config.json` names ids that the decoder has not."""
+    said, text = checkpoint.config, checkpoint.config.get("text_config") or {}
+    if not said.get("audio_config"):
+        return None
+    closes = said.get("eoa_token_id", said.get("eoa_token_index", 258_883))
+    ids = said.get("boa_token_id", 256_000), said.get("audio_token_id", 258_881), closes, text.get("pad_token_id") or 0
+    if not all(type(each) is int and 0 <= each < text.get("vocab_size", 0) for each in ids):
+        raise ConfigError(f"{checkpoint.folder}: config.json marks sound with {ids}, which its decoder does not know")
+    return SoundMarks(*ids)
+
+
+def own_ear(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> RowEar:
+    """The ear whose rows the decoder reads."""
+    from liveagent.families.gemma4_ear import ear
+
+    return ear(checkpoint, dtype)
 
 
 # --- how it calls tools

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from liveagent.argument import Value
@@ -27,6 +28,17 @@ class Mark(str):
     """A part of a text that is a mark of the model's, and nobody's word."""
 
     __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SoundMarks:
+    """The ids around what a checkpoint's own ear gives: what opens it, holds the place of each row, and closes it.
+    `layers`: the id that a row has where layers look ids up again."""
+
+    opens: int
+    row: int
+    closes: int
+    layers: int
 
 
 class CallSyntax(Protocol):
@@ -55,9 +67,10 @@ class CallSyntax(Protocol):
 
 
 class Chat:
-    """See `Format`, which this is. ConfigError: the template cannot be taken apart, or the tokenizer lacks a mark."""
+    """See `Format`, which this is. `sound`: of a checkpoint that hears for itself. ConfigError: the template cannot be
+    taken apart, or the tokenizer lacks a mark."""
 
-    def __init__(self, tokens: Tokens, render: Render, syntax: CallSyntax) -> None:
+    def __init__(self, tokens: Tokens, render: Render, syntax: CallSyntax, sound: SoundMarks | None = None) -> None:
         self.tokens, self._render, self._syntax = tokens, render, syntax
         system = {"role": "system", "content": "-"}
         talk = [
@@ -87,6 +100,25 @@ class Chat:
         self.never = tuple(each for each in tokens.marks if each not in self.reply_stop)
         self.call_lark: Callable[[Sequence[Tool]], str] | None = self._lark
         self._note = self._noted()
+        self.sound_open, self.sound_close, self.sound_id = list[int](), list[int](), 0
+        if sound is not None:
+            before, after = self._around(tokens.piece(sound.row))
+            self.sound_open = [*tokens.marked(before), sound.opens]
+            self.sound_close, self.sound_id = [sound.closes, *tokens.marked(after)], sound.row
+
+    def _around(self, mark: str) -> tuple[str, str]:
+        """What the template writes around sound within a user's turn; nothing where it knows of no sound."""
+        talk: list[Message] = [
+            {"role": "system", "content": "-"},
+            {"role": "user", "content": [{"type": "audio"}]},
+        ]
+        try:
+            whole = self._render(talk, (), False)
+        except ConfigError:
+            return "", ""
+        turn = whole.rpartition(self._user_opens)[2].removesuffix(self.tokens.decode(self.user_close))
+        before, found, after = turn.partition(mark)
+        return (before, after) if found and mark not in after else ("", "")
 
     def _noted(self) -> tuple[str, str]:
         """What stands around a note between two turns; a template that has no place for one gets it as a user's."""

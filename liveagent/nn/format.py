@@ -2,7 +2,8 @@
 checkpoint with a chat template `Chat`; whoever runs a conversation knows neither.
 
 The order of a turn is always: `user_open`, words, `user_close`, `agent_open`; then `call_open` and a
-call, or `say_open`, a reply, `reply_close`. What a tool gave comes behind, as `returned` writes it.
+call, or `say_open`, a reply, `reply_close`. A model with an ear of its own reads, in the place of words that were
+spoken, `sound_open`, a `sound_id` for each row, `sound_close`. What a tool gave comes behind, as `returned` writes it.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ class Format(Protocol):
     ending_answers: tuple[int, ...]
     answers: tuple[int, int]
     """Yes and no, behind `watch`."""
+    sound_open: list[int]
+    """What stands before sound that the decoder reads as its own ear heard it; empty where it has none."""
+    sound_close: list[int]
+    sound_id: int
+    """Holds the place of each of that ear's rows."""
     call_lark: Callable[[Sequence[Tool]], str] | None
     """The grammar of calls of these tools, behind `call_open`, for llguidance; None: nano's own."""
 

@@ -50,6 +50,11 @@ class Model:
         return self.pieces is self.ear_pieces
 
     @property
+    def reads_sound(self) -> bool:
+        """Whether the decoder reads what an ear of the model's own makes of sound, and not words."""
+        return bool(self.template.sound_open)
+
+    @property
     def sees(self) -> bool:
         """Whether it has an eye, and a decoder that can read what the eye says."""
         return self._sees

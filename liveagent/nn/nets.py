@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,21 +15,32 @@ from liveagent.nn.model import Model
 from liveagent.nn.stack import Stack
 from liveagent.nn.vad import Vad
 
+if TYPE_CHECKING:
+    from liveagent.nn.row_ear import RowEar
+
 
 class Nets(Model):
-    """`ear`, `eye` (None: it is blind), `decoder`, `vad`. Nothing here is changed by running, so one serves every
-    session of a process."""
+    """`ear`, `eye` (None: it is blind), `decoder`, `vad`, and `own_ear` where the decoder hears for itself: its rows
+    are read as they are, for the id `own_id` where layers look ids up. Nothing here is changed by running, so one
+    serves every session of a process."""
 
     ear: Ear
     eye: Eye | None
     decoder: Stack
     vad: Vad
+    own_ear: RowEar | None
+    own_id: int
     device: torch.device
 
-    def hold(self, ear: Ear, decoder: Stack, vad: Vad, eye: Eye | None = None) -> None:
-        """Take these networks, for running."""
+    def hold(
+        self, ear: Ear, decoder: Stack, vad: Vad, eye: Eye | None = None, own_ear: RowEar | None = None, own_id: int = 0
+    ) -> None:
+        """Take these networks, for running. ConfigError: what the ear says does not fit the decoder."""
+        if own_ear is not None and own_ear.width != decoder.width:
+            raise ConfigError(f"the ear's rows are {own_ear.width} wide, the decoder reads {decoder.width}")
         self.ear, self.decoder, self.vad = ear.eval(), decoder.eval(), vad.eval()
         self.eye = eye.eval() if eye is not None else None
+        self.own_ear, self.own_id = own_ear.eval() if own_ear is not None else None, own_id
         self.device = torch.device("cpu")
         for net in self._nets():
             net.requires_grad_(False)
@@ -42,8 +53,14 @@ class Nets(Model):
         """Input rows for what the eye said. ConfigError for a decoder that reads none."""
         raise ConfigError("this decoder reads no pictures")
 
+    def sound_rows(self, rows: Tensor) -> Tensor:
+        """Input rows for those `[n, D]` of the model's own ear. ConfigError for a decoder that reads none."""
+        if self.own_ear is None:
+            raise ConfigError("this decoder reads words, not sound")
+        return self.decoder.rows(rows, self.own_id)
+
     def _nets(self) -> list[nn.Module]:
-        return [net for net in (self.ear, self.decoder, self.vad, self.eye) if net is not None]
+        return [net for net in (self.ear, self.decoder, self.vad, self.eye, self.own_ear) if net is not None]
 
     def to(self, device: str | torch.device) -> Self:
         """Move the weights there; sessions of this model run there from then on. DeviceError when there is no such

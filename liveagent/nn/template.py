@@ -87,6 +87,7 @@ class Template:
         self.say_open, self.call_open, self.cut_mark = [self.say], [self.call], [self.cut]
         self.reply_stop: tuple[int, ...] = (self.end,)
         self.call_stop: tuple[int, ...] = (self.end,)
+        self.sound_open, self.sound_close, self.sound_id = list[int](), list[int](), self.pad
         self.choice: tuple[int, ...] = (self.call, self.say)
         self.answers = (self.yes, self.no)
         self.ending = [self.eou]

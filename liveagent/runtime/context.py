@@ -20,7 +20,7 @@ from liveagent.errors import ConfigError, TooFarBack
 from liveagent.event import CacheChanged
 from liveagent.ledger import Kind, Ledger, Span, SpanWord
 from liveagent.runtime.engine import Lane
-from liveagent.runtime.work import Append, Decode, Done, Evict, Probe, Reset, Rewind, Sights, Soft
+from liveagent.runtime.work import Append, Decode, Done, Evict, Probe, Reset, Rewind, Sights, Soft, Sounds
 from liveagent.tool import Tool
 from liveagent.window import Budget, plan, with_dependents
 
@@ -28,11 +28,11 @@ from liveagent.window import Budget, plan, with_dependents
 @dataclass(frozen=True, slots=True, eq=False)
 class Token:
     """What is kept of a token so that it can be read again as it was: its id, when it came, and, where the decoder read
-    no id, what the ear thought or the eye saw there."""
+    no id, what the ear thought, the eye saw or the model's own ear heard there."""
 
     id: int
     t_s: float
-    sense: Soft | Sights | None = None
+    sense: Soft | Sights | Sounds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,14 @@ class Context:
         grow: bool = False,
         soft: Soft | None = None,
         sights: Sights | None = None,
+        sounds: Sounds | None = None,
+        t_s: float | None = None,
     ) -> Done:
         """Read tokens into the cache as a span of `kind`, or as more of the last span (`grow`). `soft` stands for all
-        of `ids`, `sights` for the last of them."""
-        done = await self.lane.do(Append(tuple(ids), tuple(want), soft, sights, self.now_s))
-        self._note(kind, _tokens(ids, self.now_s, soft, sights), t_ns, words, depends_on, grow)
+        of `ids`, `sights` and `sounds` for the last of them. `t_s`: when they came; None: now."""
+        t_s = self.now_s if t_s is None else t_s
+        done = await self.lane.do(Append(tuple(ids), tuple(want), soft, sights, t_s, sounds))
+        self._note(kind, _tokens(ids, t_s, soft, sights, sounds), t_ns, words, depends_on, grow)
         return done
 
     async def decode(
@@ -273,13 +276,22 @@ class Context:
             self.ledger.append(kind, len(tokens), t_ns, words=words, depends_on=depends_on)
 
 
-def _tokens(ids: Sequence[int], t_s: float, soft: Soft | None = None, sights: Sights | None = None) -> list[Token]:
-    senses: list[Soft | Sights | None] = [None] * len(ids)
+def _tokens(
+    ids: Sequence[int],
+    t_s: float,
+    soft: Soft | None = None,
+    sights: Sights | None = None,
+    sounds: Sounds | None = None,
+) -> list[Token]:
+    senses: list[Soft | Sights | Sounds | None] = [None] * len(ids)
     if soft is not None:
         senses = [soft.part(at, at + 1) for at in range(len(ids))]
     elif sights is not None:
         hard = len(ids) - len(sights.cells)
         senses[hard:] = [sights.part(at, at + 1) for at in range(len(sights.cells))]
+    elif sounds is not None:
+        hard = len(ids) - len(sounds.rows)
+        senses[hard:] = [sounds.part(at, at + 1) for at in range(len(sounds.rows))]
     return [Token(id, t_s, sense) for id, sense in zip(ids, senses, strict=True)]
 
 
@@ -288,6 +300,9 @@ def _append(tokens: Sequence[Token], t_s: float) -> Append:
     ids = tuple(token.id for token in tokens)
     heard = [token.sense for token in tokens if isinstance(token.sense, Soft)]
     seen = [token.sense for token in tokens if isinstance(token.sense, Sights)]
+    sounds = [token.sense.rows for token in tokens if isinstance(token.sense, Sounds)]
+    if sounds:
+        return Append(ids, sounds=Sounds(np.concatenate(sounds)), t_s=t_s)
     if heard:
         weights, hidden = ([getattr(each, name) for each in heard] for name in ("weights", "hidden"))
         return Append(ids, soft=Soft(np.concatenate(weights), np.concatenate(hidden)), t_s=t_s)

@@ -28,6 +28,8 @@ from liveagent.runtime.work import (
     Append,
     Decode,
     Done,
+    Encode,
+    Encoded,
     Evict,
     Heard,
     Listen,
@@ -39,6 +41,7 @@ from liveagent.runtime.work import (
     Seen,
     Sights,
     Soft,
+    Sounds,
     Work,
 )
 from liveagent.sight import PICTURE_PX
@@ -88,6 +91,7 @@ class _Lane:
     logits: torch.Tensor | None = None  # [V] after the last slot
     vad_rest: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     ear_rest: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    own_rest: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     silent_frames: int = 0
     dead_frames: int = 0
     speech: float = 0.0  # of the last frame
@@ -113,6 +117,7 @@ class Core:
             self._vad = model.vad.init_state(lanes)
             self._cache = model.decoder.init_state(lanes, slots)
             self._eye = model.eye.init_state(lanes) if model.eye is not None else None
+            self._own = model.own_ear.init_state(lanes) if model.own_ear is not None else None
         self._lane = [_Lane() for _ in range(lanes)]
         self._prompts = Prompts(model.decoder, prompts)
         self._block = model.ear.block_samples
@@ -146,6 +151,8 @@ class Core:
         self._cache.reset(number)
         if self.model.eye is not None and self._eye is not None:
             self.model.eye.reset(self._eye, number)
+        if self.model.own_ear is not None and self._own is not None:
+            self.model.own_ear.reset(self._own, number)
 
     def submit(self, lane: int, work: Work, done: Callable[[Reply | BaseException], None]) -> None:
         self._lane[lane].jobs.append(_Job(work, done))
@@ -175,15 +182,17 @@ class Core:
     def _round(self, heads: dict[int, _Job]) -> None:
         hearing = {n: job for n, job in heads.items() if isinstance(job.work, Listen)}
         looking = {n: job for n, job in heads.items() if isinstance(job.work, Look)}
+        encoding = {n: job for n, job in heads.items() if isinstance(job.work, Encode)}
         self._guard(looking, self._see)
         if looking and not any(job.started for job in hearing.values()):
             for job in hearing.values():  # once: who looks now hears next, and all lanes hear in one step
                 job.started = True
         else:
             self._guard(hearing, self._hear)
+        self._guard(encoding, self._encode)
         feeding: dict[int, _Job] = {}
         for n, job in heads.items():
-            if n in hearing or n in looking:
+            if n in hearing or n in looking or n in encoding:
                 continue
             try:
                 if self._begin(n, job):
@@ -285,6 +294,36 @@ class Core:
         if lane.asleep:
             lane.ear_rest = lane.ear_rest[-PREROLL_BLOCKS * self._block :]
 
+    def _encode(self, group: dict[int, _Job]) -> None:
+        """Each lane's sound in one step, for it decides by itself how much it brings; lanes that bring as much step
+        together."""
+        ear, state = self.model.own_ear, self._own
+        if ear is None or state is None:
+            raise ConfigError("this model has no ear of its own: its decoder reads words")
+        sizes: dict[int, list[int]] = {}
+        for n, job in group.items():
+            assert isinstance(job.work, Encode)
+            lane, samples = self._lane[n], np.asarray(job.work.samples, np.float32)
+            if job.work.begins:
+                ear.reset(state, n)
+                lane.own_rest = samples
+            else:
+                lane.own_rest = np.concatenate([lane.own_rest, samples])
+            sizes.setdefault(len(lane.own_rest) // ear.block_samples * ear.block_samples, []).append(n)
+        for n in sizes.pop(0, ()):
+            self._finish(n, Encoded(np.zeros((0, ear.width), np.float32)))
+        for size, ready in sizes.items():
+            for here, x, active in self._rows(ready, "own_rest", size):
+                part = take(state, _filled(here))
+                rows = ear.step(x, part, active).float().cpu()
+                put(state, here, part)
+                for row, n in enumerate(here):
+                    if bool(torch.isfinite(rows[row]).all()):  # this lane's alone: the others' are good
+                        self._finish(n, Encoded(rows[row].numpy().copy()))
+                        continue
+                    ear.reset(state, n)
+                    self._finish(n, DeviceError("the model's own ear gave no numbers: fetch its weights again"))
+
     def _see(self, group: dict[int, _Job]) -> None:
         eye, state = self.model.eye, self._eye
         if eye is None or state is None:
@@ -376,7 +415,7 @@ class Core:
     @staticmethod
     def _is_prompt(work: Append) -> bool:
         """Whether nothing but its ids says what is read."""
-        return work.soft is None and work.sights is None and not work.t_s
+        return work.soft is None and work.sights is None and work.sounds is None and not work.t_s
 
     def _grammar(self, tools: tuple[Tool, ...]) -> Any:
         if not tools:
@@ -405,6 +444,12 @@ class Core:
                 raise ConfigError(f"{len(work.sights.cells)} cells of a picture in the place of {len(work.ids)} tokens")
             seen = self._seen_rows(work.sights)
             return torch.cat([self._embed(work.ids[:hard]), seen]) if hard else seen
+        if isinstance(work, Append) and work.sounds is not None:
+            hard = len(work.ids) - len(work.sounds.rows)
+            if hard < 0:
+                raise ConfigError(f"{len(work.sounds.rows)} rows of sound in the place of {len(work.ids)} tokens")
+            sound = self._sound_rows(work.sounds)
+            return torch.cat([self._embed(work.ids[:hard]), sound]) if hard else sound
         return self._embed(work.ids)
 
     def _embed(self, ids: Sequence[int]) -> torch.Tensor:
@@ -415,6 +460,9 @@ class Core:
 
     def _seen_rows(self, sights: Sights) -> torch.Tensor:
         return self.model.seen_rows(self._tensor(sights.sight, np.float32), self._tensor(sights.cells, np.int64))
+
+    def _sound_rows(self, sounds: Sounds) -> torch.Tensor:
+        return self.model.sound_rows(self._tensor(sounds.rows, np.float32))
 
     def _tensor(self, array: np.ndarray, kind: type[np.float32 | np.int64]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, kind)).to(self.model.device)

@@ -19,6 +19,8 @@ from liveagent.runtime.work import (
     Append,
     Decode,
     Done,
+    Encode,
+    Encoded,
     Evict,
     Heard,
     Listen,
@@ -165,6 +167,12 @@ class Lane:
         reply = await self.ask(Look(pixels, patches))
         assert isinstance(reply, Seen)
         return reply
+
+    async def encode(self, samples: np.ndarray, begins: bool = False) -> np.ndarray:
+        """Rows `[n, D]` of the model's own ear."""
+        reply = await self.ask(Encode(samples, begins))
+        assert isinstance(reply, Encoded)
+        return reply.rows
 
     async def do(self, work: Append | Probe | Rewind | Evict | Decode | Reset) -> Done:
         reply = await self.ask(work)

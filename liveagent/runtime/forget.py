@@ -19,7 +19,7 @@ from liveagent.errors import ConfigError, ProtocolError
 from liveagent.jsonform import Json
 from liveagent.ledger import Kind, Ledger, Span, SpanWord
 from liveagent.runtime.context import Kept, Token
-from liveagent.runtime.work import Sights, Soft
+from liveagent.runtime.work import Sights, Soft, Sounds
 from liveagent.stretch import Stretch, asked_to_forget
 
 EXCHANGES = 4096
@@ -167,13 +167,17 @@ def _senses_json(tokens: Sequence[Token]) -> Iterator[Json]:
             yield [at, "soft", _packed(token.sense.weights), _packed(token.sense.hidden)]
         elif isinstance(token.sense, Sights):
             yield [at, "sights", _packed(token.sense.sight), [int(cell) for cell in token.sense.cells]]
+        elif isinstance(token.sense, Sounds):
+            yield [at, "sounds", _packed(token.sense.rows), None]
 
 
 def _span(value: Any) -> Kept:
-    senses: dict[int, Soft | Sights] = {}
+    senses: dict[int, Soft | Sights | Sounds] = {}
     for at, kind, first, second in value["senses"]:
         if kind == "soft":
             senses[at] = Soft(_unpacked(first), _unpacked(second))
+        elif kind == "sounds":
+            senses[at] = Sounds(_unpacked(first))
         elif kind != "sights":
             raise ValueError("no sense of this version")
         else:

@@ -1,7 +1,8 @@
-"""An open checkpoint in the loop: its decoder and its chat template, with nano's ear and VAD in front of it.
+"""An open checkpoint in the loop: its decoder, its chat template, and its own ear where it has one.
 
-What people say reaches it as words, from nano's ear, the recogniser and, where one is given, a pretrained ear. Its own
-ear and eye are there as networks (`families/`), proved against `transformers`; they do not feed the loop yet.
+What people say reaches a decoder with an ear of its own as sound; nano's ear, the recogniser and, where one is given, a
+pretrained ear then say whose turn it is, and which of the tools' phrases was said. Without such an ear their words are
+what the decoder reads. Its eye is there as a network (`families/`) and does not feed the loop yet.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from liveagent.nn.model import Model, checked, weights_folder
 from liveagent.nn.pieces import Pieces
 
 if TYPE_CHECKING:
+    from liveagent.nn.chat import SoundMarks
     from liveagent.nn.checkpoint import Checkpoint
     from liveagent.nn.nets import Nets
 
@@ -72,14 +74,26 @@ def load_nets(
     nano = checked(None)
     nets = Nets(Pieces.load(nano / "pieces.json"), device=device)
     _speak(nets, checkpoint)
-    decoder = family.decoder(checkpoint, getattr(torch, dtype))
+    kind = getattr(torch, dtype)
+    marks = _sound_marks(checkpoint)
+    own = family.own_ear(checkpoint, kind) if marks is not None else None
+    decoder = family.decoder(checkpoint, kind)
     if quantize is not None and device == "cpu":
         decoder = quantised(decoder, quantize)  # before anything is sorted for running
-    nets.hold(Ear.load(nano / "ear.safetensors"), decoder, Vad.load())
+    nets.hold(
+        Ear.load(nano / "ear.safetensors"), decoder, Vad.load(), None, own, marks.layers if marks is not None else 0
+    )
     nets.to(device)
     if quantize is not None and device != "cpu":
         nets.decoder = quantised(nets.decoder, quantize)  # made where it runs
     return nets
+
+
+def _sound_marks(checkpoint: Checkpoint) -> SoundMarks | None:
+    """How it marks sound; None: it hears none itself, or its family is not read so far."""
+    family = family_of(checkpoint)
+    found: SoundMarks | None = family.sound_marks(checkpoint) if hasattr(family, "sound_marks") else None
+    return found
 
 
 def _speak(model: Model, checkpoint: Checkpoint) -> None:
@@ -94,7 +108,8 @@ def _speak(model: Model, checkpoint: Checkpoint) -> None:
     vocab_size = (checkpoint.config.get("text_config") or checkpoint.config).get("vocab_size")
     tokens = Tokens.load(checkpoint.folder, vocab_size)
     model.pieces = tokens
-    model.template = Chat(tokens, ChatTemplate.load(checkpoint.folder).render, family.Calls())
+    render = ChatTemplate.load(checkpoint.folder).render
+    model.template = Chat(tokens, render, family.Calls(), _sound_marks(checkpoint))
     model.fingerprint = _fingerprint(checkpoint.folder)
 
 

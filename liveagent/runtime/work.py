@@ -62,13 +62,32 @@ class Sights:
         return Sights(self.sight[start:end], self.cells[start:end])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Sounds:
+    """What the model's own ear made of n stretches of sound: `rows` float32 `[n, D]`, as its decoder reads them."""
+
+    rows: np.ndarray
+
+    def part(self, start: int, end: int) -> Sounds:
+        return Sounds(self.rows[start:end])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encode:
+    """What somebody says, for the model's own ear: float32 `[n]`, an utterance's next samples; with `begins` its
+    first, and nothing that the ear heard before counts. Answered with `Encoded`."""
+
+    samples: np.ndarray
+    begins: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Append:
     """Put tokens into the cache at the write pointer. `want`: ids whose log-probabilities at the end to return.
 
     `soft`: what the ear heard in place of each of `ids`, which then only name the likeliest piece. `sights`: what the
-    eye saw in place of the last k of `ids`, which are `<image>` each. Neither: hard ids. `t_s`: when the tokens came,
-    in seconds since the session began.
+    eye saw in place of the last k of `ids`, which are `<image>` each; `sounds`: what the model's own ear made in place
+    of the last n. None of them: hard ids. `t_s`: when the tokens came, in seconds since the session began.
     """
 
     ids: tuple[int, ...]
@@ -76,6 +95,7 @@ class Append:
     soft: Soft | None = None
     sights: Sights | None = None
     t_s: float = 0.0
+    sounds: Sounds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +152,7 @@ class Reset:
     tools: tuple[Tool, ...] = ()
 
 
-Work = Listen | Look | Append | Probe | Rewind | Evict | Decode | Reset
+Work = Listen | Look | Encode | Append | Probe | Rewind | Evict | Decode | Reset
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +180,14 @@ class Seen:
     of: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """What the model's own ear makes of the sound that it has whole stretches of: `rows` float32 `[n, D]`, perhaps
+    none. What is over waits for the next."""
+
+    rows: np.ndarray
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """What came of a cache operation: the cache's length after it, chosen `ids`, `logp` of the wanted ids.
@@ -175,4 +203,4 @@ class Done:
     steps: int = 0
 
 
-Reply = Heard | Seen | Done
+Reply = Heard | Seen | Encoded | Done
