@@ -115,13 +115,15 @@ class Answer:
         *,
         choice: str = "auto",
         by: str = "user",
+        sounds: bool = False,
     ) -> None:
         """The user's turn has just been closed by `<end> <agent>`; `logp` are those of `<call>` and `<say>` there.
 
         `steps` is how many decoder steps the closing took: what a user waits for before the first token is known.
         `heard`: the words were spoken. Outside the grammar such words are often wrong, so the decoder must be surer of
         a call, and one that moves something is asked about first. `choice`: "none", "required", or the tool that is to
-        be called. `by`: who spoke last; behind anybody but a user no call is thought of.
+        be called. `by`: who spoke last; behind anybody but a user no call is thought of. `sounds`: the decoder has
+        heard it itself, and `words` are what other ears made of it: enough for a phrase, and not to doubt the decoder.
         """
         self.first_token_steps.append(steps)
         if choice == "none" or (by != "user" and choice == "auto") or not (self.agent.tools or choice == "auto"):
@@ -129,7 +131,7 @@ class Answer:
             return
         if choice not in ("auto", "required"):
             only = [tool for tool in self.agent.tools if tool.name == choice]
-            await self._call_far(words, only, t_ns)
+            await self._call_far(words, only, t_ns, sounds)
             return
         asked, self._asked = self._asked, None
         if asked is not None and words in YES:
@@ -143,19 +145,19 @@ class Answer:
             await self._force_call(parse, t_ns)
             return
         if choice == "required":
-            await self._call_far(words, self.agent.tools, t_ns)
+            await self._call_far(words, self.agent.tools, t_ns, sounds)
             return
         logp = self.model.template.weigh(logp)
         if parse is None and self.aside and await self._decide_aside(words, t_ns, heard):
             return
-        if any(map(is_far, self.agent.tools)):
+        if any(map(is_far, self.agent.tools)) and not sounds:
             await self._decide_far(words, logp, t_ns)
         elif self.agent.tools and logp[0] > logp[1]:
             outside = not self.agent.automaton.accepts(words)
-            if outside and logp[0] - logp[1] < (HEARD_CALL_NATS if heard else SURE_CALL_NATS):
+            if outside and logp[0] - logp[1] < (HEARD_CALL_NATS if heard and not sounds else SURE_CALL_NATS):
                 await self.say(AGAIN, t_ns)
                 return
-            await self._decode_call(words, t_ns, doubtful=outside and heard)
+            await self._decode_call(None if sounds else words, t_ns, doubtful=outside and heard)
         else:
             await self._open_reply(t_ns)
 
@@ -246,17 +248,19 @@ class Answer:
         else:
             await self._open_reply(t_ns)
 
-    async def _call_far(self, words: str, tools: Sequence[Tool], t_ns: int) -> None:
+    async def _call_far(self, words: str, tools: Sequence[Tool], t_ns: int, sounds: bool = False) -> None:
         """A call that was demanded: of one of these tools, with what was said where that fills it."""
         if not tools:
             await self.say(CANNOT, t_ns)
             return
-        narrowed = narrow(words, tools)
+        narrowed = () if sounds else narrow(words, tools)
         await self._decode_call(words, t_ns, tools=narrowed or tuple(tools))
 
-    async def _decode_call(self, words: str, t_ns: int, doubtful: bool = False, tools: Sequence[Tool] = ()) -> None:
+    async def _decode_call(
+        self, words: str | None, t_ns: int, doubtful: bool = False, tools: Sequence[Tool] = ()
+    ) -> None:
         """`tools`: those to choose from, perhaps with fewer values; none: all of the agent's. Free text that nobody has
-        said is decoded once more, from the words alone."""
+        said is decoded once more, from the words alone. `words` None: nobody knows them but the decoder."""
         template = self.model.template
         await self.context.add("call", template.call_open, t_ns)
         start = self.context.ledger.spans[-1].start
@@ -266,7 +270,7 @@ class Answer:
         self.out.tokens += (*template.call_open, *done.ids)
         name, args = template.parse([*template.call_open, *done.ids], self.agent.tools)
         tool = self.agent.tool(name)
-        if not tools and invented(words, tool, args) and (narrowed := narrow(words, [tool])):
+        if not tools and words is not None and invented(words, tool, args) and (narrowed := narrow(words, [tool])):
             await self.context.rewind(start)
             await self._decode_call(words, t_ns, doubtful, narrowed)
             return

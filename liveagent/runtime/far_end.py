@@ -175,7 +175,7 @@ class FarEnd:
         session = self._session
         session.turns.drop()
         session.hearing.cancel()
-        await session.user.drop()
+        await session.drop_turn()
 
     # --- what the agent is, and what it no longer knows
 

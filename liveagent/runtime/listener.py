@@ -118,6 +118,11 @@ class Listener:
         listener.problems = problems
         return listener
 
+    @property
+    def preroll(self) -> tuple[Samples, ...]:
+        """The newest ticks of sound."""
+        return tuple(self._sound)
+
     def begin(self) -> None:
         """Somebody began to speak: an utterance opens, from the pre-roll on."""
         self.open = True

@@ -72,8 +72,9 @@ from liveagent.runtime.far_end import KINDS as FAR_KINDS
 from liveagent.runtime.far_end import FarEnd
 from liveagent.runtime.forget import Forgetting, State
 from liveagent.runtime.hearing import Hearing
-from liveagent.runtime.listener import Listener, Understood
+from liveagent.runtime.listener import QUIET_SPEECH, Listener, Understood
 from liveagent.runtime.looking import Looking
+from liveagent.runtime.own_ear import OwnEar
 from liveagent.runtime.speaking import Speaking
 from liveagent.runtime.user_turn import UserTurn
 from liveagent.runtime.watcher import Watcher
@@ -181,6 +182,7 @@ class Session:
         config, model = self.config, self.model
         self.turns = Turns(self.manners)
         self.closing, self.listener.dictation = None, self.dictation
+        self.own_ear = OwnEar() if model.reads_sound else None
         self.hearing = Hearing(self.agent, self.lane, self.listener, self.manners, config.echo_gate)
         self.looking = Looking(model, self.lane, self.context, config.prune) if model.sees else None
         if self.looking is not None:
@@ -237,7 +239,7 @@ class Session:
         reply, self.answer.reply = self.answer.reply, None
         if reply is not None:
             self.note(ReplyEnded(self._now_ns, reply.utterance, False))
-        self.user.ids = []
+        self.user.forget()
         self._sense_anew()
         await self.open()
         await self.context.restore(held)
@@ -387,7 +389,7 @@ class Session:
         await self.speaking.settle(now=True)
         self.turns.feed(event)
         self.hearing.cancel()
-        await self.user.drop()
+        await self.drop_turn()
         self.speaking.latency = TurnLatency()
         self.speaking.latency.stamp("decided", self._now_ns)
         await self._answer(words, "text")
@@ -451,6 +453,8 @@ class Session:
             self.listener.forget()  # the wake phrase is no part of what is said after it
             await self._obey(self.turns.feed(woken))
         self.listener.feed(sound.samples, sound.heard)
+        if self.own_ear is not None:
+            self.own_ear.feed(sound.samples, sound.speech < QUIET_SPEECH)
         for frame in hearing.frames(sound):
             await self._obey(self.turns.feed(frame))
         if self.turns.phase != "idle":
@@ -494,22 +498,65 @@ class Session:
                 self.speaking.act(each)
                 self.note(Resumed(self._now_ns, each.utterance, each.reason))
                 self.hearing.cancel()
-                await self.user.drop()
+                await self.drop_turn()
             elif isinstance(each, StopPlayback):
                 await self.speaking.stop(each)
 
     # --- the user's turn
 
     async def _prefill(self) -> None:
-        """Read words that stand into the cache while the user still speaks."""
+        """Read words that stand into the cache while the user still speaks, or what they sound like."""
+        if self.own_ear is not None:
+            await self._prefill_sound(self.own_ear)
+            return
         stable = self.hearing.stable
         if self.closing is not None:
             return  # the turn before this one is in the cache
         if self.turns.phase != "idle" and self.listener.open and stable and not self.speaking.writing:
             await self.user.read(stable, self._now_ns)
 
+    async def _prefill_sound(self, own_ear: OwnEar) -> None:
+        if self.turns.phase == "idle" or not self.listener.open:
+            if own_ear.open:  # it was nothing
+                own_ear.cancel()
+                if self.closing is None:
+                    await self.user.drop()
+            return
+        if not own_ear.open:
+            own_ear.begin(self.listener.preroll)
+        if self.closing is None and not self.speaking.writing and self._room_for_sound:
+            piece = own_ear.next()
+            if piece is not None:
+                await self.user.hear(await self.lane.encode(*piece), self._now_ns)
+
+    @property
+    def _room_for_sound(self) -> bool:
+        """Above the high mark older turns go first."""
+        return self.context.ledger.used_tokens <= self.config.high_tokens
+
+    async def _hear_rest(self, own_ear: OwnEar) -> None:
+        """What is left of a turn that has ended, before it is closed."""
+        full = own_ear.full
+        while (piece := own_ear.rest()) is not None:
+            if not self._room_for_sound:
+                full = True
+                break
+            await self.user.hear(await self.lane.encode(*piece), self._now_ns)
+        own_ear.forget()
+        if full:
+            self.note(Noted(self._now_ns, "sound_cut", "that was long: only its beginning is heard"))
+
+    async def drop_turn(self) -> None:
+        """Nothing that was said counts."""
+        if self.own_ear is not None:
+            self.own_ear.cancel()
+            self.own_ear.forget()
+        await self.user.drop()
+
     async def _end_turn(self, ended: TurnEnded) -> None:
         await self._close_turn()  # one before it, whose last words are late
+        if self.own_ear is not None:
+            self.own_ear.end()
         if self.dictation is None or not self.dictation.open:
             await self._understand(ended, self.hearing.end())
             return
@@ -545,7 +592,7 @@ class Session:
 
     async def _understand(self, ended: TurnEnded, final: Understood | None) -> None:
         if final is None or not final.words:
-            await self.user.drop()
+            await self._drop_ended()
             self.note(Noted(self._now_ns, "no_words", "heard a voice, but no words"))
             return
         self.hearing.stop.release()
@@ -558,8 +605,16 @@ class Session:
         await self.speaking.settle(now=True)
         if self.answer.reply is not None and not self.speaking.interruptible:
             self._behind = final  # nothing takes the reply back: its answer comes behind it
+            if self.own_ear is not None:
+                await self._drop_ended()  # and is then read as words
             return
         await self._answer(" ".join(final.words), "audio", final)
+
+    async def _drop_ended(self) -> None:
+        """A turn that has ended is not read, or not as it is in the cache."""
+        if self.own_ear is not None:
+            self.own_ear.forget()
+        await self.user.drop()
 
     async def _answer(self, words: str, kind: Kind, understood: Understood | None = None) -> None:
         await self.speaking.finish()
@@ -570,6 +625,9 @@ class Session:
         thought = understood if self.model.reads_thoughts else None
         pieces, soft = (thought.pieces, thought.soft) if thought is not None else ((), None)
         self.far_end.last = "user", words
+        if self.own_ear is not None and kind == "audio":
+            await self._hear_rest(self.own_ear)
+        sounds = self.user.sounds
         if not self.far_end.answers and kind == "audio":
             await self.user.close(words, kind, self._now_ns, pieces, soft, answer=False)
             return
@@ -580,11 +638,15 @@ class Session:
             latency.stamp("words", self._now_ns)
             latency.stamp("token", self._now_ns)
         if understood is not None and understood.unsure:
-            await self.answer.say(AGAIN, self._now_ns)
+            if sounds and not self.answer.asks:  # no ear understood it but the decoder's own
+                await self.answer.decide("", done.steps, done.logp, self._now_ns, heard=True, sounds=True)
+            else:
+                await self.answer.say(AGAIN, self._now_ns)
         elif (agreed := await self.calls.cancelled(words) or self._agree(words)) is not None:
             await self.answer.say(agreed, self._now_ns)
         else:
-            await self.answer.decide(words, done.steps, done.logp, self._now_ns, heard=kind == "audio")
+            heard = kind == "audio"
+            await self.answer.decide(words, done.steps, done.logp, self._now_ns, heard=heard, sounds=sounds)
         if latency is not None and self.answer.pending:
             latency.stamp("call", self._now_ns)
 
@@ -637,7 +699,7 @@ class Session:
         self.note(heard)
         if self.closing is not None:  # said before it, and not done yet
             self.closing = None
-            await self.user.drop()
+            await self._drop_ended()
         await self.calls.take_back("stopped")
         self._out.actions.append(Halt())
         for each in self.turns.feed(heard):

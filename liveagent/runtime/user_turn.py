@@ -1,23 +1,35 @@
-"""The user's words on their way into the cache: read while they are spoken, put right, and closed.
+"""The user's words, or their sound, on the way into the cache: read while they are spoken, put right, and closed.
 
 In the cache a turn is what opens it, the words, and two marks (`<user> words <end> <agent>`). While somebody speaks,
 the words that stand are read already, so that at the end only the last ones and the two marks are left; when a later
-look changes a word, the cache goes back to there.
+look changes a word, the cache goes back to there. A model with an ear of its own reads what that makes of the sound
+(`<user> <sound> rows </sound> <end> <agent>`), which nothing changes afterwards.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
 
 from liveagent.ledger import Kind
 from liveagent.runtime.context import Context
-from liveagent.runtime.work import Done, Soft
+from liveagent.runtime.work import Done, Soft, Sounds
 
 if TYPE_CHECKING:
     from liveagent.nn.model import Model
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Begun:
+    """An open turn that has stepped aside."""
+
+    ids: list[int]
+    rows: list[np.ndarray]
 
 
 class UserTurn:
@@ -28,12 +40,19 @@ class UserTurn:
         self.ids: list[int] = []
         self.start = 0
         self._opened: list[int] = []  # what stands before the words
+        self._rows: list[np.ndarray] = []  # of the sound that was heard, `[n, D]` each
+        self._begun_s = 0.0  # when its first came: so all of them are read again in few passes
         self._asked: tuple[list[int], int] = [], -1  # what was asked last, and behind how many tokens
         self._finished = 0.0  # and what was answered
 
     @property
     def open(self) -> bool:
         return bool(self.ids)
+
+    @property
+    def sounds(self) -> bool:
+        """Whether what is open is sound, and not words."""
+        return bool(self._rows)
 
     def ids_of(self, words: Sequence[str]) -> list[int]:
         template = self._model.template
@@ -47,10 +66,25 @@ class UserTurn:
             return
         await self._hold(whole, t_ns)
 
+    async def hear(self, rows: np.ndarray, t_ns: int) -> None:
+        """Rows `[n, D]` of the model's own ear, as they come while the user speaks."""
+        if not len(rows):
+            return
+        template, grow = self._model.template, self.open
+        ids = [template.sound_id] * len(rows)
+        if not grow:
+            self._begin()
+            self._begun_s = self._context.now_s
+            ids = [*self._opened, *template.sound_open, *ids]
+        self.ids = [*self.ids, *ids]
+        self._rows.append(rows)
+        await self._context.add("audio", ids, t_ns, grow=grow, sounds=Sounds(rows), t_s=self._begun_s)
+
     async def finished(self, words: Sequence[str], t_ns: int) -> float:
         """What the decoder answers on the scratch branch: is that all they want to say? 0 … 1. While nothing comes in
         it stands by its answer."""
-        template, whole = self._model.template, self.ids_of(words)
+        template = self._model.template
+        whole = [*self.ids, *template.sound_close] if self.sounds else self.ids_of(words)
         if whole[: len(self.ids)] != self.ids:  # the words changed under what is in the cache: put that right first
             await self._hold(whole, t_ns)
         rest = whole[len(self.ids) :]
@@ -67,11 +101,14 @@ class UserTurn:
         """Everything, and the agent's turn (unless nobody asked for an `answer` yet). Returns what the decoder makes of
         `<call>` and `<say>` there.
 
-        `soft` with its `pieces`: outside the grammar all that the ear thought is read, and not one guess of it.
+        `soft` with its `pieces`: outside the grammar all that the ear thought is read, and not one guess of it. Where
+        its sound was read, that stands and no `words`.
         """
         template = self._model.template
         marks = [*template.user_close, *(template.agent_open if answer else ())]
-        if soft is None:
+        if self.sounds:
+            rest, grow = [*template.sound_close, *marks], True
+        elif soft is None:
             whole = [*self.ids_of([words]), *marks]
             same = await self._keep(whole)
             rest, grow = whole[same:], same > 0
@@ -81,25 +118,31 @@ class UserTurn:
             await self._context.add(kind, self._opened, t_ns)
             await self._context.add(kind, pieces, t_ns, grow=True, soft=soft)
             rest, grow = marks, True
-        self.ids = []
+        self.forget()
         return await self._context.add(kind, rest, t_ns, want=template.choice, grow=grow)
 
     async def drop(self) -> None:
         """It was nothing, or it is said again in another way: take all of it back."""
         if self.open:
             await self._context.rewind(self.start)
-            self.ids = []
+            self.forget()
 
-    async def step_aside(self) -> list[int]:
+    def forget(self) -> None:
+        """Nothing is open, whatever the cache holds."""
+        self.ids, self._rows = [], []
+
+    async def step_aside(self) -> Begun | None:
         """Take it out of the cache for something that comes before it; `step_back` puts it behind."""
-        ids = self.ids
+        begun = Begun(self.ids, self._rows) if self.open else None
         await self.drop()
-        return ids
+        return begun
 
-    async def step_back(self, ids: list[int], t_ns: int) -> None:
-        if ids:
-            self.start, self.ids = self._context.end, ids
-            await self._context.add("audio", ids, t_ns)
+    async def step_back(self, begun: Begun | None, t_ns: int) -> None:
+        if begun is None:
+            return
+        self.start, self.ids, self._rows = self._context.end, begun.ids, begun.rows
+        sounds = Sounds(np.concatenate(begun.rows)) if begun.rows else None
+        await self._context.add("audio", begun.ids, t_ns, sounds=sounds, t_s=self._begun_s if begun.rows else None)
 
     def moved(self) -> None:
         """What was before it in the cache has changed its length; it is still the last."""
