@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from liveagent.bench.stop import SPEECH_RMS, by_itself, hear, levelled, spoken, trials
+from liveagent.bench.stop import SPEECH_RMS, by_itself, hear, hearing, levelled, spoken, trials
 from liveagent.runtime.stop_ear import StopEar
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -37,6 +37,11 @@ def test_a_word_in_noise_is_heard_and_what_is_played_is_not() -> None:
         heard += bool(at) and 24000 < at[0] < 24000 + len(word) + 8000
     assert heard >= 5
     assert by_itself(4, 5) == 0
+
+
+def test_a_word_in_noise_is_heard_over_the_agent() -> None:
+    found = hearing(("espeak",), 10, 4)
+    assert found["of"] == 10 and found["missed"] <= 1, found
 
 
 @pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,8 @@ from liveagent.train.stops import KINDS
 
 def speech(folder: Path, kinds: tuple[str, ...] = KINDS) -> Clips:
     """One voice that hisses, for as long as a word, between 50 ms of quiet."""
-    rng, found = np.random.default_rng(1), {}
+    rng = np.random.default_rng(1)
+    found: dict[str, Any] = {}
     for kind in KINDS:
         clip = np.concatenate([np.zeros(800), rng.standard_normal(8000) * 5000 * (kind in kinds), np.zeros(800)])
         found[kind], found[f"{kind}_ends"] = np.tile(clip.astype(np.int16), 2), np.array([9600, 19200])
@@ -52,8 +54,9 @@ def test_the_word_is_marked_once_it_has_ended(tmp_path: Path) -> None:
 def test_bands_are_mixed_as_sound_would_be() -> None:
     rng = np.random.default_rng(5)
     swell = np.repeat(rng.uniform(0.05, 1.0, 32), 2000)
-    near, around = rng.standard_normal(64000) * swell, rng.standard_normal(64000)
-    near, around = (each.astype(np.float32) for each in (near / near.std(), around))
+    around = rng.standard_normal(64000).astype(np.float32)
+    near = (rng.standard_normal(64000) * swell).astype(np.float32)
+    near /= near.std()
     silence = np.full((1, 790, 40), -30, np.float16)
     frames, snr_db = mixed(banded(near)[None], banded(around)[None], silence, np.zeros(24, int), rng)
     assert frames.shape == (24, 398, 40) and np.isfinite(frames).all() and frames.std() > 0.3
@@ -74,5 +77,11 @@ def test_one_of_several_places_is_enough() -> None:
     once[0, 15:20] = 6.0
     elsewhere = torch.full((1, 40), -6.0)
     elsewhere[0, 32:37] = 6.0
-    assert loss_of(once, marks) < 0.1 < loss_of(never, marks)
-    assert torch.isclose(loss_of(elsewhere, marks), loss_of(never, marks))
+    clear = torch.tensor([False])
+    assert loss_of(once, marks, clear) < 0.1 < loss_of(never, marks, clear)
+    assert torch.isclose(loss_of(elsewhere, marks, clear), loss_of(never, marks, clear))
+
+
+def test_in_quiet_what_is_no_stop_weighs_more() -> None:
+    logits, marks = torch.zeros(1, 40), torch.full((1, 40), NO)
+    assert loss_of(logits, marks, torch.tensor([True])) > 2 * loss_of(logits, marks, torch.tensor([False]))

@@ -132,11 +132,15 @@ class StopWord:
         return False
 
     @property
+    def clear(self) -> bool:
+        """Whether the open burst came so far over the quietest of late that its words can be told."""
+        return self._open and self._age < _LATE_FRAMES and self._peak_db - min(self._levels) > _CLEAR_DB
+
+    @property
     def other_ago_samples(self) -> int | None:
         """How long before the newest sample another word ended that the open burst began with; None where none did, in
         a burst so short that it is one word, however it was read, and in noise, where nobody can say."""
-        clear = self._open and self._age < _LATE_FRAMES and self._peak_db - min(self._levels) > _CLEAR_DB
-        if not clear or self._other is None or self._age - _LEAD_FRAMES <= _ALONE_FRAMES:
+        if not self.clear or self._other is None or self._age - _LEAD_FRAMES <= _ALONE_FRAMES:
             return None
         return (self._age - self._other) * _FRAME
 

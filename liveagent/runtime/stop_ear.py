@@ -42,16 +42,19 @@ from liveagent.runtime.stop_wire import Int16
 from liveagent.stop import STOP_WORDS
 
 LINEAR = EchoConfig(floor_db=0.0)
-NEAR_BLOCKS, LATE_BLOCKS = 6, 20
+NEAR_BLOCKS, LATE_BLOCKS = 7, 20
 """Of 16 ms: in so many of the last ones somebody beside the loudspeaker was there, or the word was not theirs."""
 BEGIN_BLOCKS = 6
 """Somebody who was near so lately still is, between two syllables."""
-SURE = 0.65
-HITS = 3
+SURE, SURE_IF_CLEAR = 0.5, 0.7
+"""Where it is quiet a stop is plain, and what is not plain is none; in noise it may be one."""
+HITS = 4
 """So many steps of 20 ms in a row the spotter must be sure."""
-HEARD_SAMPLES = 9 * RATE_HZ // 100
-"""How long ago the word had ended by then: marks begin 30 ms after its end."""
-NOT_RULED_OUT = 0.45
+PLAIN = 0.8
+"""So sure, it needs nobody's word for it."""
+HEARD_SAMPLES = 7 * RATE_HZ // 100
+"""How long ago the word had ended by then."""
+NOT_RULED_OUT = 0.35
 """So sure the spotter must have been of late, for a word of the recogniser's to count."""
 LATELY_STEPS = 30
 OTHER_SAMPLES = RATE_HZ * 3 // 10
@@ -135,7 +138,7 @@ class StopEar:
             self._lately.append(probability)
             self._sure = self._sure + 1 if probability > SURE else 0
             self._told &= self._sure > 0
-            if self._sure >= HITS and not self._told and self._is_theirs():
+            if self._sure >= HITS and not self._told and self._is_theirs() and self._is_plain():
                 by_spotter = self._told = True
         self._deaf_samples = max(0, self._deaf_samples - len(samples))
         by_word &= max(self._lately, default=0.0) > NOT_RULED_OUT
@@ -143,6 +146,17 @@ class StopEar:
             return None
         self._deaf_samples = AGAIN_SAMPLES
         return "spotter" if by_spotter else "recogniser"
+
+    def _is_plain(self) -> bool:
+        """Whether it is so sure as a stop is in so little noise, and no other word came before, as far as the
+        recogniser can tell."""
+        least = min(list(self._lately)[-HITS:])
+        if self._word is None or least > PLAIN:
+            return True
+        if self._word.clear and least < SURE_IF_CLEAR:
+            return False
+        ago_samples = self._word.other_ago_samples
+        return ago_samples is None or ago_samples < OTHER_SAMPLES
 
     def _is_theirs(self) -> bool:
         """Whether the word was somebody's beside the loudspeaker."""

@@ -26,6 +26,7 @@ MANY = {"scene": 33_600, "noise": 4_000, "residue": 400}
 PART = 400
 BATCH, WIDTH, LEARN = 48, 96, 3e-3
 MINUTES = 30.0
+CLEAR_WEIGHS = 4.0
 DROPPED = 0.1
 KEEP = 0.999
 """Of the mean weights, a step."""
@@ -78,11 +79,13 @@ def of_steps(marks: np.ndarray, snr_db: np.ndarray) -> np.ndarray:
     return np.where(steps == NO_IF_CLEAR, np.where(clear, NO, UNSURE), steps)
 
 
-def loss_of(logits: Tensor, marks: Tensor) -> Tensor:
-    """Each step that counts, the worst of each scene once more, and the best of those of which one must be the word."""
+def loss_of(logits: Tensor, marks: Tensor, clear: Tensor) -> Tensor:
+    """Each step that counts, the worst of each scene once more, and the best of those of which one must be the word.
+    clear: [B] where a stop would be so plain that what is doubtful is none; in noise it may be one."""
     yes, no, somewhere = marks == YES, marks == NO, marks == SOMEWHERE
     missed, false = nn.functional.softplus(-logits), nn.functional.softplus(logits)
     sure = torch.sigmoid(logits.detach())
+    false = false * torch.where(clear, CLEAR_WEIGHS, 1.0)[:, None]
     total = (missed * (1 - sure).clamp_min(0.2) * yes).sum() * 4 + (false * sure.clamp_min(0.05) * no).sum()
     total = total + (false * no).topk(WORST, 1).values.sum() * 0.5
     pooled = nn.functional.avg_pool1d(logits[:, None], 4, 1)[:, 0]
@@ -110,9 +113,11 @@ class Bank:
         )
         self.marks = np.concatenate([marks for _, marks in parts["scene"]])
 
-    def batch(self, chosen: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def batch(self, chosen: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, T, 40] frames, [B, T / 2] what holds, [B] whether it is clear."""
         frames, snr_db = mixed(self.scenes, self.noises, self.residues, chosen, rng)
-        return torch.from_numpy(frames), torch.from_numpy(of_steps(self.marks[chosen], snr_db))
+        marks = of_steps(self.marks[chosen], snr_db)
+        return torch.from_numpy(frames), torch.from_numpy(marks), torch.from_numpy(snr_db > CLEAR_DB)
 
 
 def _make(speech: str, folder: Path, what: str, at: int) -> None:
@@ -128,7 +133,7 @@ def seen(net: Net, bank: Bank, held: np.ndarray) -> str:
     rng, found, false = np.random.default_rng(7), [0, 0], [0, 0]
     with torch.inference_mode():
         for at in range(0, len(held), BATCH):
-            frames, marks = bank.batch(held[at : at + BATCH], rng)
+            frames, marks, _ = bank.batch(held[at : at + BATCH], rng)
             sure = net(frames) > 0.6
             found[0] += int((sure & (marks == YES)).sum())
             found[1] += int((marks == YES).sum())
@@ -161,8 +166,8 @@ def fit(bank: Bank, folder: Path, weights: Path, minutes: float) -> Net:
         done = spent_s / (minutes * 60)
         for group in optimizer.param_groups:
             group["lr"] = LEARN * min(1.0, (step + 1) / 300) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
-        frames, marks = bank.batch(rng.choice(trained, BATCH), rng)
-        loss = loss_of(net(frames), marks)
+        frames, marks, clear = bank.batch(rng.choice(trained, BATCH), rng)
+        loss = loss_of(net(frames), marks, clear)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)

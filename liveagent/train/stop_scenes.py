@@ -76,7 +76,7 @@ def noise(clips: Clips, count: int, rng: np.random.Generator) -> np.ndarray:
     spectrum = np.fft.rfft(rng.standard_normal(count).astype(np.float32))
     f = np.arange(len(spectrum), dtype=np.float32) + 3.0
     shape = f ** (-rng.uniform(0.0, 1.1))
-    for _ in range(max(0, rng.integers(-2, 4))):
+    for _ in range(max(0, int(rng.integers(-2, 4)))):
         center, wide = rng.uniform(0, len(f)), rng.uniform(0.02, 0.3) * len(f)
         shape *= 1 + rng.uniform(0, 6) * np.exp(-(((f - center) / wide) ** 2))
     y = np.fft.irfft(spectrum * shape, count).astype(np.float32)
