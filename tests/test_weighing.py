@@ -222,16 +222,14 @@ def test_a_model_by_its_hub_name_is_fetched_and_talks(
         called.append((room, state))
         return "it is on"
 
-    Agent(GEMMA, tools=[light], voice=None).talk(typed=["turn on the kitchen light"])
+    agent = Agent(GEMMA, tools=[light], voice=None, dtype="bfloat16", quantize="int8")
+    agent.talk(typed=["turn on the kitchen light"])
     assert called == [("kitchen", "on")]
     assert "light" in capsys.readouterr().out
     sent = {name for name, size in peer.sent.items() if size}
     assert "chat_template.jinja" in sent and len([each for each in sent if each.endswith(".safetensors")]) > 1
     assert "modeling_gemma.py" not in sent
-    rounded = Agent(GEMMA, tools=[light], voice=None, dtype="bfloat16", quantize="int8")
-    rounded.talk(typed=["turn off the bath light"])
-    assert called[1:] == [("bath", "off")]
-    engine = EngineProcess(rounded.fetch().model, slots=256, dtype="bfloat16", quantize="int4")
+    engine = EngineProcess(agent.fetch().model, slots=256, dtype="bfloat16", quantize="int4")
     engine.start()
     try:
         assert engine.wait().weights_bytes > 0
