@@ -220,7 +220,9 @@ class Calls:
             for number, each in enumerate(value):
                 parts += [*([","] if number else []), *self._value(each)]
             return [*parts, "]"]
-        return [{None: "null", True: "true", False: "false"}.get(value) or repr(value)]
+        if value is None or isinstance(value, bool):  # 0 and 1 are equal to booleans, and none
+            return ["null" if value is None else str(value).lower()]
+        return [repr(value)]
 
     def parse(self, text: str) -> tuple[str, dict[str, Any]]:
         body = text.replace(self.opens, "").replace(self.closes, "").strip()
