@@ -7,8 +7,8 @@ that did not hold, 70 a fault of liveagent's own. `LIVEAGENT_DEBUG=1` shows trac
 
 from __future__ import annotations
 
-from liveagent.cli import live, models, past, robot, survey, workshop
+from liveagent.cli import live, models, past, robot, survey, verify, workshop
 from liveagent.cli.live import talk_with
 from liveagent.cli.program import app, main
 
-__all__ = ["app", "live", "main", "models", "past", "robot", "survey", "talk_with", "workshop"]
+__all__ = ["app", "live", "main", "models", "past", "robot", "survey", "talk_with", "verify", "workshop"]
