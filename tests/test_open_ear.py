@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -14,11 +15,12 @@ import torch
 from torch import Tensor
 
 from liveagent import tool
-from liveagent.action import CallTool
+from liveagent.action import CallTool, Say
 from liveagent.agent import Agent
 from liveagent.audio import TICK_SAMPLES, Samples
 from liveagent.errors import ConfigError, DeviceError
 from liveagent.event import (
+    EarHeard,
     Interrupted,
     MessageAdded,
     Noted,
@@ -31,13 +33,14 @@ from liveagent.event import (
 from liveagent.manners import Manners
 from liveagent.nn.nets import Nets
 from liveagent.ports.media import MediaFile
+from liveagent.runtime.answer import AGAIN
 from liveagent.runtime.context import Context, Kept
 from liveagent.runtime.core import Core
 from liveagent.runtime.devices import clip_path
 from liveagent.runtime.engine import Lane
 from liveagent.runtime.engine_process import EngineProcess
 from liveagent.runtime.forget import State
-from liveagent.runtime.listener import PREROLL_TICKS
+from liveagent.runtime.listener import PREROLL_TICKS, Understood
 from liveagent.runtime.open_model import load_nets, read_model
 from liveagent.runtime.record import Recorder, header_of
 from liveagent.runtime.replay import replay
@@ -106,6 +109,14 @@ async def keyed(agent: Agent, model: Nets) -> AsyncIterator[Session]:
 
 def part(clip: Samples, stretch: tuple[int, int]) -> Samples:
     return clip[slice(*stretch)]
+
+
+async def say(world: World, sound: Samples) -> None:
+    """Press the key, speak, release it."""
+    world.inbox.append(TalkPressed(world.now_ns))
+    await world.hear(sound)
+    world.inbox.append(TalkReleased(world.now_ns))
+    await world.run(2)
 
 
 def rows_in(session: Session) -> int:
@@ -280,6 +291,80 @@ async def test_what_is_kept_goes_through_a_recording(session: Session, clip: Sam
         ]
 
     assert senses(back) == senses(held) and rows_in(session)
+
+
+async def test_what_goes_and_what_is_read_again(session: Session, model: Nets, clip: Samples) -> None:
+    """A turn is forgotten, then the engine is another: what is left is as if nothing else had been."""
+    world, context, vocab = World(session), session.context, model.decoder.shape.vocab_size
+    await world.hear(part(clip, COMMAND), 20)
+    await world.hear(part(clip, QUESTION), 30)
+    while session.answer.reply is not None:
+        await world.run(10)
+    clips = clips_of(session, world)
+    first = [span.id for span in context.ledger.spans if span.turn == 1]
+    await context.drop(first)
+    assert rows_in(session) == len(clips[1]) // 640
+    assert error(await behind(context, vocab), whole(model, context, clips[1:])) <= BAR
+    before = context.ids
+    await session.reread(Lane(session.lane.engine, session.lane.engine.open()))
+    assert context.ids == before
+    assert error(await behind(context, vocab), whole(model, context, clips[1:])) <= BAR
+
+
+async def test_words_that_nobody_is_sure_of_are_the_decoders_to_understand(
+    keyed: Session, model: Nets, clip: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(keyed)
+    unsure = Understood(("turn", "on", "the", "kitchen", "light"), "ear", in_grammar=True, unsure=True)
+    monkeypatch.setattr(keyed.listener, "end", lambda: unsure)
+    await say(world, part(clip, COMMAND)[4_800:])
+    assert rows_in(keyed) and not [each for each in world.of(CallTool) if each.by == "grammar"]
+    assert AGAIN not in [each.text for each in world.of(Say)]
+
+
+async def test_a_turn_that_fills_the_cache_is_cut(agent: Agent, model: Nets, clip: Samples) -> None:
+    pinned = len(model.template.prompt(agent.instructions, agent.tools))
+    config = replace(KEY, slots=pinned + 240, high_tokens=pinned + 24, low_tokens=pinned + 8,
+                     picture_high_tokens=8, picture_low_tokens=4)  # fmt: skip
+    async with open_session(agent, config, model, use_recogniser=False) as session:
+        world = World(session)
+        world.inbox.append(TalkPressed(world.now_ns))
+        await world.hear(part(clip, COMMAND)[4_800:])
+        assert 20 <= rows_in(session) < 40 and session.context.ledger.used_tokens < pinned + 48
+        world.inbox.append(TalkReleased(world.now_ns))
+        await world.run(2)
+        assert world.of(Noted)[0].code == "sound_cut" and world.of(CallTool)  # what other ears heard is whole
+
+
+async def test_a_turn_begun_before_the_last_is_understood_comes_behind_it(
+    agent: Agent, model: Nets, clip: Samples
+) -> None:
+    config = replace(KEY, dictated=True)
+    async with open_session(agent, config, model, use_recogniser=False) as session:
+        world, dictation = World(session), session.dictation
+        assert dictation is not None
+        await say(world, part(clip, COMMAND)[4_800:24_000])
+        assert session.closing is not None
+        first_ns, first = dictation.begun_ns, rows_in(session)
+        world.inbox.append(TalkPressed(world.now_ns))
+        pressed = world.index
+        await world.hear(part(clip, QUESTION)[:12_800])
+        assert rows_in(session) == first  # the one before it is not done
+        world.inbox.append(EarHeard(world.now_ns, first_ns, ("hello", "there"), 2, True, 0.9))
+        await world.hear(part(clip, QUESTION)[12_800:19_200])
+        world.inbox.append(TalkReleased(world.now_ns))
+        await world.run(1)
+        world.inbox.append(EarHeard(world.now_ns, dictation.begun_ns, ("how", "are", "you"), 3, True, 0.9))
+        await world.run(20)
+        ids, form = list(session.context.ids), model.template
+        opens = [at for at, each in enumerate(ids) if each == form.sound_open[0]]
+        counts = [ids.index(form.sound_close[0], at) - at - 1 for at in opens]
+        every = np.concatenate([tick.samples for tick, _, _ in world.ticks])
+        start = (pressed + 1 - PREROLL_TICKS) * TICK_SAMPLES
+        clips = [every[: counts[0] * 640], every[start : start + counts[1] * 640]]
+        assert len(counts) == 2 and min(counts) > 20
+        ours = await behind(session.context, model.decoder.shape.vocab_size)
+        assert error(ours, whole(model, session.context, clips)) <= BAR
 
 
 # --- the engine

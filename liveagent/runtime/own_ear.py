@@ -31,14 +31,14 @@ class _Utterance:
     pause: int = 0  # ticks of silence that it ends with so far
 
     def feed(self, samples: Samples, quiet: bool) -> None:
-        self.pause = self.pause + 1 if quiet else 0
         self.ticks += 1
         if self.ticks <= MOST_TICKS:
             self.waiting.append(samples)
+            self.pause = self.pause + 1 if quiet else 0
 
     def next(self) -> tuple[Samples, bool] | None:
-        size = min(PIECE_TICKS, len(self.waiting))
-        if not size:
+        size = min(PIECE_TICKS, len(self.waiting) - max(0, self.pause - PAUSE_TICKS))
+        if size <= 0:
             return None
         piece, first = np.concatenate([self.waiting.popleft() for _ in range(size)]), not self.begun
         self.begun = True
@@ -73,9 +73,8 @@ class OwnEar:
             self._now.feed(samples, quiet)
 
     def next(self) -> tuple[Samples, bool] | None:
-        """What to hear next of the open utterance, and whether it begins with that; None in a pause."""
-        now = self._now
-        return now.next() if now is not None and now.pause <= PAUSE_TICKS else None
+        """What to hear next of the open utterance, and whether it begins with that; None in a longer pause."""
+        return self._now.next() if self._now is not None else None
 
     def rest(self) -> tuple[Samples, bool] | None:
         """What is left of the utterance that has ended, piece by piece."""
@@ -84,8 +83,6 @@ class OwnEar:
     def end(self) -> None:
         """That was all of it; the pause at its end is not heard."""
         self._ended, self._now = self._now, None
-        if self._ended is not None and self._ended.pause > PAUSE_TICKS:
-            self._ended.waiting.clear()
 
     def cancel(self) -> None:
         """It was nothing."""
