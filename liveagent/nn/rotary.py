@@ -72,11 +72,17 @@ def rotations(table: Tensor, times: Tensor, pairs: int) -> Tensor:
     return torch.cat([low, turned, high, turned], dim=-2)
 
 
-def parts(table: Tensor) -> tuple[Tensor, Tensor]:
-    """What `turn` takes of rotations `[..., hd, 2]`: cosines, and sines, negative in the lower half, `[..., hd]`."""
-    cos, sin = table.unbind(-1)
-    half = sin.shape[-1] // 2
-    return cos.contiguous(), torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)
+def parts_at(
+    places: Tensor, times: Tensor, head_width: int, rope: Rope, pairs: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """What `turn` takes of tokens at `places [...]` and `times [...]`: cosines, and sines, negative in the lower half,
+    `[..., hd]`. Those of `rotations`, to the bit, in a third of the operations."""
+    half = head_width // 2
+    angle = places[..., None].double() * _rates(head_width, rope)[: half - pairs]
+    if pairs:
+        angle = torch.cat([angle, times[..., None] * _time_rates(pairs)], dim=-1)
+    cos, sin = angle.cos().float(), angle.sin().float()
+    return torch.cat([cos, cos], dim=-1).to(device), torch.cat([-sin, sin], dim=-1).to(device)
 
 
 def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from liveagent.ledger import CachePlan
 from liveagent.nn.block import Block, BlockConfig
 from liveagent.nn.cache import KVCache, Spot
 from liveagent.nn.linear import Embedding, Linear
-from liveagent.nn.rotary import Rope, angles, parts, rotate, rotations, turn, turns
+from liveagent.nn.rotary import Rope, angles, parts_at, rotate, rotations, turn, turns
 from liveagent.nn.view import View
 
 T = TypeVar("T")
@@ -360,7 +360,7 @@ class Stack(nn.Module):
                 rows[row, 0] = before
         h = self.enter(rows[:, 1:], rows[:, :-1])
         inputs = self.layer_inputs(rows[:, 1:], h)
-        turning = {near: parts(table.to(x.device)) for near, table in self._turns(group, lanes, time, times).items()}
+        turning = self._turns(group, lanes, time, times, x.device)
         views = [View(at, state, shape.blocks) for at in group]
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, Block)
@@ -385,15 +385,25 @@ class Stack(nn.Module):
             out[at.lane, : at.count] = h[row, : at.count]
             state.advance(at, None if times is None else times[at.lane, : at.count])
 
-    def _turns(self, group: list[Spot], lanes: int, time: int, times: Tensor | None) -> dict[bool, Tensor]:
-        """Rotations `[lanes, T, 1, hd, 2]` of a pass's rows: by place in order; of near layers (True) by serial."""
-        places = torch.zeros(2, lanes, time, dtype=torch.long, device="cpu")
+    def _turns(
+        self, group: list[Spot], lanes: int, time: int, times: Tensor | None, device: torch.device
+    ) -> dict[bool, tuple[Tensor, Tensor]]:
+        """What `turn` takes, `[lanes, T, 1, hd]`, for a pass's rows: by place in order; of near layers (True) by
+        serial."""
+        shape, kinds = self.shape, self._kinds
+        places = {near: torch.zeros(lanes, time, dtype=torch.long, device="cpu") for near in kinds}
         when = torch.zeros(lanes, time, dtype=torch.float64, device="cpu")
         for row, at in enumerate(group):
-            places[0, row, : at.count], places[1, row, : at.count] = at.positions, at.serials
+            for near in kinds:
+                places[near][row, : at.count] = at.serials if near else at.positions
             if times is not None:
                 when[row, : at.count] = times[at.lane, : at.count]
-        return {near: self._rotations(places[int(near)], when, near)[:, :, None] for near in self._kinds}
+        found = {}
+        for near in kinds:
+            rope = shape.near_rope if near else shape.rope
+            cos, sin = parts_at(places[near], when, shape.shape(near)[2], rope, shape.time_pairs, device)
+            found[near] = cos[:, :, None], sin[:, :, None]
+        return found
 
     def _rope(self, places: Tensor, times: Tensor) -> Tensor:
         return self._rotations(places, times, near=False)

@@ -24,6 +24,9 @@ class View:
         lane = at.lane
         self.deep = [slab[lane].unbind() for slab in (state.keys, state.raw, state.values)]  # [H, S, hd] of each layer
         self.near = [slab[lane].unbind() for slab in (state.near_keys, state.near_values)]
+        here = slice(lane, lane + 1)  # and as far as attention looks, [1, H, extent, hd]
+        self.seen = [slab[here, :, :, : at.extent].unbind(1) for slab in (state.keys, state.values)]
+        self.near_seen = [slab[here, :, :, : at.reach].unbind(1) for slab in (state.near_keys, state.near_values)]
         windows = sorted({block.window for block in blocks} - {0})
         self.masks = {window: self._mask(state.near_mask(at, window), True) for window in windows}
         mask = state.mask(at)
@@ -52,12 +55,12 @@ class View:
     def attend(self, queries: Tensor, window: int, layer: int, scale: float | None = None) -> Tensor:
         """Queries `[n, H, hd]` to what they find, `[n, H, hd]`, in one fused call."""
         n, share = self.at.count, self.share[bool(window)]
-        if window:
-            keys, values = (slab[layer][:, : self.at.reach] for slab in self.near)
-            mask: Tensor | None = self.masks[window]
-        else:
-            keys, values = (slab[layer][:, : self.at.extent] for slab in (self.deep[0], self.deep[2]))
-            mask = self.mask
-        asked = queries.unflatten(1, (-1, share)).permute(1, 0, 2, 3).flatten(1, 2)
-        found = F.scaled_dot_product_attention(asked[None], keys[None], values[None], attn_mask=mask, scale=scale)[0]
+        keys, values = (slab[layer] for slab in (self.near_seen if window else self.seen))
+        mask = self.masks[window] if window else self.mask
+        if share == 1:
+            asked = queries.transpose(0, 1)[None]
+            found = F.scaled_dot_product_attention(asked, keys, values, attn_mask=mask, scale=scale)
+            return found[0].transpose(0, 1)
+        asked = queries.unflatten(1, (-1, share)).permute(1, 0, 2, 3).flatten(1, 2)[None]
+        found = F.scaled_dot_product_attention(asked, keys, values, attn_mask=mask, scale=scale)[0]
         return found.view(-1, n, share, found.shape[-1]).permute(1, 0, 2, 3).flatten(1, 2)
