@@ -29,7 +29,6 @@ _GAUSSIANS = 2  # of each codebook; with 4 it hears the same and costs a tenth m
 _REJECT_NATS = -5.0
 _CLEAR_DB = 30.0  # so far over the quietest of late a burst must come for its words to be sure
 _LATE_FRAMES = 200
-_ALONE_FRAMES = 60  # whoever says the word alone has said it by then, unless they draw it out
 _BESIDE = frozenset({"please", "no", "now", "and"})  # said before the word, and not instead of it
 # Frequent words to lose to, and some that sound like it; not "stopped" or "stuff", which would win too often.
 _OTHERS = (
@@ -137,12 +136,9 @@ class StopWord:
         return self._open and self._age < _LATE_FRAMES and self._peak_db - min(self._levels) > _CLEAR_DB
 
     @property
-    def other_ago_samples(self) -> int | None:
-        """How long before the newest sample another word ended that the open burst began with; None where none did, in
-        a burst so short that it is one word, however it was read, and in noise, where nobody can say."""
-        if not self.clear or self._other is None or self._age - _LEAD_FRAMES <= _ALONE_FRAMES:
-            return None
-        return (self._age - self._other) * _FRAME
+    def other_first(self) -> bool:
+        """Whether the open burst, which is clear, began with another word so far; what is in noise nobody can say."""
+        return self.clear and self._other is not None
 
     def close(self) -> None:
         """End the burst; a decoder that is dropped within one never gives its memory back."""

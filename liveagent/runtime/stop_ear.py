@@ -1,8 +1,8 @@
 """`StopEar`: one session's microphone in the process that stops robots: raw samples in, "the stop word has ended" out.
 
 It knows nothing of turns or tools. Two listen: `Spotter`, trained on synthetic voices, hears in noise and is enough by
-itself; `StopWord`, whose sounds were learnt from people, wants it quiet, and counts where the spotter does not rule it
-out, or it would take one sentence in a hundred for a stop.
+itself there; `StopWord`, whose sounds were learnt from people, wants it quiet. Where it is, each has its say on the
+other: what the spotter rules out is none, and where it is not very sure, what the recogniser takes for another word.
 
 Where somebody tells what the loudspeaker plays, that is taken out of the microphone first, so the agent's own "stop" is
 none, and a person's over the agent's voice is one. Only what a filter can predict is taken out: what is left of the
@@ -46,19 +46,17 @@ NEAR_BLOCKS, LATE_BLOCKS = 7, 20
 """Of 16 ms: in so many of the last ones somebody beside the loudspeaker was there, or the word was not theirs."""
 BEGIN_BLOCKS = 6
 """Somebody who was near so lately still is, between two syllables."""
-SURE, SURE_IF_CLEAR = 0.5, 0.7
-"""Where it is quiet a stop is plain, and what is not plain is none; in noise it may be one."""
+SURE, SURE_IF_CLEAR = 0.45, 0.4
+"""In noise, and where the recogniser has its say: there one that it takes for another word is none."""
 HITS = 4
 """So many steps of 20 ms in a row the spotter must be sure."""
 PLAIN = 0.8
 """So sure, it needs nobody's word for it."""
 HEARD_SAMPLES = 7 * RATE_HZ // 100
 """How long ago the word had ended by then."""
-NOT_RULED_OUT = 0.35
+NOT_RULED_OUT = 0.15
 """So sure the spotter must have been of late, for a word of the recogniser's to count."""
 LATELY_STEPS = 30
-OTHER_SAMPLES = RATE_HZ * 3 // 10
-"""Another word that ended so long before was another word, and not this one misheard."""
 AGAIN_SAMPLES = RATE_HZ // 2
 """One word is heard once, by whoever hears it first."""
 OWN_NS = 600_000_000
@@ -136,7 +134,7 @@ class StopEar:
         by_spotter = False
         for probability in self._spotter.feed(clean).tolist():
             self._lately.append(probability)
-            self._sure = self._sure + 1 if probability > SURE else 0
+            self._sure = self._sure + 1 if probability > SURE_IF_CLEAR else 0
             self._told &= self._sure > 0
             if self._sure >= HITS and not self._told and self._is_theirs() and self._is_plain():
                 by_spotter = self._told = True
@@ -148,15 +146,13 @@ class StopEar:
         return "spotter" if by_spotter else "recogniser"
 
     def _is_plain(self) -> bool:
-        """Whether it is so sure as a stop is in so little noise, and no other word came before, as far as the
-        recogniser can tell."""
+        """Whether it is so sure as it must be: in noise nobody else can tell; where it is clear, the recogniser can."""
         least = min(list(self._lately)[-HITS:])
-        if self._word is None or least > PLAIN:
+        if least > PLAIN:
             return True
-        if self._word.clear and least < SURE_IF_CLEAR:
-            return False
-        ago_samples = self._word.other_ago_samples
-        return ago_samples is None or ago_samples < OTHER_SAMPLES
+        if self._word is None or not self._word.clear:
+            return least > SURE
+        return not self._word.other_first
 
     def _is_theirs(self) -> bool:
         """Whether the word was somebody's beside the loudspeaker."""
