@@ -106,6 +106,11 @@ def shared(text: str, places: Iterable[tuple[str, str]] = ()) -> str:
     return " ".join(_PATHS.sub("…", text).split())
 
 
+def places_of(folder: Path, title: str) -> tuple[tuple[str, str], ...]:
+    """What errors may call a checkpoint's folder, and what a report calls it."""
+    return (str(folder.resolve()), title), (str(folder), title)
+
+
 def title_of(model: str) -> str:
     """What a model is called in a report: its hub's name, or the last part of a folder's."""
     path = Path(model).expanduser()
