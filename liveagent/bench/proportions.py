@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from liveagent.families.gemma4 import text_config
+from liveagent.nn.block import Block
 from liveagent.nn.checkpoint import Checkpoint
 from liveagent.nn.stack import Stack
 
@@ -62,6 +63,9 @@ def random_stack(config: Mapping[str, Any], dtype: torch.dtype, seed: int = 0) -
     with torch.no_grad():
         for weight in [*net.parameters(), *net.buffers()]:
             _fill(weight, pool)
+        for layer in net.layers:  # attention spread as a trained one's is, or roundings choose the tokens
+            if isinstance(layer, Block) and layer.norm_queries is not None:
+                layer.norm_queries.weight.fill_(layer.head_width**-0.5)
     return net.eval().requires_grad_(False)
 
 
