@@ -49,7 +49,7 @@ from liveagent.runtime.talk import LANES, open_session
 from liveagent.runtime.work import Append, Encode, Encoded, Reset, Sounds
 from tests.nano import random_nano
 from tests.open_checkpoint import write
-from tests.parity import BAR, error, reference
+from tests.parity import BAR, FAR, error, reference
 from tests.world import World
 
 pytestmark = pytest.mark.slow
@@ -185,7 +185,23 @@ async def test_what_is_said_is_in_the_cache_as_transformers_reads_the_clip(
         said = theirs(torch.tensor([[*ids, 1]]), **sound).logits[0, -1]
     assert error(ours, torch.log_softmax(said.double(), -1)) <= BAR
     swapped = whole(model, session.context, [each[::-1].copy() for each in clips])
-    assert error(ours, swapped) > 10 * BAR  # else nobody listens
+    assert error(ours, swapped) > FAR  # else nobody listens
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "own_id", form.sound_id)
+        assert error(ours, whole(model, session.context, clips)) > FAR  # else nobody looks ids up
+
+
+async def test_whether_the_user_has_finished_is_asked_behind_the_sound(
+    keyed: Session, model: Nets, clip: Samples
+) -> None:
+    world, form = World(keyed), model.template
+    world.inbox.append(TalkPressed(world.now_ns))
+    await world.hear(part(clip, COMMAND)[4_800:16_000])
+    before = keyed.context.ids
+    finished = await keyed.user.finished(("turn",), world.now_ns)
+    assert keyed.context.ids == before and keyed.user.sounds and 0 < finished < 1
+    logp = await keyed.context.probe(form.sound_close, form.ending_answers)
+    assert finished == form.ended(logp)
 
 
 async def test_it_is_read_while_the_user_speaks(session: Session, clip: Samples) -> None:
