@@ -205,9 +205,9 @@ class Conversation:
         )  # fmt: skip
         self.live.hands.clearing.show = self._ask
         self.live.on_put = self._news.set
-        await self.live.hands.clearing.ask_about_the_past()
         if self.ears is not None:
             self.live.ear = self.ears.open(self.live.put, self.live.now_ns)
+        await self.live.hands.clearing.ask_about_the_past()
         if self.stops is not None:
             self.lookout = self.stops.lookout_of(self.agent, self._stopped_there)
         self.codec.open(self._start_ns)

@@ -30,8 +30,8 @@ from liveagent.runtime.clearing import Terms
 from liveagent.runtime.conversation import Conversation, Stats
 from liveagent.runtime.cooldown import CoolDown
 from liveagent.runtime.devices import find_camera, open_voice
-from liveagent.runtime.engine import Lane
 from liveagent.runtime.ear_process import EarProcess
+from liveagent.runtime.engine import Lane
 from liveagent.runtime.engine_process import EngineProcess
 from liveagent.runtime.link import Ending, Link, pump
 from liveagent.runtime.request import ClientTools, Options, Protocol, Refused
@@ -132,8 +132,8 @@ class Seats:
         cooldown: CoolDown | None = None,
         sources: Sources | None = None,
         stops: StopProcess | None = None,
-        terms: TermsOf = lambda session, owner, user: Terms(session=session, owner=owner),
         ears: EarProcess | None = None,
+        terms: TermsOf = lambda session, owner, user: Terms(session=session, owner=owner),
     ) -> None:
         self._terms, self._stops, self.ears = terms, stops, ears
         self.cooldown = cooldown or CoolDown(time.monotonic)
@@ -162,8 +162,13 @@ class Seats:
     # --- opening
 
     async def open(
-        self, protocol: Protocol, owner: str, options: Options, session: Mapping[str, Json] | None = None,
-        make: Make | None = None, who: str = "",
+        self,
+        protocol: Protocol,
+        owner: str,
+        options: Options,
+        session: Mapping[str, Json] | None = None,
+        make: Make | None = None,
+        who: str = "",
     ) -> Seat:
         """A conversation, greeted, on a lane of its own. `session`: a client's settings that its key carries. `make`:
         makes one that stays. `who`: who answers for it. Refused where there is no lane, and for whoever was thrown out
