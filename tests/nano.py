@@ -10,8 +10,10 @@ import torch
 from liveagent.nn.decoder import Decoder, DecoderConfig
 from liveagent.nn.ear import Ear, EarConfig
 from liveagent.nn.eye import Eye, EyeConfig
+from liveagent.nn.model import Model
 from liveagent.nn.nano import Nano
 from liveagent.nn.pieces import Pieces
+from liveagent.nn.template import Template
 from liveagent.nn.vad import Vad
 from liveagent.nn.vit_config import VitConfig
 from liveagent.sight import WIDTH
@@ -30,3 +32,9 @@ def random_nano(seed: int = 0) -> Nano:
     decoder = Decoder(sizes)
     eye = Eye(EyeConfig(VitConfig(width=32, layers=2, heads=2, times=2, stem=4), hidden=32))
     return Nano(ear, decoder, Vad.load(), pieces, f"random-{seed}", eye)
+
+
+def marks(model: Model) -> Template:
+    """nano's marks, of a model that is nano."""
+    assert isinstance(model.template, Template)
+    return model.template

@@ -26,7 +26,7 @@ from liveagent.event import (
 from liveagent.runtime.session import Session, SessionConfig
 from liveagent.runtime.talk import open_session
 from liveagent.tools import home
-from tests.nano import random_nano
+from tests.nano import marks, random_nano
 from tests.world import World
 
 HOLD_TICKS = 3
@@ -170,7 +170,7 @@ async def asked(world: World, words: str) -> None:
     """A call, and something that is being said meanwhile."""
     world.type(words)
     await world.run(1)
-    await world.session.context.add("mark", [world.session.model.template.agent], world.session.now_ns)
+    await world.session.context.add("mark", [marks(world.session.model).agent], world.session.now_ns)
     await world.session.answer.say("While this is under way, let me tell you a long story.", world.session.now_ns)
     (say,) = [each for each in world.session._out.actions if isinstance(each, Say)]
     world._obey(say)
@@ -246,8 +246,8 @@ async def test_a_long_result_is_read_in_part_and_instructions_in_it_are_words(wo
     await world.run(20)
     (span,) = [span for span in world.session.context.ledger.spans if span.kind == "result"]
     assert span.length <= 257
-    template = world.session.model.template
+    template = marks(world.session.model)
     ids = world.session.context.ids[span.start : span.end]
-    marks = {template.call, template.user, template.agent, template.go, template.tool, template.result}
-    assert not marks & set(ids[1:-1]) and len(world.of(CallTool)) == 1
+    theirs = {template.call, template.user, template.agent, template.go, template.tool, template.result}
+    assert not theirs & set(ids[1:-1]) and len(world.of(CallTool)) == 1
     assert [each for each in world.of(WordsHeard)]

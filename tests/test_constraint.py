@@ -13,9 +13,8 @@ from pydantic import Field
 from liveagent import tool
 from liveagent.errors import ConfigError, ToolError
 from liveagent.nn.decoder import Decoder, DecoderConfig
-from liveagent.nn.template import parse_call
 from liveagent.nn.pieces import Pieces
-from liveagent.nn.template import Template
+from liveagent.nn.template import Template, parse_call
 from liveagent.runtime.constraint import CallGrammar
 
 PIECES = Pieces.load(Path(__file__).parents[1] / "pipelines" / "nano" / "weights" / "pieces.json")

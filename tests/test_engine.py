@@ -12,7 +12,7 @@ from liveagent.runtime.core import Core
 from liveagent.runtime.engine import Engine, Lane
 from liveagent.runtime.work import Append, Decode, Done, Heard, Listen, Probe, Reply, Reset, Rewind, Work
 from liveagent.tools import home
-from tests.nano import random_nano
+from tests.nano import marks, random_nano
 
 IDS = tuple(range(5, 50))
 
@@ -122,7 +122,7 @@ def test_a_call_under_the_grammar_is_a_call(core: Core) -> None:
 def test_a_call_is_the_same_token_by_token_and_with_what_the_grammar_guesses(
     core: Core, monkeypatch: pytest.MonkeyPatch, guess: str
 ) -> None:
-    call = Decode(60, stop=(core.model.template.end,), call=True)
+    call = Decode(60, stop=(marks(core.model).end,), call=True)
 
     def decoded(lane: int) -> tuple[Done, int]:
         do(core, lane, Reset((home.light, home.timer)))

@@ -26,7 +26,7 @@ from liveagent.runtime.unrecord import seconds_of, unrecord
 from liveagent.stretch import states
 from liveagent.tools import home
 from liveagent.video import VideoFrame
-from tests.nano import random_nano
+from tests.nano import marks, random_nano
 from tests.world import World
 
 
@@ -60,7 +60,7 @@ async def look(session: Session) -> np.ndarray:
     """What the cache makes of one more token: log-probabilities of every piece."""
     session.context.now_s = 100.0
     vocab = range(session.model.pieces.vocab_size)
-    return np.array(await session.context.probe([session.model.template.user], list(vocab)))
+    return np.array(await session.context.probe([marks(session.model).user], list(vocab)))
 
 
 def test_said_or_by_id_a_session_is_then_one_that_never_had_it() -> None:

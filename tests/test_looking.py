@@ -26,7 +26,7 @@ from liveagent.sight import CELLS, OTHER, Sight, of_things
 from liveagent.table import Table, Thing, draw
 from liveagent.tools import home, robot
 from liveagent.video import Pixels, VideoFrame
-from tests.nano import random_nano
+from tests.nano import marks, random_nano
 from tests.world import World
 
 
@@ -77,7 +77,7 @@ def kinds(session: Session) -> list[str]:
 
 def check_spans(session: Session) -> None:
     """Every reply is whole and every picture is one."""
-    template, ledger = session.model.template, session.context.ledger
+    template, ledger = marks(session.model), session.context.ledger
     ledger.check()
     for span in ledger.spans:
         ids = session.context.ids[span.start - ledger.first : span.end - ledger.first]
@@ -147,7 +147,7 @@ async def _equals_a_log_of_what_is_held(session: Session) -> None:
         await other.open(())
         await other._read(session.context._tokens)
         other.now_s = session.context.now_s
-        end, want = session.model.template.end, tuple(range(0, 400, 7))
+        end, want = marks(session.model).end, tuple(range(0, 400, 7))
         expected = (await other.probe((end,), want)) if other else ()
     finally:
         engine.close()

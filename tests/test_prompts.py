@@ -88,7 +88,7 @@ def test_only_ids_alone_at_the_beginning_of_a_lane_are_a_prompt() -> None:
     core = core_of()
     model = core.model
     soft = Soft(
-        np.full((len(IDS), model.pieces.ear_vocab), 0.01, np.float32),
+        np.full((len(IDS), model.ear_pieces.ear_vocab), 0.01, np.float32),
         np.zeros((len(IDS), model.ear.config.width), np.float32),
     )
     for work in (Append(IDS, soft=soft), Append(IDS, t_s=0.08), Append(IDS[: LEAST_TOKENS - 1])):

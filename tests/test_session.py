@@ -28,7 +28,7 @@ from liveagent.runtime.session import Session, SessionConfig
 from liveagent.runtime.talk import open_session
 from liveagent.runtime.work import Append, Done
 from liveagent.tools import home, robot
-from tests.nano import random_nano
+from tests.nano import marks, random_nano
 from tests.world import World
 
 
@@ -118,7 +118,7 @@ async def test_the_cache_after_an_interruption_equals_a_log_without_the_unheard(
     want = tuple(range(0, 400, 7))
     for t_s, tokens in groupby(session.context._tokens, lambda token: token.t_s):
         oracle.run(lane, Append(tuple(token.id for token in tokens), t_s=t_s))
-    end = session.model.template.end
+    end = marks(session.model).end
     expected = oracle.run(lane, Append((end,), want=want, t_s=session.context.now_s))
     assert isinstance(expected, Done)
     got = await session.context.probe((end,), want)
@@ -200,7 +200,7 @@ async def test_the_same_ticks_give_the_same_tokens_and_actions() -> None:
 async def test_a_doubtful_call_of_something_that_moves_is_asked_about_with_its_arguments(doubtful: bool) -> None:
     agent = Agent("nano", tools=[robot.move])
     async with open_session(agent, SessionConfig(), random_nano(), use_recogniser=False) as session:
-        await session.context.add("audio", [session.model.template.user], 0)
+        await session.context.add("audio", [marks(session.model).user], 0)
         await session.answer._decode_call("go on", 0, doubtful)
         (action,) = session.answer.out.actions
         if not doubtful:

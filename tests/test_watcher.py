@@ -39,7 +39,7 @@ from liveagent.table import Table, Thing, draw
 from liveagent.tools import home
 from liveagent.video import Pixels, VideoFrame
 from liveagent.watch import MAX_WATCHES, Sighting, Watch
-from tests.nano import random_nano
+from tests.nano import marks, random_nano
 from tests.world import World
 
 RED_BALL, BLUE_CUBE, MOVED_BALL = Thing(0, 0, 0.3, 0.3), Thing(2, 1, 0.7, 0.6), Thing(0, 0, 0.7, 0.2)
@@ -182,7 +182,7 @@ async def test_what_is_asked_of_one_picture_is_blind_to_all_others() -> None:
     answers = []
     for before in ((), (BOTH, MOVED)):
         async with open_session(AGENT, SessionConfig(voice=False), random_nano(), use_recogniser=False) as session:
-            context, template = session.context, session.model.template
+            context, template = session.context, marks(session.model)
             for table in (*before, CUBE):
                 sight = of_things([(t.colour, t.shape, t.x, t.y) for t in table.things])
                 cells = np.array([cell for cell in range(CELLS) if sight[cell, COUNT][0] < 1], np.int64)
@@ -246,7 +246,7 @@ async def test_asking_leaves_no_trace() -> None:
             for table in (CUBE, BOTH, MOVED):
                 await room.show(table, 12)
             vocab = range(session.model.pieces.vocab_size)
-            logp = await session.context.probe([session.model.template.user], list(vocab))
+            logp = await session.context.probe([marks(session.model).user], list(vocab))
             return session.context.ids, np.array(logp), room.world.of(Watched)
 
     async def nothing(sight: Sighting, session: Any) -> None: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -14,22 +15,22 @@ from liveagent.nn.stack import Stack, StackConfig
 Mutate = Callable[[StackConfig], StackConfig]
 
 
-def _blocks(change: Callable[[Any], Any]) -> Mutate:
-    return lambda shape: dataclasses.replace(shape, blocks=tuple(change(block) for block in shape.blocks))
+def _blocks(change: Callable[[Any], Any], shape: StackConfig) -> StackConfig:
+    return dataclasses.replace(shape, blocks=tuple(change(block) for block in shape.blocks))
 
 
 MUTATIONS: Mapping[str, Mutate] = {
     "rope base": lambda shape: dataclasses.replace(shape, rope=Rope(shape.rope.base * 1.1, shape.rope.share)),
     "rope share": lambda shape: dataclasses.replace(shape, rope=Rope(shape.rope.base, 0.5)),
     "near rope base": lambda shape: dataclasses.replace(shape, near_rope=Rope(shape.near_rope.base * 1.1)),
-    "eps": _blocks(lambda block: dataclasses.replace(block, norm_eps=block.norm_eps * 2)),
-    "window + 1": _blocks(lambda block: dataclasses.replace(block, window=block.window and block.window + 1)),
-    "window - 1": _blocks(lambda block: dataclasses.replace(block, window=block.window and block.window - 1)),
-    "scale": _blocks(lambda block: dataclasses.replace(block, scale=0.98)),
-    "activation": _blocks(lambda block: dataclasses.replace(block, activation="silu")),
+    "eps": partial(_blocks, lambda block: dataclasses.replace(block, norm_eps=block.norm_eps * 2)),
+    "window + 1": partial(_blocks, lambda block: dataclasses.replace(block, window=block.window and block.window + 1)),
+    "window - 1": partial(_blocks, lambda block: dataclasses.replace(block, window=block.window and block.window - 1)),
+    "scale": partial(_blocks, lambda block: dataclasses.replace(block, scale=0.98)),
+    "activation": partial(_blocks, lambda block: dataclasses.replace(block, activation="silu")),
     "embedding scale": lambda shape: dataclasses.replace(shape, embed_scale=shape.embed_scale * 1.01),
     "softcap": lambda shape: dataclasses.replace(shape, softcap=31.0),
-    "keys of another": _blocks(lambda block: block if block.keys_from is None or not block.window else
+    "keys of another": partial(_blocks, lambda block: block if block.keys_from is None or not block.window else
                                dataclasses.replace(block, keys_from=1)),
 }  # fmt: skip
 """Of what a stack is."""

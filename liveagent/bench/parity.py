@@ -22,6 +22,7 @@ import json
 import random
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,15 +105,14 @@ def pieces_of(seed: int, time: int = TIME) -> list[int]:
 # --- decoders
 
 
-def _decoder(make: Callable[[int, bool], Any], read: Callable[[Checkpoint], Stack]) -> Compared:
-    def compared(folder: Path, gain: bool) -> dict[str, float]:
-        model = make(1, gain)
-        net, ids = read(Checkpoint.open(saved(model, folder, "20kB"))), ids_of(2)
-        theirs = model(ids).logits[0]
-        streamed = (error(stream(net, net.embed(ids)[0], pieces_of(seed)), theirs) for seed in range(3))
-        return {"whole": error(net(ids)[0], theirs), "streamed": max(streamed)}
-
-    return compared
+def _decoder(
+    make: Callable[[int, bool], Any], read: Callable[[Checkpoint], Stack], folder: Path, gain: bool
+) -> dict[str, float]:
+    model = make(1, gain)
+    net, ids = read(Checkpoint.open(saved(model, folder, "20kB"))), ids_of(2)
+    theirs = model(ids).logits[0]
+    streamed = (error(stream(net, net.embed(ids)[0], pieces_of(seed)), theirs) for seed in range(3))
+    return {"whole": error(net(ids)[0], theirs), "streamed": max(streamed)}
 
 
 def says_the_same(net: Stack, model: Any, tokens: int = 64) -> bool:
@@ -306,42 +306,39 @@ def _gemma_patches() -> float:
     return error(ours, said["pixel_values"][0][said["image_position_ids"][0, :, 0] >= 0])
 
 
-def _llava_eye(kind: str) -> Compared:
-    def compared(folder: Path, gain: bool) -> dict[str, float]:
-        transformers, px, side = reference(), 6, 8
-        tower = {"hidden_size": 24, "intermediate_size": 34, "num_hidden_layers": 4, "num_attention_heads": 2,
-                 "image_size": px * side, "patch_size": px, "layer_norm_eps": 1e-2}  # fmt: skip
-        text = {"hidden_size": 20, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-                "vocab_size": 30}  # fmt: skip
-        made = transformers.CLIPVisionConfig if kind == "clip" else transformers.SiglipVisionConfig
-        torch.manual_seed(1)
-        config = transformers.LlavaConfig(
-            vision_config=made(**tower), text_config=transformers.LlamaConfig(**text), image_token_index=5
-        )
-        model = transformers.LlavaForConditionalGeneration(config).eval().requires_grad_(False)
-        if gain:
-            tower_gains(model.model.vision_tower, 1)
-            tower_gains(model.model.multi_modal_projector, 2)
-        size = {"height": px * side, "width": px * side}
-        light: dict[str, Any] = {"image_mean": [0.4, 0.4, 0.4], "image_std": [0.5, 0.5, 0.5], "resample": 3}
-        light |= {"size": {"shortest_edge": px * side}, "crop_size": size} if kind == "clip" else {"size": size}
-        (saved(model, folder) / "preprocessor_config.json").write_text(json.dumps(light))
-        eye = llava.eye(Checkpoint.open(folder))
-        pixels, found = _after_many(eye, side, side, px)
-        theirs = model.model.get_image_features(((pixels.float() / 255 - 0.4) / 0.5)[None], return_dict=True)
-        there = torch.stack(list(theirs.pooler_output))[0]
-        return {"whole": error(eye(pixels[None])[0], there), "streamed": error(found, there)}
-
-    return compared
+def _llava_eye(kind: str, folder: Path, gain: bool) -> dict[str, float]:
+    transformers, px, side = reference(), 6, 8
+    tower = {"hidden_size": 24, "intermediate_size": 34, "num_hidden_layers": 4, "num_attention_heads": 2,
+             "image_size": px * side, "patch_size": px, "layer_norm_eps": 1e-2}  # fmt: skip
+    text = {"hidden_size": 20, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "vocab_size": 30}  # fmt: skip
+    made = transformers.CLIPVisionConfig if kind == "clip" else transformers.SiglipVisionConfig
+    torch.manual_seed(1)
+    config = transformers.LlavaConfig(
+        vision_config=made(**tower), text_config=transformers.LlamaConfig(**text), image_token_index=5
+    )
+    model = transformers.LlavaForConditionalGeneration(config).eval().requires_grad_(False)
+    if gain:
+        tower_gains(model.model.vision_tower, 1)
+        tower_gains(model.model.multi_modal_projector, 2)
+    size = {"height": px * side, "width": px * side}
+    light: dict[str, Any] = {"image_mean": [0.4, 0.4, 0.4], "image_std": [0.5, 0.5, 0.5], "resample": 3}
+    light |= {"size": {"shortest_edge": px * side}, "crop_size": size} if kind == "clip" else {"size": size}
+    (saved(model, folder) / "preprocessor_config.json").write_text(json.dumps(light))
+    eye = llava.eye(Checkpoint.open(folder))
+    pixels, found = _after_many(eye, side, side, px)
+    theirs = model.model.get_image_features(((pixels.float() / 255 - 0.4) / 0.5)[None], return_dict=True)
+    there = torch.stack(list(theirs.pooler_output))[0]
+    return {"whole": error(eye(pixels[None])[0], there), "streamed": error(found, there)}
 
 
 PARTS: Mapping[str, Compared] = {
-    "gemma4_text": _decoder(tiny_gemma, gemma4.decoder),
+    "gemma4_text": partial(_decoder, tiny_gemma, gemma4.decoder),
     "gemma4_ear": _gemma_ear,
     "gemma4_eye": _gemma_eye,
-    "llama_text": _decoder(tiny_llama, llama.decoder),
-    "llava_clip_eye": _llava_eye("clip"),
-    "llava_siglip_eye": _llava_eye("siglip"),
+    "llama_text": partial(_decoder, tiny_llama, llama.decoder),
+    "llava_clip_eye": partial(_llava_eye, "clip"),
+    "llava_siglip_eye": partial(_llava_eye, "siglip"),
     "nemotron_ear": _nemotron,
     "whisper": _whisper,
 }

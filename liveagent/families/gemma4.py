@@ -279,7 +279,7 @@ class Calls:
 
 
 LISTED = 300
-"""Up to so many values of a number are listed in the grammar; over that any number passes, and the tool's check decides."""
+"""Up to so many values of a number are listed in the grammar; over that any passes, and the tool's check decides."""
 
 
 def _lark_value(argument: Argument, quote: str) -> str:
