@@ -14,12 +14,13 @@ from liveagent import tool
 from liveagent.action import CallTool, Say
 from liveagent.agent import Agent
 from liveagent.errors import ConfigError, ToolError
-from liveagent.event import Interrupted, ReplyStarted
+from liveagent.event import Interrupted, Noted, ReplyStarted
 from liveagent.families import gemma4
 from liveagent.nn.nets import Nets
 from liveagent.ports.chat_template import ChatTemplate
 from liveagent.runtime.constraint import CallGrammar
 from liveagent.runtime.open_model import is_checkpoint, load_nets, read_model
+from liveagent.runtime.pretence import KeptLane
 from liveagent.runtime.session import Session, SessionConfig
 from liveagent.runtime.talk import open_session
 from tests.open_checkpoint import write
@@ -152,6 +153,26 @@ async def test_what_nobody_heard_is_not_in_the_cache(session: Session, model: Ne
     kept = held[held.index("<|turn>model\n") + len("<|turn>model\n") : held.index("…")]
     assert kept.split() == said[: len(cut.heard)]
     assert "…<turn|>\n<|turn>user\nwhat time is it<turn|>\n<|turn>model\n" in held
+
+
+@tool
+async def send(text: str) -> str:
+    """Send a message."""
+    return "sent"
+
+
+async def test_a_call_that_does_not_come_to_an_end_is_taken_back(folder: Path, model: Nets) -> None:
+    """Random weights write on and on where free text is asked for."""
+    async with open_session(Agent(str(folder), tools=[send]), SessionConfig(), model, use_recogniser=False) as session:
+        lane = session.lane = session.context.lane = KeptLane(session.lane.engine, session.lane.number)
+        lane.calls_next = True
+        world = World(session)
+        world.type("what is there to say")
+        await world.run(1)
+        assert [each.code for each in world.of(Noted)] == ["call_refused"] and not world.of(CallTool)
+        await world.run(40)
+        held = model.pieces.decode(list(session.context.ids))
+    assert held.endswith("<|turn>user\nwhat is there to say<turn|>\n<|turn>model\nSay that again, please.<turn|>\n")
 
 
 async def test_no_mark_is_ever_spoken(session: Session, model: Nets) -> None:

@@ -268,7 +268,13 @@ class Answer:
             "call", t_ns, max_tokens=CALL_TOKENS, stop=template.call_stop, call=True, grow=True, tools=tools
         )
         self.out.tokens += (*template.call_open, *done.ids)
-        name, args = template.parse([*template.call_open, *done.ids], self.agent.tools)
+        try:
+            name, args = template.parse([*template.call_open, *done.ids], self.agent.tools)
+        except ToolError as error:  # free text of its own went on for longer than calls become
+            self.out.events.append(Noted(t_ns, "call_refused", str(error)))
+            await self.context.rewind(start)
+            await self.say(AGAIN, t_ns)
+            return
         tool = self.agent.tool(name)
         if not tools and words is not None and invented(words, tool, args) and (narrowed := narrow(words, [tool])):
             await self.context.rewind(start)
