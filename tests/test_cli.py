@@ -43,7 +43,7 @@ def test_help_and_version_are_quick_because_torch_stays_away() -> None:
         assert done.stdout
 
 
-@pytest.mark.parametrize("command", ["talk", "serve", "replay", "audit", "doctor", "plan", "bench", "train"])
+@pytest.mark.parametrize("command", ["talk", "serve", "replay", "audit", "doctor", "plan", "verify", "bench", "train"])
 def test_each_command_explains_itself(command: str) -> None:
     result = runner.invoke(app, [command, "--help"])
     assert result.exit_code == 0 and "Usage:" in result.output

@@ -70,7 +70,7 @@ async def test_the_loop_holds_and_random_weights_know_nothing(folder: Path, monk
     seen: list[tuple[str, Check | None]] = []
     seconds = itertools.count()  # a clock that knows nothing of this machine: a minute is sixty looks at it
     found = await verify(
-        Agent(str(folder)), minutes=0.1, clock=lambda: next(seconds) / 200, use_recogniser=False,
+        Agent(str(folder)), minutes=0.04, clock=lambda: next(seconds) / 200, use_recogniser=False,
         progress=lambda name, each: seen.append((name, each)),
     )  # fmt: skip
     loop = {each.name: each for each in found.checks if each.part == "loop"}
@@ -197,11 +197,21 @@ def _refuse(self: object, text: str) -> tuple[str, dict[str, Any]]:
 
 
 async def test_a_call_that_does_not_parse_is_a_fault_of_the_loop(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    from liveagent.runtime.verify import _tried
-
     monkeypatch.setattr(gemma4.Calls, "parse", _refuse)
-    (found,) = await _tried("tools", verify_talk.calls, stage)
+    found = (await verify_talk.calls(stage))[0]
     assert (found.part, found.outcome) == ("loop", "failed") and "that is no call" in found.said
+
+
+async def test_a_result_that_is_not_read_is_found(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    form, once = stage.model.template, itertools.count()
+    returned = form.returned
+
+    def other(name: str, text: str, failed: bool = False, **more: Any) -> list[int]:
+        return returned(name, text if next(once) else "nothing", failed, **more)
+
+    monkeypatch.setattr(form, "returned", other)
+    found = (await verify_talk.calls(stage))[0]
+    assert (found.part, found.outcome) == ("loop", "failed") and "the tool gave" in found.said
 
 
 async def test_words_that_stay_though_nobody_heard_them_are_found(
@@ -239,8 +249,7 @@ async def test_an_end_that_is_not_obeyed_is_found(stage: Stage, monkeypatch: pyt
     monkeypatch.setattr(stage.model.template, "reply_close", lambda stopped: [7, 7])
     assert (await verify_talk.replies_end(stage))[0].outcome == "passed"  # another ending, written consistently
     monkeypatch.undo()
-    ended = verify_talk.ends_of
-    monkeypatch.setattr(verify_talk, "ends_of", lambda folder: [*ended(folder), *range(6, 600)])
+    monkeypatch.setattr(verify_talk, "ends_of", lambda folder: list(range(6, 600)))
     own = (await verify_talk.replies_end(stage))[1]
     assert (own.part, own.outcome) == ("loop", "failed") and "does not stop at" in own.said
 

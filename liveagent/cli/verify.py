@@ -57,16 +57,14 @@ def verify(
 
 def _tell(name: str, found: Check | None) -> None:
     """A line on standard error for everything that is looked at, and for what came of it."""
-    from liveagent.runtime.verified import SIGNS
-
-    typer.echo(f"… {name}" if found is None else f"  {SIGNS[found.outcome]:<6} {found.name}", err=True)
+    typer.echo(f"… {name}" if found is None else f"  {found.sign:<6} {found.name}", err=True)
 
 
 def _show(found: Verified) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from liveagent.runtime.verified import MEANT, SIGNS
+    from liveagent.runtime.verified import MEANT
 
     colors = {"passed": "green", "failed": "red", "noted": "cyan", "absent": "yellow"}
     out = console()
@@ -78,7 +76,7 @@ def _show(found: Verified) -> None:
         table.add_column(overflow="fold" if fold else "ellipsis", no_wrap=not fold)
     for each in found.checks:
         color = "yellow" if each.outcome == "failed" and each.part != "loop" else colors[each.outcome]
-        table.add_row(Text(SIGNS[each.outcome], color), Text(each.part, "dim"), Text(each.name), Text(each.said))
+        table.add_row(Text(each.sign, color), Text(each.part, "dim"), Text(each.name), Text(each.said))
     out.print(table)
     out.print(Text(found.verdict, "bold green" if found.holds else "bold red"))
     for part, what in MEANT:

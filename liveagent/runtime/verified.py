@@ -12,6 +12,7 @@ Part: TypeAlias = Literal["loop", "quality", "speed"]
 Outcome: TypeAlias = Literal["passed", "failed", "noted", "absent"]
 
 SIGNS: Mapping[Outcome, str] = {"passed": "ok", "failed": "FAILED", "noted": "see", "absent": "none"}
+WEAK = "no"  # in place of FAILED where nothing of the loop did
 MEANT = (
     ("loop", "what liveagent does: a failure is a fault of the loop, or a checkpoint that it does not fit"),
     ("quality", "what the model says: weights that were not trained, or are small, fail here and break nothing"),
@@ -30,6 +31,10 @@ class Check:
     outcome: Outcome
     said: str
     figures: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def sign(self) -> str:
+        return WEAK if self.outcome == "failed" and self.part != "loop" else SIGNS[self.outcome]
 
 
 def check(name: str, part: Part, held: bool, said: str, **figures: Any) -> Check:
@@ -86,7 +91,7 @@ class Verified:
         yield "| | check | of the | what came of it |"
         yield "|---|---|---|---|"
         for each in self.checks:
-            yield f"| {SIGNS[each.outcome]} | {each.name} | {each.part} | {_cell(each.said)} |"
+            yield f"| {each.sign} | {each.name} | {each.part} | {_cell(each.said)} |"
         yield ""
         yield from (f"*{part}*: {what}.  " for part, what in MEANT)
         measured = [each for each in self.checks if each.figures]

@@ -174,7 +174,7 @@ async def latency(stage: Stage) -> list[Check]:
             "planned_step_ms": round(stage.cost.step_ms, 2),
             "planned_tick_ms": round(stage.cost.tick_ms or 0, 1),
         }
-        planned = f" (the plan said {stage.cost.step_ms:.1f})"
+        planned = f" (the plan said {stage.cost.step_ms:.2g})"
     said = (
         f"first token {first:.0f} ms after the turn; {figures['tokens_per_s']} tokens a second, a token {step:.1f} ms"
         f"{planned}; a tick of listening {figures['tick_p50_ms']} ms, p99 {figures['tick_p99_ms']} ms"

@@ -9,7 +9,7 @@ import numpy as np
 from liveagent.action import CallTool
 from liveagent.audio import Samples
 from liveagent.errors import DeviceError, ToolError
-from liveagent.event import Interrupted, PictureKept, ReplyEnded, ReplyStarted, WordPlayed, WordsHeard
+from liveagent.event import Interrupted, Noted, PictureKept, ReplyEnded, ReplyStarted, WordPlayed, WordsHeard
 from liveagent.runtime.context import Context
 from liveagent.runtime.reply import words_of
 from liveagent.runtime.verified import Check, check
@@ -105,7 +105,8 @@ async def _forced_call(stage: Stage) -> Check:
         over = await talk.settle()
         calls = talk.since(0, CallTool)
         if len(calls) != 1 or calls[0].by != "model":
-            return check(name, "loop", False, f"{len(calls)} calls were made where one was chosen")
+            why = "".join(f": {each.message}" for each in talk.since(0, Noted) if each.code == "call_refused")
+            return check(name, "loop", False, f"{len(calls)} calls were made where one was chosen{why}")
         call = calls[0]
         called = next(each for each in has if each.name == call.name)
         try:
