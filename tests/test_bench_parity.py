@@ -37,7 +37,7 @@ def test_a_wrong_decoder_is_far(tmp_path: Path) -> None:
         return mutated(gemma4.decoder(checkpoint), "window + 1")
 
     with exact():
-        found = parity._decoder(parity.tiny_gemma, read)(tmp_path, True)
+        found = parity._decoder(parity.tiny_gemma, read, tmp_path, True)
     assert min(found.values()) > FAR
 
 

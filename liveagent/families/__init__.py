@@ -88,6 +88,11 @@ FAMILIES = (
         "features, encoder, transducer", ear=True, part_of=(("", "ear"),),
     ),
     Family(
+        "llama", "Llama", ("LlamaForCausalLM",), "llama", "nothing", "nothing", "words", "Llama 2",
+        (Member("meta-llama/Llama-2-7b-chat-hf", 6.74e9, 13.5e9),), "decoder",
+        part_of=TOWERS,
+    ),
+    Family(
         "llava", "LLaVA", ("LlavaForConditionalGeneration",), "llava", "nothing", "pictures", "words", "Llama 2",
         (Member("llava-hf/llava-1.5-7b-hf", 7.06e9, 14.1e9),), "eye, decoder, both together", part_of=TOWERS,
     ),
