@@ -15,6 +15,7 @@ from liveagent.agent import Agent
 from liveagent.cli import app
 from liveagent.errors import ConfigError, ToolError
 from liveagent.families import gemma4
+from liveagent.ledger import Span
 from liveagent.nn.nets import Nets
 from liveagent.ports.chat_template import ChatTemplate
 from liveagent.runtime import verify_measure, verify_talk
@@ -293,6 +294,55 @@ async def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
             await verify(agent, minutes=minutes)
 
 
+async def test_a_cache_that_loses_a_turns_beginning_is_found(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eviction takes three tokens more than its plan said, in cache and ledger alike."""
+    from liveagent.runtime.context import Context
+
+    trim = Context.trim
+
+    async def greedy(self: Context) -> tuple[Span, ...]:
+        gone = await trim(self)
+        if gone:
+            place = self.ledger.first + self.ledger.pinned_tokens
+            kept = await self.rewind(place)
+            first, *rest = kept
+            tokens = first.tokens[3:]
+            await self.add(first.span.kind, [each.id for each in tokens], 0)
+            for each in rest:
+                await self.add(each.span.kind, [token.id for token in each.tokens], 0)
+        return gone
+
+    stage.minutes = 1e9
+    monkeypatch.setattr(Context, "trim", greedy)
+    (found,) = await verify_measure.rolling(stage)
+    assert (found.name, found.outcome) == ("rolling", "failed") and "lost its beginning" in found.said
+
+
+@pytest.mark.parametrize(
+    ("memory", "steps", "weak"),
+    [
+        ([500] * 9, [10.0] * 9, []),
+        ([500] * 8 + [560], [10.0] * 6 + [15.0] * 3, []),
+        ([500, 500, 500, 520, 540, 560, 580, 600, 620], [10.0] * 9, ["memory is flat"]),
+        ([500] * 9, [float(at) for at in range(10, 37, 3)], ["steps are flat"]),
+    ],
+)
+def test_what_grows_is_found(memory: list[int], steps: list[float], weak: list[str]) -> None:
+    roll = verify_measure.Roll()
+    roll.memory, roll.step_ms = [each * 1_000_000 for each in memory], steps
+    assert [each.name for each in roll.checks() if each.outcome == "failed"] == weak
+
+
+async def test_a_picture_that_is_seen_is_asked_about() -> None:
+    """Nano's eye is in the loop; where a checkpoint's is, it is asked in the same way."""
+    stage = Stage(Agent("nano"), load_nets(), Path(), itertools.count().__next__, 0.1, None, False)
+    try:
+        loop, quality = await verify_talk.picture_question(stage)
+    finally:
+        stage.close()
+    assert (loop.part, loop.outcome, quality.part) == ("loop", "passed", "quality")
+
+
 class Told:
     """In place of `verify`, with the findings of its choice."""
 
@@ -323,11 +373,19 @@ def test_the_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert as_json.exit_code == status and json.loads(as_json.stdout)["holds"] is held
 
 
+def test_half_a_proof_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def interrupted(agent: Agent, title: str, **more: Any) -> Verified:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("liveagent.runtime.verify.verify", interrupted)
+    assert CliRunner().invoke(app, ["verify", str(folder)]).exit_code == 1
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [
         (["nano"], "no open checkpoint"),
-        (["--report", "no/such/folder/a.md", "FOLDER"], "there is no folder"),
+        (["--report", "no/such/folder/a.md", "FOLDER"], "a folder that is there"),
         (["FOLDER", "--dtype", "float7"], "float7"),
         (["FOLDER", "--minutes", "0"], "above 0"),
         (["no/folder/of/mine"], "no/folder/of/mine"),

@@ -37,17 +37,23 @@ def verify(
         from liveagent.runtime.verified import title_of
         from liveagent.runtime.verify import verify as verified
 
-        if report is not None and not report.parent.is_dir():
-            raise ConfigError(f"--report {report}: there is no folder {report.parent}")
+        if report is not None and (report.is_dir() or not report.parent.is_dir()):
+            raise ConfigError(f"--report {report}: give a file in a folder that is there")
         agent = Agent(model)
         asked = {"device": device, "dtype": dtype, "quantize": quantize}
         agent = agent.replace(**{name: value for name, value in asked.items() if value is not None})
         title = title_of(model)
         here = with_model(agent, None)
         cost = here.plan().cost
-        found = asyncio.run(verified(here, title, minutes=minutes, cost=cost, progress=_tell))
+        try:
+            found = asyncio.run(verified(here, title, minutes=minutes, cost=cost, progress=_tell))
+        except KeyboardInterrupt:  # half a proof is none
+            raise typer.Exit(1) from None
         if report is not None:
-            report.write_text(found.markdown(), encoding="utf-8")
+            try:
+                report.write_text(found.markdown(), encoding="utf-8")
+            except OSError as error:
+                raise ConfigError(f"--report {report}: it cannot be written ({error.strerror})") from None
         if as_json:
             typer.echo(json.dumps(found.to_json(), indent=2))
         else:
