@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from liveagent import Agent, tool, watch
 from liveagent.audio import RATE_HZ
-from liveagent.bench.said import espeak
 from liveagent.pipelines.looks import LOOK_QUESTIONS
 from liveagent.resample import Resampler
 from liveagent.runtime.conversation import Conversation
@@ -22,7 +21,7 @@ from liveagent.runtime.server import Server
 from liveagent.runtime.session import Session
 from liveagent.table import Surface, Table, Thing, draw
 from liveagent.tools import home
-from liveagent.train.voices import speak
+from liveagent.train.voices import espeak, speak
 from liveagent.watch import Sighting
 from tests.site import WAIT_S, Site
 

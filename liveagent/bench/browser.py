@@ -30,11 +30,11 @@ import numpy as np
 
 from liveagent.audio import RATE_HZ, Samples
 from liveagent.bench.host import host
-from liveagent.bench.said import commands, espeak, loud, spoken_by
+from liveagent.bench.said import commands, loud, spoken_by
 from liveagent.bench.soundroom import SoundRoom, missing, sound_room
 from liveagent.bench.turn import EDGE_SAMPLES, paused
 from liveagent.load import load_agent
-from liveagent.train.voices import speak
+from liveagent.train.voices import espeak, speak
 
 TURNS, PAUSES, CUTS = 24, 24, 16
 VOICES = ("flite/slt", "flite/awb", "espeak")

@@ -21,6 +21,7 @@ from liveagent.action import Duck, Freeze, Resume, StopPlayback
 from liveagent.audio import RATE_HZ, SAMPLE_NS, TICK_SAMPLES, Samples
 from liveagent.echo import DELAY_SAMPLES, Echo
 from liveagent.nn.vad import FRAME_SAMPLES, Vad
+from liveagent.train import voices
 from liveagent.train.voices import Espeak, speak
 from liveagent.turns import Frame, Turns
 
@@ -182,7 +183,7 @@ def run(replies: int = REPLIES, seed: int = 1) -> dict[str, float | int]:
     """The figures. `self_ducks_per_reply` is how often a reply was held for a moment by its own echo, with the gate and
     without it: an agent that hears itself does not stop (holding silences the echo), it stutters."""
     torch.set_num_threads(1)
-    espeak = Espeak()  # one a process
+    espeak = voices.espeak()
     alone, gate_s, ticks = _sessions(barge=False, gated=True, seed=seed, replies=replies, espeak=espeak)
     ungated, _, _ = _sessions(barge=False, gated=False, seed=seed, replies=min(replies, PER_SESSION), espeak=espeak)
     barged, _, _ = _sessions(barge=True, gated=True, seed=seed + 1000, replies=replies, espeak=espeak)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from liveagent.train import paraphrases
 from liveagent.train.schemas import EVERYDAY_HELD_OUT, expand, fill, parse, top_choice, values_of
 from liveagent.train.sentences import Sentences
 from liveagent.train.speech import SHARE, hash_seed, tool_files
-from liveagent.train.voices import Espeak, Utterance, speak
+from liveagent.train.voices import Utterance, espeak, speak
 
 ROUNDS = 40  # of training speech whose pairs of sentence and voice are kept out; more than any training here has made
 ROUND = 7777  # the seed of rate and pitch, which no round of training has
@@ -34,11 +33,6 @@ class Said:
     call: Call | None
     voice: str = "typed"
     sound: Samples | None = None
-
-
-@functools.cache
-def espeak() -> Espeak:
-    return Espeak()  # one a process
 
 
 def call_of(tool: Tool, values: dict[str, Any]) -> Call:

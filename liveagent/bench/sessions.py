@@ -28,7 +28,7 @@ import torch
 
 from liveagent.audio import RATE_HZ, TICK_NS, TICK_SAMPLES, Samples
 from liveagent.bench.eye import FRAME_NS, talking
-from liveagent.bench.said import commands, espeak, loud, spoken_by
+from liveagent.bench.said import commands, loud, spoken_by
 from liveagent.bench.seats import Seat, seats
 from liveagent.load import load_agent
 from liveagent.nn.decoder import Decoder
@@ -36,7 +36,7 @@ from liveagent.nn.eye import Eye, EyeConfig
 from liveagent.nn.nano import Nano
 from liveagent.runtime.session import SessionConfig
 from liveagent.sight import PICTURE_PX, WIDTH
-from liveagent.train.voices import speak
+from liveagent.train.voices import espeak, speak
 from liveagent.video import Pixels
 
 TICK_MS = 80.0

@@ -37,7 +37,6 @@ import numpy as np
 from liveagent.audio import RATE_HZ, SAMPLE_NS, Samples
 from liveagent.bench.echo import ECHO_DB, LATE_SAMPLES, REPLY_TEXTS
 from liveagent.bench.rover import NAME, SITE, ready, rover
-from liveagent.bench.said import espeak
 from liveagent.clients.robot import contract
 from liveagent.clients.robot.contract import Reset
 from liveagent.errors import ToolError
@@ -50,7 +49,7 @@ from liveagent.runtime.stop_process import Lookout, StopProcess
 from liveagent.runtime.stop_wire import StopAddress, pcm
 from liveagent.runtime.way import MqttWay
 from liveagent.train.stops import KNOWN, NEAR, UNSEEN, texts
-from liveagent.train.voices import Utterance, speak
+from liveagent.train.voices import Utterance, espeak, speak
 
 STOPS = 500
 HOURS = 2.0

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 from liveagent.audio import RATE_HZ, TICK_NS, TICK_SAMPLES, AudioChunk, Samples
-from liveagent.bench.said import Said, commands, espeak, held_out, loud, spoken_by
+from liveagent.bench.said import Said, commands, held_out, loud, spoken_by
 from liveagent.bench.seats import FLOOR, Seat, seats, share
 from liveagent.ctc import CtcSearch
 from liveagent.event import TurnEnded, TurnTimed
@@ -40,7 +40,7 @@ from liveagent.runtime.core import Core
 from liveagent.runtime.session import SessionConfig
 from liveagent.runtime.work import Append
 from liveagent.train.paraphrases import AFTER
-from liveagent.train.voices import speak
+from liveagent.train.voices import espeak, speak
 
 UTTERANCE_SAMPLES = 4 * RATE_HZ
 PAUSES_MS = (300, 800)

@@ -20,9 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
+from liveagent.train import voices
 from liveagent.train.borrowed import BORROWED
 from liveagent.train.sentences import Sentences
-from liveagent.train.voices import HELD_OUT, NATURAL, Espeak, Utterance, speak
+from liveagent.train.voices import HELD_OUT, NATURAL, Utterance, speak
 
 SHARE = {"espeak": 1200, "flite/awb": 600, "flite/kal16": 500, "festival/kal_diphone": 400, "festival/ked_diphone": 500}
 SHARE |= {f"borrowed/{name}": 400 for name in BORROWED}
@@ -58,7 +59,7 @@ def _write(data: Path, name: str, made: list[Utterance]) -> None:
 def make(data: Path, rounds: int, first: int = 0, report: Callable[[str], object] = str) -> None:
     """Write `rounds` training rounds, each some 6400 utterances over all training voices; skips what is there."""
     data.mkdir(parents=True, exist_ok=True)
-    espeak = Espeak()
+    espeak = voices.espeak()
     for n in range(first, first + rounds):
         for voice, count in SHARE.items():
             name = f"train-{n:03d}-{voice.replace('/', '-')}"
@@ -72,7 +73,7 @@ def make(data: Path, rounds: int, first: int = 0, report: Callable[[str], object
 def test(data: Path, per_voice: int = 36) -> None:
     """Write the test shards: for each voice two thirds commands and small talk, one third ordinary words and salad."""
     data.mkdir(parents=True, exist_ok=True)
-    espeak = Espeak()
+    espeak = voices.espeak()
     for voice in ("espeak", *NATURAL, *HELD_OUT):
         source = Sentences(tool_files(), seed=hash_seed("test " + voice))
         talk = [source.command() for _ in range(per_voice * 2 // 3)]

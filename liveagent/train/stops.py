@@ -5,7 +5,6 @@ Run `python -m liveagent.train.stops make FOLDER`, ten minutes; `liveagent.train
 
 from __future__ import annotations
 
-import functools
 import random
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -17,7 +16,7 @@ import numpy as np
 from liveagent.train.borrowed import BORROWED
 from liveagent.train.sentences import Sentences
 from liveagent.train.speech import tool_files
-from liveagent.train.voices import HELD_OUT, NATURAL, Espeak, speak
+from liveagent.train.voices import HELD_OUT, NATURAL, espeak, speak
 from liveagent.train.words import ADJECTIVES, ADVERBS, NAMES, NOUNS, SMALL, VERBS
 
 KNOWN = ("espeak", *NATURAL)
@@ -66,11 +65,6 @@ HARD = (
     "touch", "tub", "tube", "tar", "target", "dark", "dot", "dock", "daughter", "thought", "thorn", "fought", "father",
 )  # fmt: skip
 """Words that a burst may begin with and that begin, or end, or sound nearly as it does."""
-
-
-@functools.cache
-def _espeak() -> Espeak:
-    return Espeak()  # one a process
 
 
 def texts(seed: int, count: int) -> list[str]:
@@ -130,7 +124,7 @@ def make(voice: str, folder: str, many: int, seed: int) -> str:
     found: dict[str, Any] = {}
     for kind, said in lines(voice, seed, many).items():
         clips = [
-            each for at in range(0, len(said), 50) for each in speak(voice, said[at : at + 50], seed + at, _espeak())
+            each for at in range(0, len(said), 50) for each in speak(voice, said[at : at + 50], seed + at, espeak())
         ]
         found[kind] = np.concatenate([each.samples for each in clips]) if clips else np.zeros(0, np.int16)
         found[f"{kind}_ends"] = np.cumsum([len(each.samples) for each in clips])

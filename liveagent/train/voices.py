@@ -87,7 +87,7 @@ class _Event(ctypes.Structure):
 
 
 class Espeak:
-    """espeak-ng with word times. Its state is global: one per process."""
+    """espeak-ng with word times. Its state is global, so there is one a process: take `espeak()`."""
 
     def __init__(self) -> None:
         import espeakng_loader
@@ -179,6 +179,12 @@ def need(program: str) -> None:
     """Raise ConfigError if a program is not installed."""
     if shutil.which(program) is None:
         raise ConfigError(f"{program} is not installed: install it with your package manager (apt install {program})")
+
+
+@functools.cache
+def espeak() -> Espeak:
+    """This process's; a second one begun beside it would wait for the first one's thread for ever."""
+    return Espeak()
 
 
 def speak(voice: str, texts: list[str], seed: int, espeak: Espeak) -> list[Utterance]:
