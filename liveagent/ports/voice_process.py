@@ -11,6 +11,7 @@ import contextlib
 import struct
 import subprocess
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from typing import BinaryIO, Protocol, cast
 
@@ -130,7 +131,7 @@ _SHARED: dict[tuple[str, ...], VoiceProcess] = {}
 _SHARING = threading.Lock()
 
 
-class ProcessVoice:
+class ProcessVoice(ABC):
     """A `Voice`, all but what it is: `_command`, `_clock`, `name` and `probe` say that.
 
     The process starts at the first word (or at `open`) and again after it was killed: an utterance of which nothing
@@ -151,19 +152,20 @@ class ProcessVoice:
         self._starting = threading.Lock()
         self._live: dict[int, list[asyncio.Queue[tuple[int, bytes]]]] = {}
 
+    @abstractmethod
     def _command(self) -> list[str]:
         """How to start the process. DeviceError or ConfigError where that cannot be."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _clock(self, text: str) -> Clock:
-        raise NotImplementedError
+        """What becomes of a text's words and sound."""
 
     @property
-    def name(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def name(self) -> str: ...
 
-    def probe(self) -> Probe:
-        raise NotImplementedError
+    @abstractmethod
+    def probe(self) -> Probe: ...
 
     @property
     def rate_hz(self) -> int:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import secrets
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -48,7 +49,7 @@ class _Wanted:
     saying: asyncio.Task[None] | None = None
 
 
-class StopSender:
+class StopSender(ABC):
     """One robot's, from `run` until that is cancelled. `tell(kind, fields)`: acked, unheard, unlinked, way."""
 
     def __init__(self, address: StopAddress, tell: Tell) -> None:
@@ -71,9 +72,9 @@ class StopSender:
         if self._send is None:
             self._tell("unlinked", {"stop_id": stop_id, "robot": self.address.name, "src": src})
 
+    @abstractmethod
     async def run(self) -> None:
         """Keep the way to it."""
-        raise NotImplementedError
 
     def answer(self, payload: bytes) -> None:
         """What it says of a stop."""
