@@ -13,10 +13,8 @@ import itertools
 import logging
 import os
 import queue
-import select
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -27,8 +25,9 @@ from liveagent.agent import Agent
 from liveagent.errors import ConfigError, DeviceError, LiveAgentError
 from liveagent.event import EarFailed, EarHeard
 from liveagent.journal import to_int16
-from liveagent.runtime.boundary import EarLoaded, Message, Unpacker, pack
+from liveagent.runtime.boundary import EarLoaded, Message, pack
 from liveagent.runtime.dictation import Hark
+from liveagent.runtime.linked_child import attend, begin, bury
 
 PING_S = 2.0
 FROZEN_S = 60.0
@@ -40,7 +39,6 @@ RESTARTS_S = 120.0
 MOST_WAITING_BYTES = 8 << 20
 """Of sound that the child does not take: four minutes."""
 SETTLE_S = 120.0
-READ_BYTES = 1 << 16
 
 _log = logging.getLogger("liveagent.ear")
 
@@ -175,52 +173,25 @@ class EarProcess:
 
     def _serve(self) -> LiveAgentError | None:
         """One child, from start to end. Returns why it refused to serve, if it did."""
-        ours, theirs = socket.socketpair()
-        with theirs, self._lock:
+        with self._lock:
             if self._closed:
-                ours.close()
                 return None
-            # -P: a file of the user's in this folder must not stand for a module of the child's.
-            command = [sys.executable, "-P", "-m", "liveagent.runtime.ear_child", str(theirs.fileno())]
-            env = {**os.environ, "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
-            env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
-            self._child = subprocess.Popen(
-                [*command, *self._arguments], pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, env=env
-            )
-            self._link = ours
-        poll = select.poll()
-        poll.register(ours, select.POLLIN)
-        unpacker, pings = Unpacker(), itertools.count(1)
-        heard_s = pinged_s = time.monotonic()
-        refused: LiveAgentError | None = None
-        while True:
-            try:
-                data = ours.recv(READ_BYTES) if poll.poll(PING_S * 500) else None
-            except OSError:
-                data = b""
-            now_s = time.monotonic()
-            if data == b"":
-                return refused
-            if data:
-                heard_s = now_s
-                for message in unpacker.feed(data):
-                    if message[0] == "refused":
-                        refused = message[1]
-                    else:
-                        self._take(message)
-            elif now_s - heard_s > (self._frozen_s if self._up else LOAD_S):
-                _log.error("the ear's process has not answered for %.0f s and is killed", now_s - heard_s)
-                self._child.kill()
-                heard_s = now_s
-            if self._up and now_s - pinged_s >= PING_S:
-                pinged_s = now_s
-                self.send(("ping", next(pings)))
+            threads = max(1, (os.cpu_count() or 1) // 2)
+            child, link = begin("liveagent.runtime.ear_child", self._arguments, threads)
+            self._child, self._link = child, link
+        return attend(
+            child, link, self._take, self._ping, PING_S, lambda: self._up,
+            lambda: self._frozen_s if self._up else LOAD_S, _log,
+        )  # fmt: skip
+
+    def _ping(self, number: int) -> None:
+        self.send(("ping", number))
 
     @property
     def _frozen_s(self) -> float:
         return max(FROZEN_S, 5 * self._loaded.look_s) if self._loaded is not None else FROZEN_S
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Message, now_s: float) -> None:
         kind, *rest = message
         if kind == "loaded":
             with self._lock:
@@ -236,18 +207,7 @@ class EarProcess:
         """Reap the child; how it ended, in words."""
         child, link = self._child, self._link
         self._link = None
-        if link is not None:
-            with contextlib.suppress(OSError):
-                link.shutdown(socket.SHUT_RDWR)  # frees the writer
-            link.close()
-        if child is None:
-            return "did not start"
-        try:
-            code = child.wait(CLOSE_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            code = child.wait()
-        return f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
+        return bury(child, link, CLOSE_S)
 
     # --- the writer's thread
 

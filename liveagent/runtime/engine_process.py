@@ -9,12 +9,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import os
 import queue
-import select
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -24,7 +21,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from liveagent.errors import ConfigError, DeviceError, EngineLost, LiveAgentError
-from liveagent.runtime.boundary import Busy, Loaded, Message, Unpacker, pack, portable
+from liveagent.runtime.boundary import Busy, Loaded, Message, pack, portable
+from liveagent.runtime.linked_child import attend, begin, bury
 from liveagent.runtime.work import Listen, Reply, Work
 
 Done: TypeAlias = Callable[[Reply | BaseException], None]
@@ -39,7 +37,6 @@ MOST_RESTARTS = 3
 RESTARTS_S = 60.0
 """Whoever dies more often than that within that time would die again: it stays down and says so."""
 PENDING_A_LANE = 64
-READ_BYTES = 1 << 20
 
 _log = logging.getLogger("liveagent.engine")
 
@@ -266,44 +263,16 @@ class EngineProcess:
 
     def _serve(self) -> LiveAgentError | None:
         """One child, from start to end. Returns why it refused to serve, if it did."""
-        ours, theirs = socket.socketpair()
-        self._link = ours
-        with theirs:
-            # -P: a file of the user's in this folder must not stand for a module of the child's.
-            command = [sys.executable, "-P", "-m", "liveagent.runtime.engine_child", str(theirs.fileno())]
-            env = {**os.environ, "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
-            env.setdefault("OMP_NUM_THREADS", "1")
-            self._child = subprocess.Popen(
-                [*command, *self._arguments], pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, env=env
-            )
-        poll = select.poll()
-        poll.register(ours, select.POLLIN)
-        unpacker, pings = Unpacker(), itertools.count(1)
-        heard = pinged = time.monotonic()
-        refused: LiveAgentError | None = None
-        while True:
-            try:
-                data = ours.recv(READ_BYTES) if poll.poll(PING_S * 500) else None
-            except OSError:
-                data = b""
-            now = time.monotonic()
-            if data == b"":
-                return refused
-            if data:
-                heard = now
-                for message in unpacker.feed(data):
-                    if message[0] == "refused":
-                        refused = message[1]
-                    else:
-                        self._take(message, now)
-            elif now - heard > (FROZEN_S if self._state == "up" else LOAD_S):
-                _log.error("the engine's process has not answered for %.0f s and is killed", now - heard)
-                self._child.kill()
-                heard = now
-            if self._state == "up" and now - pinged >= PING_S:
-                pinged = now
-                with self._lock:
-                    self._post(self.generation, pack(("ping", next(pings))))
+        self._child, self._link = begin("liveagent.runtime.engine_child", self._arguments, threads=1)
+
+        def ping(number: int) -> None:
+            with self._lock:
+                self._post(self.generation, pack(("ping", number)))
+
+        return attend(
+            self._child, self._link, self._take, ping, PING_S, lambda: self._state == "up",
+            lambda: FROZEN_S if self._state == "up" else LOAD_S, _log,
+        )  # fmt: skip
 
     def _take(self, message: Message, now: float) -> None:
         kind = message[0]
@@ -333,19 +302,9 @@ class EngineProcess:
         """Reap the child; how it ended, in words."""
         child, link = self._child, self._link
         self._link = None
-        if link is not None:
-            with contextlib.suppress(OSError):
-                link.shutdown(socket.SHUT_RDWR)  # frees the writer
-            link.close()
-        if child is None:
-            return "did not start"
-        try:
-            code = child.wait(CLOSE_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            code = child.wait()
+        ended = bury(child, link, CLOSE_S)
         self._child = None
-        return f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
+        return ended
 
     def _fail(self, why: LiveAgentError) -> None:
         with self._lock:
