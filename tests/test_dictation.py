@@ -30,10 +30,11 @@ from liveagent.ports.nullspeaker import NullSpeaker
 from liveagent.runtime.boundary import EarLoaded
 from liveagent.runtime.dictation import Hark
 from liveagent.runtime.hands import Hands
+from liveagent.runtime.last_words import LATE_TICKS
 from liveagent.runtime.live import Live
 from liveagent.runtime.record import Recorder, header_of
 from liveagent.runtime.replay import replay
-from liveagent.runtime.session import LATE_TICKS, Session, SessionConfig
+from liveagent.runtime.session import Session, SessionConfig
 from liveagent.runtime.talk import LANES, open_session
 from liveagent.tools import home
 from tests.nano import random_nano
@@ -79,7 +80,7 @@ class Room(World):
 
 def waits(session: Session) -> bool:
     """Whether a turn's last words are awaited."""
-    return session.closing is not None
+    return session.last_words.closing is not None
 
 
 @pytest.fixture
@@ -226,7 +227,7 @@ async def test_a_second_end_closes_the_first(session: Session) -> None:
     await room.press()
     await room.release()
     assert [each.name for each in room.of(CallTool)] == ["open_door"]
-    assert session.closing is not None and session.closing.begun_ns != first_ns
+    assert session.last_words.closing is not None and session.last_words.closing.begun_ns != first_ns
 
 
 async def test_what_is_typed_meanwhile_comes_after(session: Session) -> None:

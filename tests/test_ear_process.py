@@ -241,7 +241,7 @@ async def test_a_session_hears_with_it_and_its_recording_needs_none(process: Ear
             for tick in live.feed(type(chunk)(loud, chunk.t_ns, 0, "none")):
                 await live.step(tick)
             at += 1
-        assert session.closing is None
+        assert session.last_words.closing is None
         await live.close()
     finals = [each for each in seen if isinstance(each, WordsHeard) and each.final and each.source == "scribe"]
     empty = [each for each in seen if isinstance(each, Noted) and each.code == "no_words"]

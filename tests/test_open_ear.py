@@ -360,7 +360,7 @@ async def test_a_turn_begun_before_the_last_is_understood_comes_behind_it(
         world, dictation = World(session), session.dictation
         assert dictation is not None
         await say(world, part(clip, COMMAND)[4_800:24_000])
-        assert session.closing is not None
+        assert session.last_words.closing is not None
         first_ns, first = dictation.begun_ns, rows_in(session)
         world.inbox.append(TalkPressed(world.now_ns))
         pressed = world.index

@@ -350,7 +350,7 @@ class Live:
     def idle(self) -> bool:
         """Whether nothing is open: no turn, no call, no reply."""
         answer = self.session.answer
-        waits = answer.reply is not None or answer.pending or self.session.closing is not None
+        waits = answer.reply is not None or answer.pending or self.session.last_words.closing is not None
         return self.session.turns.phase == "idle" and not waits
 
     async def close(self) -> None:

@@ -72,9 +72,10 @@ from liveagent.runtime.far_end import KINDS as FAR_KINDS
 from liveagent.runtime.far_end import FarEnd
 from liveagent.runtime.forget import Forgetting, State
 from liveagent.runtime.hearing import Hearing
+from liveagent.runtime.last_words import LastWords
 from liveagent.runtime.listener import QUIET_SPEECH, Listener, Understood
 from liveagent.runtime.looking import Looking
-from liveagent.runtime.own_ear import OwnEar
+from liveagent.runtime.sound_turn import SoundTurn
 from liveagent.runtime.speaking import Speaking
 from liveagent.runtime.user_turn import UserTurn
 from liveagent.runtime.watcher import Watcher
@@ -88,21 +89,6 @@ if TYPE_CHECKING:
     from liveagent.nn.model import Model
 
 SILENT_SAMPLES: Samples = np.zeros(0, np.float32)
-LATE_TICKS = 100
-"""So long, 8 s, a turn waits for the last words of a pretrained ear."""
-
-
-@dataclass(slots=True)
-class Closing:
-    """A turn that has ended, and waits for the last words of a pretrained ear. `others`: what the other ears made of
-    it; `newest`: the words that came so far."""
-
-    ended: TurnEnded
-    begun_ns: int
-    others: Understood | None
-    newest: EarHeard | None
-    waited: int = 0
-
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
@@ -173,16 +159,15 @@ class Session:
         self.calls = Calls(self)
         self.far_end = FarEnd(self)
         self.dictation = Dictation() if self.config.dictated else None
-        self.closing: Closing | None = None
-        """A turn whose last words are waited for."""
+        self.last_words = LastWords(self)
         self._sense_anew()
 
     def _sense_anew(self) -> None:
         """Everything about hearing, seeing and speaking as before the first tick."""
         config, model = self.config, self.model
         self.turns = Turns(self.manners)
-        self.closing, self.listener.dictation = None, self.dictation
-        self.own_ear = OwnEar() if model.reads_sound else None
+        self.last_words.closing, self.listener.dictation = None, self.dictation
+        self.sound = SoundTurn(self) if model.reads_sound else None
         self.hearing = Hearing(self.agent, self.lane, self.listener, self.manners, config.echo_gate)
         self.looking = Looking(model, self.lane, self.context, config.prune) if model.sees else None
         if self.looking is not None:
@@ -273,7 +258,7 @@ class Session:
         for event in inbox:
             await self._take(event)
         await self._listen(tick, reference)
-        await self._mind_closing()
+        await self.last_words.tick()
         await self.calls.tick()
         await self._remember()
         await self._prefill()
@@ -308,7 +293,7 @@ class Session:
         """Notice when something is open; between two exchanges, forget what is to be forgotten."""
         answer, exchanges = self.answer, self.forgetting.exchanges
         busy = self.turns.phase != "idle" or self.user.open or answer.reply is not None or bool(answer.pending)
-        busy = busy or self.closing is not None
+        busy = busy or self.last_words.closing is not None
         if opened and not busy:
             exchanges.once(tick_ns, self._now_ns, self.context.ledger.turn)
         else:
@@ -363,7 +348,7 @@ class Session:
         elif isinstance(event, SayAsked | WatchFailed):
             self.watcher.take(event)
         elif isinstance(event, EarHeard | EarFailed):
-            await self._dictated(event)
+            await self.last_words.take(event)
         elif isinstance(event, Shed):
             if event.what == PRUNING:
                 self._sparing = event.count > 0
@@ -385,7 +370,7 @@ class Session:
         self.hearing.stop.release()
         heard = WordsHeard(event.t_ns, tuple(words.split()), "typed", True, self.agent.automaton.accepts(words))
         self.note(heard)
-        await self._close_turn()  # what was said before comes first
+        await self.last_words.close()  # what was said before comes first
         await self.speaking.settle(now=True)
         self.turns.feed(event)
         self.hearing.cancel()
@@ -453,8 +438,8 @@ class Session:
             self.listener.forget()  # the wake phrase is no part of what is said after it
             await self._obey(self.turns.feed(woken))
         self.listener.feed(sound.samples, sound.heard)
-        if self.own_ear is not None:
-            self.own_ear.feed(sound.samples, sound.speech < QUIET_SPEECH)
+        if self.sound is not None:
+            self.sound.feed(sound.samples, sound.speech < QUIET_SPEECH)
         for frame in hearing.frames(sound):
             await self._obey(self.turns.feed(frame))
         if self.turns.phase != "idle":
@@ -473,7 +458,9 @@ class Session:
     async def _guess_end(self) -> None:
         """Ask the decoder on the scratch branch, in the silence after words, whether the user has finished."""
         words, quiet = self.hearing.words, self.hearing.quiet
-        if self.closing is not None or not self.user.open or self.turns.phase != "turn" or not words or not quiet:
+        if self.last_words.closing is not None or not self.user.open:
+            return
+        if self.turns.phase != "turn" or not words or not quiet:
             return
         finished = await self.user.finished(words, self._now_ns)
         guess = EndGuessed(self._now_ns, self.hearing.at_most(finished))
@@ -490,7 +477,7 @@ class Session:
                 self.note(each)
             elif isinstance(each, TurnEnded):
                 self.note(each)
-                await self._end_turn(each)
+                await self.last_words.end(each)
             elif isinstance(each, Duck | Freeze):
                 self.speaking.act(each)
                 self.note(DuckedEvent(self._now_ns, each.utterance, isinstance(each, Freeze)))
@@ -506,91 +493,24 @@ class Session:
 
     async def _prefill(self) -> None:
         """Read words that stand into the cache while the user still speaks, or what they sound like."""
-        if self.own_ear is not None:
-            await self._prefill_sound(self.own_ear)
+        if self.sound is not None:
+            await self.sound.prefill()
             return
         stable = self.hearing.stable
-        if self.closing is not None:
+        if self.last_words.closing is not None:
             return  # the turn before this one is in the cache
         if self.turns.phase != "idle" and self.listener.open and stable and not self.speaking.writing:
             await self.user.read(stable, self._now_ns)
 
-    async def _prefill_sound(self, own_ear: OwnEar) -> None:
-        if self.turns.phase == "idle" or not self.listener.open:
-            if own_ear.open:  # it was nothing
-                own_ear.cancel()
-                if self.closing is None:
-                    await self.user.drop()
-            return
-        if not own_ear.open:
-            own_ear.begin(self.listener.preroll)
-        if self.closing is None and not self.speaking.writing and self._room_for_sound:
-            piece = own_ear.next()
-            if piece is not None:
-                await self.user.hear(await self.lane.encode(*piece), self._now_ns)
-
-    @property
-    def _room_for_sound(self) -> bool:
-        """Above the high mark older turns go first."""
-        return self.context.ledger.used_tokens <= self.config.high_tokens
-
-    async def _hear_rest(self, own_ear: OwnEar) -> None:
-        """What is left of a turn that has ended, before it is closed."""
-        full = own_ear.full
-        while (piece := own_ear.rest()) is not None:
-            if not self._room_for_sound:
-                full = True
-                break
-            await self.user.hear(await self.lane.encode(*piece), self._now_ns)
-        own_ear.forget()
-        if full:
-            self.note(Noted(self._now_ns, "sound_cut", "that was long: only its beginning is heard"))
-
     async def drop_turn(self) -> None:
         """Nothing that was said counts."""
-        if self.own_ear is not None:
-            self.own_ear.cancel()
-            self.own_ear.forget()
+        if self.sound is not None:
+            self.sound.cancel()
+            self.sound.forget()
         await self.user.drop()
 
-    async def _end_turn(self, ended: TurnEnded) -> None:
-        await self._close_turn()  # one before it, whose last words are late
-        if self.own_ear is not None:
-            self.own_ear.end()
-        if self.dictation is None or not self.dictation.open:
-            await self._understand(ended, self.hearing.end())
-            return
-        begun_ns, newest = self.dictation.begun_ns, self.dictation.newest
-        self.closing = Closing(ended, begun_ns, self.hearing.end(), newest)
-
-    async def _dictated(self, event: EarHeard | EarFailed) -> None:
-        closing = self.closing
-        if isinstance(event, EarFailed):
-            self.note(Noted(event.t_ns, "ear_failed", event.message))
-        elif self.dictation is not None:
-            self.dictation.take(event)
-        if closing is None or event.begun_ns != closing.begun_ns:
-            return
-        if isinstance(event, EarHeard):
-            closing.newest = event
-        if isinstance(event, EarFailed) or event.final:
-            await self._close_turn()
-
-    async def _mind_closing(self) -> None:
-        if self.closing is None:
-            return
-        self.closing.waited += 1
-        if self.closing.waited > LATE_TICKS:
-            self.note(Noted(self._now_ns, "ear_late", "the pretrained ear is too slow here; a smaller one may not be"))
-            await self._close_turn()
-
-    async def _close_turn(self) -> None:
-        """Answer the turn that waits for its last words, if one does, with what there is."""
-        closing, self.closing = self.closing, None
-        if closing is not None:
-            await self._understand(closing.ended, self.listener.dictated(closing.newest, closing.others))
-
-    async def _understand(self, ended: TurnEnded, final: Understood | None) -> None:
+    async def understand(self, ended: TurnEnded, final: Understood | None) -> None:
+        """A turn that has ended, and its words."""
         if final is None or not final.words:
             await self._drop_ended()
             self.note(Noted(self._now_ns, "no_words", "heard a voice, but no words"))
@@ -605,15 +525,15 @@ class Session:
         await self.speaking.settle(now=True)
         if self.answer.reply is not None and not self.speaking.interruptible:
             self._behind = final  # nothing takes the reply back: its answer comes behind it
-            if self.own_ear is not None:
+            if self.sound is not None:
                 await self._drop_ended()  # and is then read as words
             return
         await self._answer(" ".join(final.words), "audio", final)
 
     async def _drop_ended(self) -> None:
         """A turn that has ended is not read, or not as it is in the cache."""
-        if self.own_ear is not None:
-            self.own_ear.forget()
+        if self.sound is not None:
+            self.sound.forget()
         await self.user.drop()
 
     async def _answer(self, words: str, kind: Kind, understood: Understood | None = None) -> None:
@@ -625,8 +545,8 @@ class Session:
         thought = understood if self.model.reads_thoughts else None
         pieces, soft = (thought.pieces, thought.soft) if thought is not None else ((), None)
         self.far_end.last = "user", words
-        if self.own_ear is not None and kind == "audio":
-            await self._hear_rest(self.own_ear)
+        if self.sound is not None and kind == "audio":
+            await self.sound.read_rest()
         sounds = self.user.sounds
         if not self.far_end.answers and kind == "audio":
             await self.user.close(words, kind, self._now_ns, pieces, soft, answer=False)
@@ -668,7 +588,7 @@ class Session:
         """Say unprompted what a call asks, what a watch found, or what there is to remark: once nobody speaks, and no
         result can be expected any moment."""
         nobody = self.turns.phase == "idle" and not self.user.open and self.answer.reply is None
-        nobody = nobody and self.closing is None
+        nobody = nobody and self.last_words.closing is None
         if not nobody or await self.calls.speak_up() or self.calls.recent:
             return
         if not self.watcher.waits:
@@ -697,8 +617,8 @@ class Session:
 
     async def _stop(self, heard: StopHeard) -> None:
         self.note(heard)
-        if self.closing is not None:  # said before it, and not done yet
-            self.closing = None
+        if self.last_words.closing is not None:  # said before it, and not done yet
+            self.last_words.closing = None
             await self._drop_ended()
         await self.calls.take_back("stopped")
         self._out.actions.append(Halt())
