@@ -31,13 +31,14 @@ from liveagent.event import (
     VoiceSet,
 )
 from liveagent.jsonform import Json
+from liveagent.runtime.pretended_speaker import WORD_SAMPLES
 from liveagent.runtime.session import Session, SessionConfig
 from liveagent.runtime.talk import open_session
 from liveagent.table import Table, Thing, draw
 from liveagent.tools import home
 from liveagent.video import VideoFrame
 from tests.nano import random_nano
-from tests.world import WORD_SAMPLES, World
+from tests.world import World
 
 AGENT = Agent("nano", instructions="be brief", tools=[home.light, home.timer])
 WEATHER: dict[str, Json] = {

@@ -11,26 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from liveagent.action import Action, CallTool, CancelCall, Freeze, ReleaseCall, Resume, Say, StopPlayback
+from liveagent.action import Action, CallTool, CancelCall, ReleaseCall
 from liveagent.audio import TICK_NS, TICK_SAMPLES, Samples, Tick
 from liveagent.event import (
     ConfirmAsked,
     Event,
     Inbox,
-    SamplesPlayed,
     TextTyped,
     ToolFailed,
     ToolReturned,
-    Voiced,
-    WordMark,
 )
 from liveagent.journal import to_float, to_int16
 from liveagent.runtime.answer import Out
+from liveagent.runtime.pretended_speaker import PretendedSpeaker
 from liveagent.runtime.record import Recorder
 from liveagent.runtime.session import SILENT_SAMPLES, Session
 from liveagent.video import VideoFrame
 
-WORD_SAMPLES = 4000
 SILENCE: Samples = np.zeros(TICK_SAMPLES, np.float32)
 
 
@@ -58,10 +55,7 @@ class World:
         self.tokens: list[int] = []
         self.inbox: list[Inbox] = []
         self.ticks: list[tuple[Tick, list[Inbox], Out]] = []
-        self._queue: dict[int, int] = {}  # utterance -> samples voiced
-        self._played: dict[int, int] = {}
-        self._words: dict[int, int] = {}
-        self._held = False
+        self._speaker = PretendedSpeaker()
         self._windows: dict[str, CallTool] = {}
         self._declined: list[ToolFailed] = []  # hazards, whose question is asked first
 
@@ -85,7 +79,9 @@ class World:
         return [item for _, item in self.log if isinstance(item, kinds)]
 
     async def _tick(self, samples: Samples) -> None:
-        reference = self.reference if self._play() else SILENT_SAMPLES
+        played = self._speaker.play(self.now_ns)
+        self.inbox += played
+        reference = self.reference if played else SILENT_SAMPLES
         inbox, self.inbox = self.inbox, []
         asked = any(isinstance(each, ConfirmAsked) for each in inbox)
         if self._declined and not asked and self.session.answer.reply is None:
@@ -118,18 +114,8 @@ class World:
             self._obey(action)
 
     def _obey(self, action: Action) -> None:
-        if isinstance(action, Say):
-            self._voice(action.utterance, action.words, action.final)
-        elif isinstance(action, StopPlayback):
-            played = self._played.get(action.utterance, 0)
-            self._queue.pop(action.utterance, None)
-            self._held = False
-            self.inbox.append(SamplesPlayed(self.now_ns, action.utterance, played))
-        elif isinstance(action, Freeze):
-            self._held = True
-        elif isinstance(action, Resume):
-            self._held = False
-        elif isinstance(action, CallTool) and self.session.agent.tool(action.name).risk == "hazard":
+        self.inbox += self._speaker.obey(action, self.now_ns)
+        if isinstance(action, CallTool) and self.session.agent.tool(action.name).risk == "hazard":
             self.inbox.append(ConfirmAsked(self.now_ns, action.call_id, action.name, action.args))
             self._declined.append(ToolFailed(self.now_ns, action.call_id, "refused", "nobody confirmed it", False))
         elif isinstance(action, CallTool) and action.hold_ms:
@@ -146,24 +132,3 @@ class World:
         result = self.results(call)
         if result is not None:  # else it takes its time
             self.inbox.append(ToolReturned(self.now_ns, call.call_id, result))
-
-    def _voice(self, utterance: int, words: Sequence[object], final: bool) -> None:
-        first = self._words.get(utterance, 0)
-        self._words[utterance] = first + len(words)
-        marks = tuple(
-            WordMark(at, at * WORD_SAMPLES, (at + 1) * WORD_SAMPLES) for at in range(first, first + len(words))
-        )
-        self._queue[utterance] = self._queue.get(utterance, 0) + len(words) * WORD_SAMPLES
-        self.inbox.append(Voiced(self.now_ns, utterance, len(words) * WORD_SAMPLES, marks, final))
-
-    def _play(self) -> bool:
-        if self._held:
-            return False
-        for utterance, voiced in list(self._queue.items()):
-            played = min(voiced, self._played.get(utterance, 0) + TICK_SAMPLES)
-            self._played[utterance] = played
-            self.inbox.append(SamplesPlayed(self.now_ns, utterance, played))
-            if played == voiced:
-                del self._queue[utterance]
-            return True
-        return False

@@ -13,19 +13,19 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from liveagent.action import Action, Freeze, Resume, Say, StopPlayback
+from liveagent.action import Action, Say
 from liveagent.agent import Agent
 from liveagent.audio import TICK_NS, TICK_SAMPLES, Samples, Tick
-from liveagent.event import Event, Inbox, SamplesPlayed, TextTyped, Voiced, WordMark
+from liveagent.event import Event, Inbox, TextTyped
 from liveagent.nn.nano import Nano
 from liveagent.runtime.core import Core
 from liveagent.runtime.engine import Engine, Lane
 from liveagent.runtime.listener import Listener, Understood
+from liveagent.runtime.pretended_speaker import PretendedSpeaker
 from liveagent.runtime.session import SILENT_SAMPLES, Session, SessionConfig
 from liveagent.runtime.work import Reply, Work
 from liveagent.video import Pixels, VideoFrame
 
-WORD_SAMPLES = 4000  # of the pretended voice: a quarter of a second
 FLOOR = 10 ** (-62 / 20)  # a quiet room, as rms
 SETTLE = 4  # turns of the loop until whoever was answered has asked for the next thing
 T = TypeVar("T")
@@ -80,10 +80,7 @@ class Seat:
         self.log: list[tuple[int, Event | Action]] = []
         self.inbox: list[Inbox] = []
         self.frame: VideoFrame | None = None  # what the camera shows in the next tick
-        self._voiced: dict[int, int] = {}
-        self._played: dict[int, int] = {}
-        self._words: dict[int, int] = {}
-        self._held = False
+        self._speaker = PretendedSpeaker()
 
     async def open(self) -> None:
         await self.session.open()
@@ -131,7 +128,7 @@ class Seat:
             await self.tick(sound[at : at + TICK_SAMPLES])
 
     async def tick(self, sound: Samples, reference: Samples = SILENT_SAMPLES) -> None:
-        self._play()
+        self.inbox += self._speaker.play(self.now_ns)
         room = self._rng.standard_normal(TICK_SAMPLES).astype(np.float32) * np.float32(self.room)
         room[: len(sound)] += sound
         inbox, self.inbox = self.inbox, []
@@ -146,31 +143,11 @@ class Seat:
     @property
     def sounding(self) -> bool:
         """Whether a reply waits to be played, or is."""
-        return bool(self._voiced)
+        return self._speaker.sounding
 
     def _obey(self, action: Action) -> None:
-        if isinstance(action, Say) and self.config.voice:
-            first = self._words.get(action.utterance, 0)
-            last = self._words[action.utterance] = first + len(action.words)
-            marks = tuple(WordMark(at, at * WORD_SAMPLES, (at + 1) * WORD_SAMPLES) for at in range(first, last))
-            samples = len(action.words) * WORD_SAMPLES
-            self._voiced[action.utterance] = self._voiced.get(action.utterance, 0) + samples
-            self.inbox.append(Voiced(self.now_ns, action.utterance, samples, marks, action.final))
-        elif isinstance(action, StopPlayback):
-            self._voiced.pop(action.utterance, None)
-            self._held = False
-            self.inbox.append(SamplesPlayed(self.now_ns, action.utterance, self._played.get(action.utterance, 0)))
-        elif isinstance(action, Freeze | Resume):
-            self._held = isinstance(action, Freeze)
-
-    def _play(self) -> None:
-        if self._held or not self._voiced:
-            return
-        utterance, voiced = next(iter(self._voiced.items()))
-        played = self._played[utterance] = min(voiced, self._played.get(utterance, 0) + TICK_SAMPLES)
-        self.inbox.append(SamplesPlayed(self.now_ns, utterance, played))
-        if played == voiced:
-            del self._voiced[utterance]
+        if not isinstance(action, Say) or self.config.voice:
+            self.inbox += self._speaker.obey(action, self.now_ns)
 
 
 @asynccontextmanager

@@ -14,15 +14,15 @@ from typing import TypeVar, cast
 
 import numpy as np
 
-from liveagent.action import Action, CallTool, Freeze, Resume, Say, StopPlayback
+from liveagent.action import Action, CallTool, Say
 from liveagent.audio import TICK_NS, TICK_SAMPLES, Samples, Tick
-from liveagent.event import Event, Inbox, SamplesPlayed, TextTyped, ToolReturned, Voiced, WordMark
+from liveagent.event import Event, Inbox, TextTyped, ToolReturned
 from liveagent.runtime.engine import Lane, Lanes
+from liveagent.runtime.pretended_speaker import PretendedSpeaker
 from liveagent.runtime.session import SILENT_SAMPLES, Session
 from liveagent.runtime.work import Append, Decode, Done, Evict, Listen, Probe, Reply, Reset, Rewind, Work
 from liveagent.video import VideoFrame
 
-WORD_SAMPLES = 4000
 FLOOR = 10 ** (-62 / 20)
 """A quiet room, as rms."""
 MOST_TOKENS = 1 << 15
@@ -141,10 +141,7 @@ class Pretence:
         self.tick_s: list[float] = []
         """What each tick took, by the clock on the wall."""
         self._frame: VideoFrame | None = None
-        self._voiced: dict[int, int] = {}
-        self._played: dict[int, int] = {}
-        self._words: dict[int, int] = {}
-        self._stopped = False
+        self._speaker = PretendedSpeaker()
 
     @property
     def lane(self) -> KeptLane:
@@ -158,7 +155,7 @@ class Pretence:
     def quiet(self) -> bool:
         """Nothing is open: no reply, no call, no word on its way."""
         answer = self.session.answer
-        return answer.reply is None and not answer.pending and not self._voiced and not self.inbox
+        return answer.reply is None and not answer.pending and not self._speaker.sounding and not self.inbox
 
     def mark(self) -> int:
         """A place in the log."""
@@ -193,7 +190,7 @@ class Pretence:
         return False
 
     async def tick(self, sound: Samples = SILENT_SAMPLES) -> None:
-        self._play()
+        self.inbox += self._speaker.play(self.now_ns)
         room = self._rng.standard_normal(TICK_SAMPLES).astype(np.float32) * np.float32(FLOOR)
         room[: len(sound)] += sound
         inbox, self.inbox = self.inbox, []
@@ -208,35 +205,11 @@ class Pretence:
             self._obey(action)
 
     def _obey(self, action: Action) -> None:
-        if isinstance(action, Say):
-            if self.session.config.voice:
-                self._voice(action.utterance, action.words, action.final)
-        elif isinstance(action, StopPlayback):
-            self._voiced.pop(action.utterance, None)
-            self._stopped = False
-            self.inbox.append(SamplesPlayed(self.now_ns, action.utterance, self._played.get(action.utterance, 0)))
-        elif isinstance(action, Freeze | Resume):
-            self._stopped = isinstance(action, Freeze)
-        elif isinstance(action, CallTool):
+        if isinstance(action, CallTool):
             result = self._results.get(action.name, "it is done")
             self.inbox.append(ToolReturned(self.now_ns, action.call_id, result))
-
-    def _voice(self, utterance: int, words: Sequence[object], final: bool) -> None:
-        first = self._words.get(utterance, 0)
-        last = self._words[utterance] = first + len(words)
-        marks = tuple(WordMark(at, at * WORD_SAMPLES, (at + 1) * WORD_SAMPLES) for at in range(first, last))
-        samples = len(words) * WORD_SAMPLES
-        self._voiced[utterance] = self._voiced.get(utterance, 0) + samples
-        self.inbox.append(Voiced(self.now_ns, utterance, samples, marks, final))
-
-    def _play(self) -> None:
-        if self._stopped or not self._voiced:
-            return
-        utterance, voiced = next(iter(self._voiced.items()))
-        played = self._played[utterance] = min(voiced, self._played.get(utterance, 0) + TICK_SAMPLES)
-        self.inbox.append(SamplesPlayed(self.now_ns, utterance, played))
-        if played == voiced:
-            del self._voiced[utterance]
+        elif not isinstance(action, Say) or self.session.config.voice:
+            self.inbox += self._speaker.obey(action, self.now_ns)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
