@@ -18,7 +18,7 @@ import torch
 from liveagent.argument import Argument
 from liveagent.errors import ConfigError, ToolError
 from liveagent.nn.block import Activation, BlockConfig
-from liveagent.nn.chat import Mark, SoundMarks
+from liveagent.nn.chat import Mark, SenseMarks
 from liveagent.nn.checkpoint import Checkpoint, Source
 from liveagent.nn.rotary import Rope
 from liveagent.nn.stack import Stack, StackConfig
@@ -168,7 +168,7 @@ def decoder(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> Stack
 # --- how it hears
 
 
-def sound_marks(checkpoint: Checkpoint) -> SoundMarks | None:
+def sound_marks(checkpoint: Checkpoint) -> SenseMarks | None:
     """What stands around sound; None for a checkpoint without an ear. Where layers look ids up, sound is padding.
     ConfigError: `config.json` names ids that the decoder has not."""
     said, text = checkpoint.config, checkpoint.config.get("text_config") or {}
@@ -178,7 +178,7 @@ def sound_marks(checkpoint: Checkpoint) -> SoundMarks | None:
     ids = said.get("boa_token_id", 256_000), said.get("audio_token_id", 258_881), closes, text.get("pad_token_id") or 0
     if not all(type(each) is int and 0 <= each < text.get("vocab_size", 0) for each in ids):
         raise ConfigError(f"{checkpoint.folder}: config.json marks sound with {ids}, which its decoder does not know")
-    return SoundMarks(*ids)
+    return SenseMarks(*ids)
 
 
 def own_ear(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> RowEar:

@@ -31,9 +31,9 @@ class Mark(str):
 
 
 @dataclass(frozen=True, slots=True)
-class SoundMarks:
-    """The ids around what a checkpoint's own ear gives: what opens it, holds the place of each row, and closes it.
-    `layers`: the id that a row has where layers look ids up again."""
+class SenseMarks:
+    """The ids around what a checkpoint's own ear or eye gives: what opens it, holds the place of each row, and closes
+    it. `layers`: the id that a row has where layers look ids up again."""
 
     opens: int
     row: int
@@ -70,7 +70,7 @@ class Chat:
     """See `Format`, which this is. `sound`: of a checkpoint that hears for itself. ConfigError: the template cannot be
     taken apart, or the tokenizer lacks a mark."""
 
-    def __init__(self, tokens: Tokens, render: Render, syntax: CallSyntax, sound: SoundMarks | None = None) -> None:
+    def __init__(self, tokens: Tokens, render: Render, syntax: CallSyntax, sound: SenseMarks | None = None) -> None:
         self.tokens, self._render, self._syntax = tokens, render, syntax
         system = {"role": "system", "content": "-"}
         talk = [

@@ -17,7 +17,7 @@ from liveagent.nn.model import Model, checked, weights_folder
 from liveagent.nn.pieces import Pieces
 
 if TYPE_CHECKING:
-    from liveagent.nn.chat import SoundMarks
+    from liveagent.nn.chat import SenseMarks
     from liveagent.nn.checkpoint import Checkpoint
     from liveagent.nn.nets import Nets
 
@@ -89,10 +89,10 @@ def load_nets(
     return nets
 
 
-def _sound_marks(checkpoint: Checkpoint) -> SoundMarks | None:
+def _sound_marks(checkpoint: Checkpoint) -> SenseMarks | None:
     """How it marks sound; None: it hears none itself, or its family is not read so far."""
     family = family_of(checkpoint)
-    found: SoundMarks | None = family.sound_marks(checkpoint) if hasattr(family, "sound_marks") else None
+    found: SenseMarks | None = family.sound_marks(checkpoint) if hasattr(family, "sound_marks") else None
     return found
 
 
