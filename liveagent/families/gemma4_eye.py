@@ -17,11 +17,12 @@ from torch import Tensor
 
 from liveagent.errors import ConfigError
 from liveagent.nn.checkpoint import Checkpoint, Made, Source
-from liveagent.nn.framing import Budget, Filter
+from liveagent.nn.framing import Budget
 from liveagent.nn.pool_projector import PoolProjector
 from liveagent.nn.row_eye import RowEye
 from liveagent.nn.vit import Vit
 from liveagent.nn.vit_config import Activation, VitConfig
+from liveagent.rescale import Filter
 
 TOWER, EMBED = "model.vision_tower.", "model.embed_vision.embedding_projection.weight"
 MOST_ROWS = 1120

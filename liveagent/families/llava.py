@@ -19,12 +19,13 @@ from torch import Tensor
 from liveagent.errors import ConfigError
 from liveagent.families import llama
 from liveagent.nn.checkpoint import Checkpoint, Made, Source
-from liveagent.nn.framing import Crop, Filter, Framing, Stretch
+from liveagent.nn.framing import Crop, Framing, Stretch
 from liveagent.nn.mlp_projector import MlpProjector
 from liveagent.nn.row_eye import RowEye
 from liveagent.nn.stack import Stack
 from liveagent.nn.vit import Vit
 from liveagent.nn.vit_config import Activation, VitConfig
+from liveagent.rescale import Filter
 
 ACTIVATIONS: Mapping[str, Activation] = {
     "gelu": "gelu", "quick_gelu": "quick_gelu", "gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh",

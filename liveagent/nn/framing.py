@@ -1,28 +1,44 @@
 """How a picture of any size becomes one of the size that an eye was trained on.
 
 `Budget` keeps the proportions and spends what a picture may cost, `Stretch` makes every picture the same square, `Crop`
-takes the square in the middle. What shrinks is smoothed first (Catmull and Rom's cubic, as wide as it shrinks); on
-bytes, so that a detector of change sees what the eye sees. The numbers are those of torchvision's resizing of byte
-tensors, which is the same operation; Pillow's differ by up to two steps of 255 in some pixels.
+takes the square in the middle. What shrinks is smoothed first (liveagent/rescale.py); on bytes, so that a detector of
+change sees what the eye sees. The numbers are torchvision's; Pillow's differ by up to two steps of 255 in some pixels.
+Nothing here needs torch but `frame`: a conversation brings its pictures to size where no network is.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-import torch
-from torch import Tensor
-from torch.nn import functional as fn
+import numpy as np
 
+from liveagent.rescale import Filter, rescale
 from liveagent.video import Pixels
 
-Filter = Literal["bilinear", "bicubic"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class _Framing:
+    def sides(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of what becomes of a picture of `height` x `width` px."""
+        raise NotImplementedError
+
+    def small(self, pixels: Pixels) -> Pixels:
+        """`[H, W, 3]` to `[height, width, 3]`, never the camera's own buffer: that may be written again."""
+        raise NotImplementedError
+
+    def frame(self, pixels: Pixels | Tensor) -> Tensor:
+        """`[H, W, 3]` to `[3, height, width]`, bytes."""
+        import torch
+
+        return torch.from_numpy(self.small(np.asarray(pixels))).permute(2, 0, 1)
 
 
 @dataclass(frozen=True)
-class Budget:
+class Budget(_Framing):
     """The largest sides that keep the proportions, are whole groups of `group` by `group` patches and make no more than
     `patches` of them; a small picture is enlarged. A very long picture is one group high and no longer than it is."""
 
@@ -32,7 +48,6 @@ class Budget:
     filter: Filter = "bicubic"
 
     def sides(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of what becomes of a picture of `height` x `width` px."""
         step, area = self.group * self.patch_px, self.patches * self.patch_px**2
         if min(height, width) < 1 or self.patches < self.group**2:
             raise ValueError(f"{height} x {width} px in {self.patches} patches: there must be something to see")
@@ -45,25 +60,26 @@ class Budget:
             high, wide = min(height // width, longest) * step, step
         return high, wide
 
-    def frame(self, pixels: Pixels | Tensor) -> Tensor:
-        """`[H, W, 3]` to `[3, height, width]`, bytes."""
-        return _resized(pixels, *self.sides(*pixels.shape[:2]), self.filter)
+    def small(self, pixels: Pixels) -> Pixels:
+        return _sized(pixels, *self.sides(*pixels.shape[:2]), self.filter)
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Stretch(_Framing):
     """A square of `px`, whatever the proportions were."""
 
     px: int
     filter: Filter = "bicubic"
 
-    def frame(self, pixels: Pixels | Tensor) -> Tensor:
-        """`[H, W, 3]` to `[3, px, px]`, bytes."""
-        return _resized(pixels, self.px, self.px, self.filter)
+    def sides(self, height: int, width: int) -> tuple[int, int]:
+        return self.px, self.px
+
+    def small(self, pixels: Pixels) -> Pixels:
+        return _sized(pixels, self.px, self.px, self.filter)
 
 
 @dataclass(frozen=True)
-class Crop:
+class Crop(_Framing):
     """The shorter side becomes `short_px`, then the square of `px` in the middle is taken; black where there is less.
     fill: with which colour the picture is made a square first, so that nothing is cut off; (): it is not."""
 
@@ -72,34 +88,28 @@ class Crop:
     filter: Filter = "bicubic"
     fill: tuple[int, ...] = ()
 
-    def frame(self, pixels: Pixels | Tensor) -> Tensor:
-        """`[H, W, 3]` to `[3, px, px]`, bytes."""
-        picture = _own(pixels)
+    def sides(self, height: int, width: int) -> tuple[int, int]:
+        return self.px, self.px
+
+    def small(self, pixels: Pixels) -> Pixels:
         if self.fill:
-            longest = max(picture.shape[:2])
-            square = torch.tensor(self.fill, dtype=torch.uint8).expand(longest, longest, 3).clone()
-            top, left = ((longest - side) // 2 for side in picture.shape[:2])
-            square[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
-            picture = square
-        sides = picture.shape[:2]
-        high, wide = (self.short_px * side // min(sides) for side in sides)
-        small = _resized(picture, high, wide, self.filter)
-        lack = [max(0, self.px - side) for side in (wide, high)]
-        small = fn.pad(small, [part for each in lack for part in (each // 2, each - each // 2)])
-        top, left = ((side - self.px) // 2 for side in small.shape[1:])
-        return small[:, top : top + self.px, left : left + self.px]
+            longest = max(pixels.shape[:2])
+            square = np.empty((longest, longest, 3), np.uint8)
+            square[:] = self.fill
+            top, left = ((longest - side) // 2 for side in pixels.shape[:2])
+            square[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+            pixels = square
+        sides = pixels.shape[:2]
+        small = _sized(pixels, *(self.short_px * side // min(sides) for side in sides), self.filter)
+        lack = [max(0, self.px - side) for side in small.shape[:2]]
+        small = np.pad(small, [(each // 2, each - each // 2) for each in lack] + [(0, 0)])
+        top, left = ((side - self.px) // 2 for side in small.shape[:2])
+        return small[top : top + self.px, left : left + self.px].copy()
 
 
 Framing: TypeAlias = Budget | Stretch | Crop
 
 
-def _resized(pixels: Pixels | Tensor, height: int, width: int, by: Filter) -> Tensor:
-    picture = _own(pixels).permute(2, 0, 1)
-    if tuple(picture.shape[1:]) == (height, width):
-        return picture
-    return fn.interpolate(picture[None], (height, width), mode=by, antialias=True)[0]
-
-
-def _own(pixels: Pixels | Tensor) -> Tensor:
-    """A camera's buffer may be written again, or not be for writing; what is kept of it is a copy."""
-    return pixels if isinstance(pixels, Tensor) else torch.from_numpy(pixels.copy())
+def _sized(pixels: Pixels, height: int, width: int, by: Filter) -> Pixels:
+    made = rescale(pixels, height, width, by)
+    return made.copy() if np.shares_memory(made, pixels) else made

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 
@@ -19,7 +20,13 @@ from liveagent.errors import ConfigError
 from liveagent.nn.format import Format, Tokenizer
 from liveagent.nn.pieces import Pieces
 from liveagent.nn.template import Template
+from liveagent.plan import CACHE_TOKENS
+from liveagent.sight import PICTURE_PX
 from liveagent.tool import Tool
+from liveagent.video import VideoFrame, resize
+
+if TYPE_CHECKING:
+    pass
 
 FILES = ("pieces.json", "ear.safetensors", "decoder.safetensors")
 EYE_FILE = "eye.safetensors"
@@ -29,10 +36,11 @@ class Model:
     """`pieces` (the decoder's), `ear_pieces`, `template` (how turns are written), `sees`, and
     `fingerprint`: 16 hex digits over the weight files, which recordings carry.
 
-    `slots` is the context it was trained for, `device` where its weights are, by torch's name of it.
+    `most_tokens`: how many it can have before it at once, None where nobody knows; `device` where its weights are, by
+    torch's name of it.
     """
 
-    slots = 1024
+    most_tokens: int | None = CACHE_TOKENS
     device: object
 
     pieces: Tokenizer
@@ -57,7 +65,23 @@ class Model:
     @property
     def sees(self) -> bool:
         """Whether it has an eye, and a decoder that can read what the eye says."""
-        return self._sees
+        return self._sees or self.framing is not None
+
+    @property
+    def names_things(self) -> bool:
+        """Whether what its eye says can be read here as well (`liveagent.sight`), and not by its decoder alone."""
+        return self.sees and self.framing is None
+
+    def small(self, frame: VideoFrame) -> VideoFrame:
+        """The picture as its eye sees it: nano's is 128 x 128 px, the proportions kept."""
+        if self.framing is not None:
+            high, wide = self.framing.sides(*frame.pixels.shape[:2])
+            if frame.pixels.shape[:2] == (high, wide):
+                return frame
+            pixels = self.framing.small(frame.pixels)
+        else:
+            pixels = resize(frame.pixels, PICTURE_PX, PICTURE_PX, letterbox=True)
+        return frame if pixels is frame.pixels else VideoFrame(pixels, frame.t_ns, frame.dropped)
 
     @classmethod
     def read(cls, folder: str | Path | None = None, device: str = "cpu") -> Model:

@@ -49,7 +49,6 @@ from liveagent.overrun import LATE_NS, Overrun
 from liveagent.runtime.answer import Out
 from liveagent.runtime.ear_process import EarLine
 from liveagent.runtime.hands import Hands
-from liveagent.runtime.looking import small
 from liveagent.runtime.record import Recorder
 from liveagent.runtime.session import SILENT_SAMPLES, Session
 from liveagent.runtime.viewer import Viewer
@@ -298,7 +297,7 @@ class Live:
         """The picture for this tick, as small as it is seen, and recorded. While ticks are late there are fewer."""
         still, self._still = self._still, None
         if still is not None:
-            return small(VideoFrame(still.pixels, self.sync.stamp(still.t_ns), 0))
+            return self.session.model.small(VideoFrame(still.pixels, self.sync.stamp(still.t_ns), 0))
         if not self.overrun.due(self._tick_ns, self._shown_ns):
             return None
         if self.camera is not None:
@@ -316,7 +315,7 @@ class Live:
             return None
         dropped, self._dropped = self._dropped + frame.dropped, 0
         self._shown_ns = self._tick_ns
-        return small(VideoFrame(frame.pixels, t_ns, dropped))
+        return self.session.model.small(VideoFrame(frame.pixels, t_ns, dropped))
 
     def _mind_lag(self, tick: Tick, ready_ns: int) -> None:
         self.lag_ns = self.now_ns() - ready_ns

@@ -19,7 +19,7 @@ from liveagent.news import News, Why
 from liveagent.runtime.context import Context
 from liveagent.runtime.engine import Lane
 from liveagent.runtime.work import Sights
-from liveagent.sight import CELLS, COUNT, OTHER, PICTURE_PX, Sight, named
+from liveagent.sight import CELLS, COUNT, OTHER, Sight, named
 from liveagent.video import Pixels, VideoFrame, resize
 
 if TYPE_CHECKING:
@@ -30,12 +30,6 @@ EMPTY = 0.9
 LIKELY_EMPTY = 0.5
 """The same while ticks are late (`liveagent.overrun`)."""
 THUMBNAIL_PX = 16
-
-
-def small(frame: VideoFrame) -> VideoFrame:
-    """The picture as nano sees it, 128 x 128 px, its proportions kept."""
-    pixels = resize(frame.pixels, PICTURE_PX, PICTURE_PX, letterbox=True)
-    return frame if pixels is frame.pixels else VideoFrame(pixels, frame.t_ns, frame.dropped)
 
 
 def kept_cells(sight: Sight, prune: bool, empty: float = EMPTY) -> list[int]:
@@ -88,7 +82,7 @@ class Looking:
 
     async def see(self, frame: VideoFrame) -> FrameSeen:
         """Look at a picture: encode what changed in it."""
-        frame = small(frame)
+        frame = self._model.small(frame)
         change = self._keyframes.feed(frame.pixels, frame.t_ns)
         self.patches = change.patches
         if change.count:
