@@ -13,7 +13,7 @@ from typing import Any
 
 from liveagent.automaton import Automaton
 from liveagent.errors import ConfigError
-from liveagent.plan import Cost, Plan, check_precision
+from liveagent.plan import Cost, Plan, check_cache_tokens, check_precision
 from liveagent.policy import Policy
 from liveagent.source import ToolSource, check_sources, parted
 from liveagent.spoken import spoken
@@ -35,7 +35,8 @@ class Agent:
     looks, and speaks only when it is asked to. `remark`: a question that it asks itself whenever what it sees has
     changed, and answers aloud. `sources`: where more tools come from once it lives, such as `Home(...)`; those that are
     given among `tools` are put here. `policy`: what its calls may do, beside what each tool says itself. `dtype` and
-    `quantize` ("int8", "int4"): how precise an open model's weights are in memory, else as it suits the device. Raises
+    `quantize` ("int8", "int4"): how precise an open model's weights are in memory, else as it suits the device.
+    `cache_tokens`: how many tokens one session holds before the oldest go; None: 1536. Raises
     ConfigError for anything that could not work, before anything is opened.
     """
 
@@ -57,6 +58,7 @@ class Agent:
     ear: str | None = None
     dtype: str | None = None
     quantize: str | None = None
+    cache_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model:
@@ -87,6 +89,7 @@ class Agent:
         if not re.fullmatch(r"(cpu|cuda|mps)(:\d+)?", self.device):
             raise ConfigError(f"device={self.device!r}: give cpu, cuda, cuda:0, ... or mps")
         check_precision(self.dtype, self.quantize)
+        check_cache_tokens(self.cache_tokens)
         object.__setattr__(self, "say", {spoken(word): spoken(how) for word, how in self.say.items()})
         check_sources(self.sources)
         tools, more = parted(self.tools)
@@ -123,11 +126,12 @@ class Agent:
                 raise ConfigError(f"an agent has no {name!r}; it has {', '.join(names)}")
         return dataclasses.replace(self, **changes)
 
-    def plan(self, *, cache_tokens: int | None = None) -> Plan:
+    def plan(self, *, cache_tokens: int | None = None, lanes: int | None = None) -> Plan:
         """What it will listen for, and what its model would cost on its device, before anything is fetched or loaded.
+        `cache_tokens`: instead of its own; `lanes`: for so many who talk at once.
 
         Raises:
-            ConfigError: there is no such model, or none that liveagent can read.
+            ConfigError: there is no such model, or none that liveagent can read, or its cache does not hold the prompt.
             LinkError: its model has a hub's name, and the hub cannot be reached.
         """
         path = Path(self.model)
@@ -149,26 +153,33 @@ class Agent:
             ),
             camera=self.camera,
             watches=tuple(watch.condition for watch in self.watches),
-            cost=self._cost(cache_tokens),
+            cost=self._cost(cache_tokens, lanes),
         )
 
-    def _cost(self, cache_tokens: int | None) -> Cost | None:
+    def _cost(self, cache_tokens: int | None, lanes: int | None) -> Cost | None:
         """None of nano."""
-        if self.model == "nano":
-            return None
-        from liveagent.runtime.weighing import is_checkpoint_name, weigh
+        from liveagent.runtime.holding import check_held
+        from liveagent.runtime.open_model import is_checkpoint, read_model
+        from liveagent.runtime.weighing import LANES, is_checkpoint_name, weigh
 
+        agent = self if cache_tokens is None else self.replace(cache_tokens=cache_tokens)
+        if self.model == "nano":
+            check_held(agent, read_model(None, self.device))
+            return None
         if not is_checkpoint_name(self.model):
             return None
         found = weigh(
-            self.model, self.device, dtype=self.dtype, quantize=self.quantize, cache_tokens=cache_tokens
+            self.model, self.device, dtype=self.dtype, quantize=self.quantize, cache_tokens=agent.cache_tokens,
+            lanes=lanes or LANES,
         )  # fmt: skip
+        if found.family.live and not found.family.ear and is_checkpoint(self.model):
+            check_held(agent, read_model(self.model, self.device))
         return found.cost
 
-    def fetch(self, progress: Callable[[str, int, int], None] | None = None) -> Agent:
+    def fetch(self, progress: Callable[[str, int, int], None] | None = None, *, lanes: int | None = None) -> Agent:
         """The same agent with its model on this disk: itself, or where its model has a hub's name, one whose model is
         the folder of it, fetched if it is not there yet. `progress`: told the file, the bytes that came, and of how
-        many.
+        many; `lanes`: for so many who talk at once.
 
         Raises:
             ConfigError: there is no such model, or none that can talk.
@@ -177,11 +188,14 @@ class Agent:
         """
         if self.model == "nano":
             return self
-        from liveagent.runtime.weighing import fetched, is_checkpoint_name
+        from liveagent.runtime.weighing import LANES, fetched, is_checkpoint_name
 
         if not is_checkpoint_name(self.model):
             return self
-        folder = fetched(self.model, self.device, progress, dtype=self.dtype, quantize=self.quantize)
+        folder = fetched(
+            self.model, self.device, progress, dtype=self.dtype, quantize=self.quantize,
+            cache_tokens=self.cache_tokens, lanes=lanes or LANES,
+        )  # fmt: skip
         return self.replace(model=str(folder))
 
     def talk(self, source: str | None = None, *, typed: Sequence[str] | None = None) -> None:

@@ -15,10 +15,12 @@ from typing import Any
 from liveagent.errors import ConfigError
 from liveagent.header import Stored
 from liveagent.release import Release
+from liveagent.window import Budget
 
 TICK_MS = 80.0
 CACHE_TOKENS = 1536
 """What a session holds unless it is told otherwise."""
+MOST_TOKENS = 1 << 20
 BACK_TOKENS = 256
 """What layers with a window must be able to take back at any time, beside what they see."""
 BLOCK_TOKENS = 32
@@ -35,7 +37,8 @@ GROUP = 32
 @dataclass(frozen=True, slots=True)
 class CacheShape:
     """The layers of a decoder that hold keys. Of those that see everything: how many `layers`, their `heads` of keys
-    and the heads' `width`; of those with a `window` the same, `near`; `row`: how many numbers an input row has."""
+    and the heads' `width`; of those with a `window` the same, `near`; `row`: how many numbers an input row has.
+    `places`: how many the model has learnt, None where nobody says."""
 
     layers: int
     heads: int
@@ -45,6 +48,7 @@ class CacheShape:
     near_width: int
     window: int
     row: int
+    places: int | None = None
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> CacheShape | None:
@@ -86,7 +90,8 @@ class CacheShape:
         near = sum(1 for kind in kinds[:own] if kind != "full_attention")
         tables = bool(text.get("hidden_size_per_layer_input"))
         window = int(text["sliding_window"]) if near else 0
-        return cls(own - near, far_heads, far_head, near, near_heads, near_head, window, width + tables)
+        places = places_of(text)
+        return cls(own - near, far_heads, far_head, near, near_heads, near_head, window, width + tables, places)
 
     def size_bytes(self, tokens: int, lanes: int, number_bytes: int, back: int = BACK_TOKENS) -> int:
         """What `KVCache` allocates: keys, values and raw keys of layers that see everything, keys and values of a ring
@@ -196,8 +201,8 @@ def cost_of(
     decoder's. `dtype`: None takes that in which most are stored. `sorts`: whether matrices are sorted for running,
     which those that are quantised are not. ConfigError for what nobody could load."""
     check_precision(dtype, quantize)
-    if not 64 <= cache_tokens <= 1 << 20:
-        raise ConfigError(f"cache_tokens={cache_tokens}: give a number from 64 to {1 << 20}")
+    if not 64 <= cache_tokens <= MOST_TOKENS:
+        raise ConfigError(f"cache_tokens={cache_tokens}: give a number from 64 to {MOST_TOKENS}")
     chosen, parts = dtype or stored_dtype(release), tuple(part_of)
     untied = any(name.startswith("lm_head.") or ".lm_head." in name for name in release.tensors)
     copied = 0
@@ -220,6 +225,8 @@ def cost_of(
             rounded = "int8"  # what is the output too decides which word is said
         weights[part] += tensor_bytes(tensor, chosen, rounded)
     shape = CacheShape.of(release.config)
+    if shape is not None:
+        check_places(cache_tokens, shape.places, release.name)
     cache_bytes = 0 if shape is None else shape.size_bytes(cache_tokens, lanes, DTYPES[chosen])
     return Cost(
         model=release.name,
@@ -245,6 +252,28 @@ def check_precision(dtype: str | None, quantize: str | None) -> None:
         raise ConfigError(f"dtype={dtype!r}: give one of {', '.join(DTYPES)}")
     if quantize is not None and quantize not in QUANTIZE:
         raise ConfigError(f"quantize={quantize!r}: give one of {', '.join(QUANTIZE)}, or none")
+
+
+def check_cache_tokens(tokens: int | None) -> None:
+    """ConfigError for a number of tokens that no session's cache can have."""
+    if tokens is None:
+        return
+    if isinstance(tokens, bool) or not isinstance(tokens, int) or not 0 < tokens <= MOST_TOKENS:
+        raise ConfigError(f"cache_tokens={tokens!r}: give a whole number up to {MOST_TOKENS}, or none")
+    Budget.of(tokens)
+
+
+def check_places(tokens: int, places: int | None, model: str) -> None:
+    """ConfigError: a cache of so many tokens is longer than what a model has learnt to read."""
+    if places is not None and tokens > places:
+        raise ConfigError(f"{model} reads {places} tokens at most, and not {tokens}: --cache-tokens {places} or fewer")
+
+
+def places_of(config: Mapping[str, Any]) -> int | None:
+    """How many places a decoder has learnt, as its `config.json` says it; None where it says nothing of them."""
+    text = config.get("text_config", config)
+    said = text.get("max_position_embeddings") if isinstance(text, Mapping) else None
+    return said if type(said) is int and said > 0 else None
 
 
 def stored_dtype(release: Release) -> str:

@@ -28,6 +28,11 @@ from dataclasses import dataclass
 from liveagent.errors import ConfigError
 from liveagent.ledger import CachePlan, Hole, Ledger, Move, Span
 
+SPARE_TOKENS, MOST_SPARE_TOKENS = 320, 1024
+"""What lies free above the high mark, at least: a tool's result and a reply that waits to be played; and at most."""
+LEAST_TALK_TOKENS = 128
+"""So much must be kept behind the pinned prefix, or nobody could speak of anything."""
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -57,6 +62,17 @@ class Budget:
                 f"({self.high_tokens}) must hold"
             )
 
+    @classmethod
+    def of(cls, tokens: int) -> Budget:
+        """What a cache of so many tokens keeps, and of which kinds. ConfigError: it could hold no conversation."""
+        high, low = _marks(tokens)
+        if low < LEAST_TALK_TOKENS:
+            raise ConfigError(
+                f"a cache of {tokens} tokens holds no conversation: give {least_tokens(0)} at least, and what the "
+                "instructions and tools take beside them"
+            )
+        return cls(tokens, high, low, high * 13 // 76, high * 11 // 76)
+
     @property
     def picture_high(self) -> int:
         return self.high_tokens if self.picture_high_tokens is None else self.picture_high_tokens
@@ -64,6 +80,20 @@ class Budget:
     @property
     def picture_low(self) -> int:
         return self.picture_high if self.picture_low_tokens is None else self.picture_low_tokens
+
+
+def least_tokens(pinned_tokens: int) -> int:
+    """How many tokens a cache needs for a prompt of `pinned_tokens` and a conversation behind it."""
+    tokens = pinned_tokens + LEAST_TALK_TOKENS + SPARE_TOKENS
+    while _marks(tokens)[1] < pinned_tokens + LEAST_TALK_TOKENS:
+        tokens += 1
+    return tokens
+
+
+def _marks(tokens: int) -> tuple[int, int]:
+    """High and low mark of a cache of so many tokens: what is evicted at once, and how seldom, grows with it."""
+    high = tokens - min(max(SPARE_TOKENS, tokens * 5 // 24), MOST_SPARE_TOKENS)
+    return high, high - tokens // 12
 
 
 def plan(ledger: Ledger, budget: Budget) -> CachePlan:

@@ -34,6 +34,7 @@ GEMMA, EAR, ODD = "owner/gemma", "owner/whisper", "owner/bert"
 TEXT = {
     "num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16,
     "layer_types": ["sliding_attention", "full_attention"], "sliding_window": 8, "global_head_dim": 32,
+    "max_position_embeddings": 524_288,
 }  # fmt: skip
 
 
@@ -237,3 +238,16 @@ def test_a_model_by_its_hub_name_is_fetched_and_talks(
         engine.close()
     with pytest.raises(ConfigError, match="nano's weights are as they are"):
         load_nets(None, quantize="int8")
+
+
+def test_what_a_session_holds_is_weighed_and_no_longer_than_its_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, long = Agent(GEMMA).plan().cost, Agent(GEMMA, cache_tokens=20_000).plan(lanes=8).cost
+    assert usual is not None and long is not None and long.cache_tokens == 20_000 and long.lanes == 8
+    assert long.cache_bytes > 20 * usual.cache_bytes
+    monkeypatch.setattr(weighing, "free_memory", lambda: usual.memory_bytes)
+    set_live(monkeypatch, "talks")
+    for command in ("talk", "serve"):
+        told = runner.invoke(app, [command, "--model", GEMMA, "--cache-tokens", "400000"])
+        assert told.exit_code == 3 and "these would fit: a cache of 1536 tokens (" in told.stderr
+    with pytest.raises(ConfigError, match=f"{GEMMA} reads 524288 tokens at most, and not 524289"):
+        fetched(GEMMA, cache_tokens=524_289)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from liveagent.cli.models import Dtype, ModelName, Quantize, with_model
+from liveagent.cli.models import CacheTokens, Dtype, Lanes, ModelName, Quantize, with_model
 from liveagent.cli.program import AgentName, Device, Ear, app, set_threads, typed_errors
 from liveagent.cli.sources import Homes, Servers, with_sources
 from liveagent.cli.voice import Voice, with_voice
@@ -122,6 +122,7 @@ def talk(
     model: ModelName = None,
     dtype: Dtype = None,
     quantize: Quantize = None,
+    cache_tokens: CacheTokens = None,
     device: Device = None,
     ear: Ear = None,
 ) -> None:
@@ -141,7 +142,7 @@ def talk(
         made = with_voice(with_sources(load_agent(agent), home, mcp), voice)
         if device is not None:
             made = made.replace(device=device)
-        made = with_model(made, model, dtype, quantize)
+        made = with_model(made, model, dtype, quantize, cache_tokens)
         if ear is not None:
             made = made.replace(ear=ear)
         status = talk_with(
@@ -176,7 +177,7 @@ def serve(
         typer.Option(envvar="LIVEAGENT_KEY", help="Whoever connects must show it. Others can read a command line."),
     ] = None,
     origin: Annotated[list[str] | None, typer.Option(metavar="URL", help="Another page that may connect.")] = None,
-    lanes: Annotated[int, typer.Option(min=4, help="How many may talk at once.")] = 4,
+    lanes: Lanes = 4,
     camera: Annotated[
         str | None,
         typer.Option(metavar="table|camera|screen|/dev/...|FILE|URL", help="What it sees here, not at the far end."),
@@ -195,6 +196,7 @@ def serve(
     model: ModelName = None,
     dtype: Dtype = None,
     quantize: Quantize = None,
+    cache_tokens: CacheTokens = None,
     device: Device = None,
     ear: Ear = None,
 ) -> None:
@@ -216,7 +218,7 @@ def serve(
         made = with_voice(with_sources(load_agent(agent), home, mcp), voice)
         if device is not None:
             made = made.replace(device=device)
-        made = with_model(made, model, dtype, quantize)
+        made = with_model(made, model, dtype, quantize, cache_tokens, lanes)
         if ear is not None:
             made = made.replace(ear=ear)
         place = Place(host, port, tls_cert, tls_key, tls_self_signed, tuple(key or ()), tuple(origin or ()))

@@ -29,6 +29,11 @@ Dtype: TypeAlias = Annotated[
 Quantize: TypeAlias = Annotated[
     str | None, typer.Option("--quantize", metavar="int8|int4", help="An open model's weights rounded to 8 or 4 bits.")
 ]
+CacheTokens: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--cache-tokens", metavar="N", help="How many tokens a session holds, and the oldest go; else 1536."),
+]
+Lanes: TypeAlias = Annotated[int, typer.Option("--lanes", min=4, help="How many may talk at once.")]
 
 
 @app.command()
@@ -43,7 +48,8 @@ def plan(
     model: ModelName = None,
     dtype: Dtype = None,
     quantize: Quantize = None,
-    cache_tokens: Annotated[int | None, typer.Option(help="How many tokens a session holds.")] = None,
+    cache_tokens: CacheTokens = None,
+    lanes: Lanes = 4,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
@@ -58,9 +64,11 @@ def plan(
 
         of_model = not agent.endswith(".py") and is_checkpoint_name(agent)
         made = Agent(agent) if of_model else load_agent(agent)
-        asked = {"model": model, "device": device, "dtype": dtype, "quantize": quantize}
+        asked = {
+            "model": model, "device": device, "dtype": dtype, "quantize": quantize, "cache_tokens": cache_tokens,
+        }  # fmt: skip
         made = made.replace(**{name: value for name, value in asked.items() if value is not None})
-        found = made.plan(cache_tokens=cache_tokens)
+        found = made.plan(lanes=lanes)
         if as_json:
             said = dataclasses.asdict(found) | ({} if found.cost is None else {"cost": _as_json(found.cost)})
             typer.echo(json.dumps(said, indent=2, default=str))
@@ -148,14 +156,22 @@ def _state(family: Family) -> str:
     return family.live or ("can be read, takes no part in conversations yet" if family.module else "not there yet")
 
 
-def with_model(agent: Agent, model: str | None, dtype: str | None = None, quantize: str | None = None) -> Agent:
-    """The agent with another model, if one is named, on this disk, as precise as asked. Raises as `Agent.fetch`."""
-    asked = {"model": model, "dtype": dtype, "quantize": quantize}
+def with_model(
+    agent: Agent,
+    model: str | None,
+    dtype: str | None = None,
+    quantize: str | None = None,
+    cache_tokens: int | None = None,
+    lanes: int | None = None,
+) -> Agent:
+    """The agent with another model, if one is named, on this disk, as precise as asked, its sessions as long. Raises as
+    `Agent.fetch`."""
+    asked = {"model": model, "dtype": dtype, "quantize": quantize, "cache_tokens": cache_tokens}
     agent = agent.replace(**{name: value for name, value in asked.items() if value is not None})
     if agent.model == "nano":
         return agent
     with _fetching() as progress:
-        return agent.fetch(progress)
+        return agent.fetch(progress, lanes=lanes)
 
 
 @contextmanager

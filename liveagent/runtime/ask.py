@@ -150,7 +150,7 @@ async def _ask(
         watch = Watch("asked", watch.condition, watch.change, watch.hold_s, True, noted)
     agent = agent.replace(watches=[] if watch is None else [watch], voice=None, wake=None)
     ears = await asyncio.to_thread(find_ear, agent)
-    config = SessionConfig(voice=False, echo_gate=False, dictated=ears is not None)
+    config = SessionConfig.of(agent, voice=False, echo_gate=False, dictated=ears is not None)
     async with AsyncExitStack() as stack:
         if ears is not None:
             stack.callback(ears.close)

@@ -142,7 +142,7 @@ class Conversation:
         self.agent, self.model, self.lane, self.codec = agent, model, lane, codec
         self.stats = Stats()
         self._voice, self._see, self._client_tools, self._terms = voice, see, client_tools, terms or Terms()
-        self._config = config or SessionConfig(voice=voice is not None, echo_gate=False)
+        self._config = config or SessionConfig.of(agent, voice=voice is not None, echo_gate=False)
         self.live: Live | None = None
         self.stops: StopProcess | None = None
         """Stops robots, on a path of its own; set before `open`."""

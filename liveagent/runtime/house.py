@@ -124,7 +124,7 @@ class HouseConversation(Conversation):
         self, agent: Agent, model: Model, lane: Lane, codec: Codec, house: House, *, voice: Voice | None,
         config: SessionConfig | None = None, terms: Terms | None = None,
     ) -> None:
-        config = config or SessionConfig()
+        config = config or SessionConfig.of(agent)
         apart = house.headphones or isinstance(house.speaker, NullSpeaker)
         manners = replace(config.manners, half_duplex=not apart)
         if agent.wake and manners.mode == "open":

@@ -1,8 +1,8 @@
-"""An open checkpoint in the loop: its decoder, its chat template, and its own ear where it has one.
+"""An open checkpoint in the loop: its decoder, its chat template, and its own ear and eye where it has them.
 
 What people say reaches a decoder with an ear of its own as sound; nano's ear, the recogniser and, where one is given, a
 pretrained ear then say whose turn it is, and which of the tools' phrases was said. Without such an ear their words are
-what the decoder reads. Its eye is there as a network (`families/`) and does not feed the loop yet.
+what the decoder reads. nano's eye is of no use to it: without an eye of its own it is blind.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from liveagent.errors import ConfigError
 from liveagent.families import family_of
 from liveagent.nn.model import Model, checked, weights_folder
 from liveagent.nn.pieces import Pieces
+from liveagent.plan import places_of
 
 if TYPE_CHECKING:
     from liveagent.nn.chat import SenseMarks
@@ -75,13 +76,20 @@ def load_nets(
     nets = Nets(Pieces.load(nano / "pieces.json"), device=device)
     _speak(nets, checkpoint)
     kind = getattr(torch, dtype)
-    marks = _sound_marks(checkpoint)
+    marks, seen = _sound_marks(checkpoint), _picture_marks(checkpoint)
     own = family.own_ear(checkpoint, kind) if marks is not None else None
+    eye = family.own_eye(checkpoint, kind) if seen is not None else None
     decoder = family.decoder(checkpoint, kind)
     if quantize is not None and device == "cpu":
         decoder = quantised(decoder, quantize)  # before anything is sorted for running
     nets.hold(
-        Ear.load(nano / "ear.safetensors"), decoder, Vad.load(), None, own, marks.layers if marks is not None else 0
+        Ear.load(nano / "ear.safetensors"),
+        decoder,
+        Vad.load(),
+        own_ear=own,
+        own_id=marks.layers if marks is not None else 0,
+        own_eye=eye,
+        seen_id=seen.layers if seen is not None else 0,
     )
     nets.to(device)
     if quantize is not None and device != "cpu":
@@ -93,6 +101,13 @@ def _sound_marks(checkpoint: Checkpoint) -> SenseMarks | None:
     """How it marks sound; None: it hears none itself, or its family is not read so far."""
     family = family_of(checkpoint)
     found: SenseMarks | None = family.sound_marks(checkpoint) if hasattr(family, "sound_marks") else None
+    return found
+
+
+def _picture_marks(checkpoint: Checkpoint) -> SenseMarks | None:
+    """How it marks pictures; None: it sees none itself, or its family's are not read so far."""
+    family = family_of(checkpoint)
+    found: SenseMarks | None = family.picture_marks(checkpoint) if hasattr(family, "picture_marks") else None
     return found
 
 
@@ -109,8 +124,12 @@ def _speak(model: Model, checkpoint: Checkpoint) -> None:
     tokens = Tokens.load(checkpoint.folder, vocab_size)
     model.pieces = tokens
     render = ChatTemplate.load(checkpoint.folder).render
-    model.template = Chat(tokens, render, family.Calls(), _sound_marks(checkpoint))
+    seen = _picture_marks(checkpoint)
+    model.template = Chat(tokens, render, family.Calls(), _sound_marks(checkpoint), seen)
+    if seen is not None:
+        model.framing = family.framing(checkpoint)
     model.fingerprint = _fingerprint(checkpoint.folder)
+    model.most_tokens = places_of(checkpoint.config)
 
 
 def _fingerprint(folder: Path) -> str:

@@ -43,6 +43,7 @@ from liveagent.runtime.desk import Desk
 from liveagent.runtime.door import Door
 from liveagent.runtime.ear_process import find_ear
 from liveagent.runtime.engine_process import EngineProcess
+from liveagent.runtime.holding import check_held
 from liveagent.runtime.house import OpenHouse
 from liveagent.runtime.link import Link
 from liveagent.runtime.logline import SCRUBBED, Scrub
@@ -102,10 +103,12 @@ class Server:
         self.admit, self._robots = admit, robots
         self._weights = None if agent.model == "nano" else agent.model
         self.model = read_model(self._weights, agent.device)
+        if config is None:
+            check_held(agent, self.model)
         self.door = Door(keys, origins, time.monotonic, admitted=admit is not None)
         self.metrics, self.admission, self.pictures = Metrics(), Admission(), Pictures()
         self._desk, self._reception = Desk(self, page), Reception(self, camera)
-        slots = (config or SessionConfig()).slots
+        slots = (config or SessionConfig.of(agent)).slots
         self.engine = EngineProcess(
             self._weights, lanes, slots, device=agent.device, dtype=agent.dtype, quantize=agent.quantize,
             on_lost=self._lost, on_back=self._back,

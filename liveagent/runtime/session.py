@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -75,11 +75,11 @@ from liveagent.runtime.hearing import Hearing
 from liveagent.runtime.last_words import LastWords
 from liveagent.runtime.listener import QUIET_SPEECH, Listener, Understood
 from liveagent.runtime.looking import Looking
+from liveagent.runtime.row_looking import RowLooking
 from liveagent.runtime.sound_turn import SoundTurn
 from liveagent.runtime.speaking import Speaking
 from liveagent.runtime.user_turn import UserTurn
 from liveagent.runtime.watcher import Watcher
-from liveagent.sight import named
 from liveagent.spoken import spoken
 from liveagent.turns import Decision, Turns
 from liveagent.video import VideoFrame
@@ -115,6 +115,15 @@ class SessionConfig:
     dictated: bool = False
     manners: Manners = field(default_factory=Manners)
 
+    @classmethod
+    def of(cls, agent: Agent, **more: Any) -> SessionConfig:
+        """An agent's own: how much is kept, and of which kinds, follows its `cache_tokens`."""
+        if agent.cache_tokens is None:
+            return cls(**more)
+        held = Budget.of(agent.cache_tokens)
+        marks = held.high_tokens, held.low_tokens, held.picture_high, held.picture_low
+        return cls(held.capacity_tokens, *marks, **more)
+
     @property
     def budget(self) -> Budget:
         return Budget(
@@ -141,7 +150,7 @@ class Session:
     ) -> None:
         """`context`: one of this lane's that holds this agent's prompt and nothing else; then there is no `open`."""
         self.agent, self.model, self.lane, self.listener = agent, model, lane, listener
-        self.config = config or SessionConfig()
+        self.config = config or SessionConfig.of(agent)
         budget = self.config.budget
         self.context = context or Context(lane, budget)
         self.answer = Answer(agent, model, self.context, self.config.grammar)
@@ -150,7 +159,7 @@ class Session:
         self.forgetting = Forgetting()
         self._behind: Understood | None = None  # a turn whose answer waits for the end of a reply
         self._remarkable = False  # something was seen that there is a remark to make on
-        self._remarked: tuple[str, ...] | None = None
+        self._remarked: object = None
         self._blind = False  # it was said that it cannot see
         self._sparing = False
         self._out = Out()
@@ -169,12 +178,19 @@ class Session:
         self.last_words.closing, self.listener.dictation = None, self.dictation
         self.sound = SoundTurn(self) if model.reads_sound else None
         self.hearing = Hearing(self.agent, self.lane, self.listener, self.manners, config.echo_gate)
-        self.looking = Looking(model, self.lane, self.context, config.prune) if model.sees else None
+        self.looking = self._eyes()
         if self.looking is not None:
             self.looking.sparing = self._sparing
         self.speaking = Speaking(model, self.context, self.user, self.answer, self.turns, self.voice)
         self.speaking.interruptible = self.interruptible
         self._waited = 0  # ticks that a picture has waited for a call's result
+
+    def _eyes(self) -> Looking | None:
+        if not self.model.sees:
+            return None
+        if self.model.names_things:
+            return Looking(self.model, self.lane, self.context, self.config.prune)
+        return RowLooking(self.model, self.lane, self.context)
 
     async def open(self) -> None:
         """Read the agent's instructions and tools into the lane."""
@@ -419,7 +435,7 @@ class Session:
     async def _keep(self, looking: Looking, why: Why) -> None:
         begun = await self.user.step_aside()
         kept = await looking.keep(why)
-        self._remarkable = self.agent.remark is not None and kept.sees != self._remarked
+        self._remarkable = self.agent.remark is not None and looking.subject != self._remarked
         self.note(kept)
         self.watcher.seen(kept.t_ns, kept.sees)
         await self.user.step_back(begun, self._now_ns)
@@ -606,8 +622,8 @@ class Session:
     async def _remark(self) -> None:
         """Ask itself about what has changed, and answer aloud."""
         self._remarkable = False
-        assert self.agent.remark is not None and self.looking is not None and self.looking.kept is not None
-        self._remarked = named(self.looking.kept)
+        assert self.agent.remark is not None and self.looking is not None
+        self._remarked = self.looking.subject
         self.speaking.latency = None
         self.note(AnswerStarted(self._now_ns, "watch"))
         done = await self.user.close(self.agent.remark, "text", self._now_ns, (), None)

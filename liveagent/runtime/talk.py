@@ -31,6 +31,7 @@ from liveagent.runtime.ear_process import EarProcess, find_ear
 from liveagent.runtime.engine import Engine, Lane
 from liveagent.runtime.hands import Hands
 from liveagent.runtime.hearing_check import check_hearing
+from liveagent.runtime.holding import check_held
 from liveagent.runtime.listener import Listener
 from liveagent.runtime.live import Camera, Live, Loudspeaker
 from liveagent.runtime.record import Recorder, header_of
@@ -70,10 +71,12 @@ class Keyed(Protocol):
 
 
 def load_model(agent: Agent) -> Nets:
-    """The weights an agent names. ConfigError says what is missing."""
-    from liveagent.runtime.open_model import load_nets
+    """The weights an agent names. ConfigError says what is missing, or that its cache does not hold its prompt."""
+    from liveagent.runtime.open_model import load_nets, read_model
 
-    return load_nets(None if agent.model == "nano" else agent.model, agent.device, agent.dtype, agent.quantize)
+    folder = None if agent.model == "nano" else agent.model
+    check_held(agent, read_model(folder, agent.device))
+    return load_nets(folder, agent.device, agent.dtype, agent.quantize)
 
 
 @asynccontextmanager
@@ -81,7 +84,7 @@ async def open_session(
     agent: Agent, config: SessionConfig | None = None, model: Nets | None = None, use_recogniser: bool = True
 ) -> AsyncIterator[Session]:
     """A session on an engine of its own, open and ready for its first tick; both are closed on the way out."""
-    config = config or SessionConfig()
+    config = config or SessionConfig.of(agent)
     model = model or load_model(agent)
     listener = Listener.of(agent, model, use_recogniser=use_recogniser)
     engine = Engine(Core(model, LANES, config.slots))
@@ -162,8 +165,8 @@ async def talk(
                 'while a reply sounds only "stop" is heard; with headphones, --headphones lets you interrupt',
             )
         manners = Manners(mode=mode, half_duplex=half_duplex)
-        config = SessionConfig(
-            voice=voice is not None, manners=manners, echo_gate=not headphones, dictated=ears is not None
+        config = SessionConfig.of(
+            agent, voice=voice is not None, manners=manners, echo_gate=not headphones, dictated=ears is not None
         )
         stack.callback(_noted(note))
         sources = Sources(agent.sources)

@@ -16,7 +16,8 @@ from liveagent.release import CONFIG
 
 LANES = 4
 """A session's engine has no fewer."""
-LEAST_CACHE = 512
+LEAST_CACHE = 768
+"""A smaller one is not offered: a few tools would fill it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ def weigh(
         free_bytes=free_bytes(device),
         bandwidth=(bandwidth or memory_bandwidth)(device),
     )
-    smaller = [tokens] + [each for each in (tokens // 2, tokens // 4) if each >= LEAST_CACHE and asked.cache_tokens]
+    fewer = sorted((tokens // 2, tokens // 4, CACHE_TOKENS), reverse=True)
+    smaller = [tokens] + [each for each in fewer if LEAST_CACHE <= each < asked.cache_tokens]
     kinds = [(chosen, quantize), ("bfloat16", quantize), ("bfloat16", "int8"), ("bfloat16", "int4")]
     others = [cost(kind, rounded, each) for (kind, rounded), each in product(dict.fromkeys(kinds), smaller)]
     others = [each for each in others if each.memory_bytes < asked.memory_bytes]
@@ -99,6 +101,7 @@ def fetched(
     dtype: str | None = None,
     quantize: str | None = None,
     cache_tokens: int | None = None,
+    lanes: int = LANES,
     hub: Hub | None = None,
 ) -> Path:
     """The folder of a model that can hold a conversation here, fetched where it is not there yet.
@@ -110,7 +113,8 @@ def fetched(
     """
     hub = hub or Hub()
     found = weigh(
-        model, device, dtype=dtype, quantize=quantize, cache_tokens=cache_tokens, bandwidth=lambda _: None, hub=hub
+        model, device, dtype=dtype, quantize=quantize, cache_tokens=cache_tokens, lanes=lanes,
+        bandwidth=lambda _: None, hub=hub,
     )  # fmt: skip
     if found.family.ear:
         raise ConfigError(
