@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from liveagent.families.gemma4 import text_sources
 from liveagent.nn.decoder import Decoder
@@ -46,6 +46,17 @@ class Rival:
         return cls._on(transformers.Gemma4ForCausalLM, made, net, sources)
 
     @classmethod
+    def whole(cls, net: Stack, config: Mapping[str, Any], senses: Any) -> Rival:
+        """The same of a whole `config.json`, with ear and eye of `senses`, a model that `transformers` has read."""
+        transformers = reference()
+        made = transformers.Gemma4Config(**config)
+        sources = text_sources(net.shape, "model.language_model.")
+        parts = {
+            name: getattr(senses.model, name) for name in ("audio_tower", "vision_tower", "embed_audio", "embed_vision")
+        }
+        return cls._on(transformers.Gemma4ForConditionalGeneration, made, net, sources, parts)
+
+    @classmethod
     def of_nano(cls, net: Decoder) -> Rival:
         """A Llama of nano's sizes: what nano does beside, the map of the row before, it need not do."""
         transformers, shape = reference(), net.config
@@ -69,23 +80,33 @@ class Rival:
         return cls._on(transformers.LlamaForCausalLM, made, net, sources)
 
     @classmethod
-    def _on(cls, kind: Any, config: Any, net: Stack, sources: Mapping[str, Any]) -> Rival:
+    def _on(
+        cls,
+        kind: Any,
+        config: Any,
+        net: Stack,
+        sources: Mapping[str, Any],
+        parts: Mapping[str, nn.Module] | None = None,
+    ) -> Rival:
+        """`parts`: what of the model is there already."""
         with torch.device("meta"):
             model = kind(config).eval()
+        for name, part in (parts or {}).items():
+            setattr(model.model, name, part)
         wanted, weights, given = model.state_dict(), net.state_dict(), dict[str, Tensor]()
         for name, source in sources.items():
             names = (source,) if isinstance(source, str) else source
             given.update(zip(names, weights[name].split([wanted[each].shape[0] for each in names]), strict=True))
         given["lm_head.weight"] = weights["embedding.weight"]
-        model.load_state_dict(given, assign=True, strict=True)
+        model.load_state_dict(given, assign=True, strict=not parts)
         for module in model.modules():  # buffers that no checkpoint holds
             if hasattr(module, "scalar_embed_scale"):
                 module.embed_scale = torch.tensor(module.scalar_embed_scale)
-        inner = model.model
-        inner.rotary_emb = type(inner.rotary_emb)(config)
+        inner = getattr(model.model, "language_model", model.model)
+        inner.rotary_emb = type(inner.rotary_emb)(inner.config)
         left = [name for name, each in [*model.named_parameters(), *model.named_buffers()] if each.is_meta]
         assert not left, f"nothing fills {left}"
-        return cls(model.requires_grad_(False), config)
+        return cls(model.requires_grad_(False), inner.config)
 
     def fill(self, kind: str, tokens: int, more: int, keys: Mapping[int, tuple[int, int]], dtype: torch.dtype) -> None:
         """A cache that holds random keys of so many tokens, and has room for more. `keys`: heads and width of each
