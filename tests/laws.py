@@ -22,6 +22,8 @@ from liveagent.nn.lanes import copy_lane, keep, reset
 from liveagent.nn.mel import Mel, MelConfig
 from liveagent.nn.pool_projector import PoolProjector
 from liveagent.nn.projector import Projector
+from liveagent.nn.raw_ear import RawEar
+from liveagent.nn.raw_eye import RawEye, RawEyeConfig, RawEyeState
 from liveagent.nn.row_ear import RowEar, RowEarConfig
 from liveagent.nn.row_eye import RowEye, RowEyeState
 from liveagent.nn.scribe import Scribe, ScribeConfig, ScribeState
@@ -96,6 +98,12 @@ def _drawn(net: RowEar) -> RowEar:
         torch.nn.init.normal_(tensor, std=tensor[0].numel() ** -0.5 if tensor.dim() > 1 else 0.4)
         tensor.requires_grad_(False).add_("norm" in name or "mid" in name or "after" in name)
     return net.eval()
+
+
+def raw_ear() -> RawEar:
+    """Without an encoder: samples, normed, through one product."""
+    torch.manual_seed(12)
+    return RawEar(40, 24).eval().requires_grad_(False)
 
 
 class Dictated:
@@ -200,6 +208,10 @@ class Onlooker:
     heads, gates, bounds; a row for each four patches."""
 
     def __init__(self) -> None:
+        self.net: Any = self._made()
+        self.net.eval().requires_grad_(False)
+
+    def _made(self) -> RowEye | RawEye:
         torch.manual_seed(8)
         config = VitConfig(
             image_px=0, most=80, patch_px=8, width=24, layers=3, heads=4, kv_heads=2, head=8, feed=40, stem=0, axes=12,
@@ -208,8 +220,7 @@ class Onlooker:
         vit, framing = Vit(config), Budget(64, 8, 2)
         vit.moved, vit.probe = 0.0, 1
         vit.positions.data.normal_()
-        self.net = RowEye(vit, PoolProjector(24, 10, 2, 1e-6, standardize=True), framing, framing)
-        self.net.eval().requires_grad_(False)
+        return RowEye(vit, PoolProjector(24, 10, 2, 1e-6, standardize=True), framing, framing)
 
     def init_state(self, lanes: int) -> OnlookerState:
         return OnlookerState(self.net.init_state(lanes), torch.zeros(lanes, 3, 64, 64))
@@ -237,11 +248,22 @@ def apart(pixels: Tensor, shown: Tensor) -> Tensor:
     return found.flatten(3).any(3).flatten(1)
 
 
+class RawOnlooker(Onlooker):
+    """One without an encoder: a row for each patch, of that patch alone."""
+
+    def _made(self) -> RawEye:
+        torch.manual_seed(13)
+        framing = Budget(64, 8, 1)
+        net = RawEye(RawEyeConfig(8, 24, 10, 12), framing, framing)
+        net.positions.data.normal_()
+        return net
+
+
 @dataclass
 class OnlookerState:
     """The eye's own, and what the camera showed last."""
 
-    eye: RowEyeState
+    eye: RowEyeState | RawEyeState
     shown: Tensor  # [B, 3, 64, 64]
 
 
@@ -309,6 +331,7 @@ LAWS: list[Law] = [
     Law("mel", Mel, lambda b, n: sound(b, n, 160), 160, lambda net, x: net(x), (1, 2, 3, 7, 16), exact=True),
     Law("ear", small_ear, lambda b, n: sound(b, n, 2560), 2560, lambda net, x: net(x)),
     Law("row ear", causal_ear, lambda b, n: sound(b, n, 640), 640, lambda net, x: net(x), (1, 2, 5)),
+    Law("raw ear", raw_ear, lambda b, n: sound(b, n, 40), 40, lambda net, x: net(x), (1, 2, 5)),
     Law("row ear of chunks", chunked_ear, lambda b, n: sound(b, n, 3840), 3840, lambda net, x: net(x), (1, 2)),
     Law("transducer", Dictated, lambda b, n: sound(b, n, 3840), 3840, lambda net, x: net(x), (1, 2), exact=True),
     Law("vad", random_vad, lambda b, n: sound(b, n, 512), 512, lambda net, x: net(x), (1, 2, 3, 5)),
@@ -317,4 +340,5 @@ LAWS: list[Law] = [
     Law("scribe", Writing, token_rows, 1, lambda net, x: net(x), (1, 2, 8)),
     Law("eye", Watching, pictures, 1, lambda net, x: net(x), (1, 3)),
     Law("eye that gives rows", Onlooker, pictures, 1, lambda net, x: net(x), (1, 3)),
+    Law("raw eye", RawOnlooker, pictures, 1, lambda net, x: net(x), (1, 3), exact=True),
 ]

@@ -152,7 +152,7 @@ def test_lower_precision_runs_and_stays_near(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "word"),
-    [({"use_bidirectional_attention": "vision"}, "look ahead"), ({"enable_moe_block": True}, "experts")],
+    [({"use_bidirectional_attention": "all"}, "looks ahead"), ({"enable_moe_block": True}, "experts")],
 )
 def test_what_is_not_there_is_refused_by_name(tmp_path: Path, options: dict[str, Any], word: str) -> None:
     saved(tiny(41), tmp_path)

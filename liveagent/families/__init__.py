@@ -57,7 +57,7 @@ class Family:
 
 TOWERS = (
     ("audio_tower.", "ear"), ("embed_audio.", "ear"), ("vision_tower.", "eye"), ("embed_vision.", "eye"),
-    ("multi_modal_projector.", "eye"), ("embed_tokens_per_layer.", "table"),
+    ("vision_embedder.", "eye"), ("multi_modal_projector.", "eye"), ("embed_tokens_per_layer.", "table"),
 )  # fmt: skip
 
 FAMILIES = (
@@ -72,8 +72,10 @@ FAMILIES = (
         "decoder, ear, eye", live="talks, and hears for itself; blind", part_of=TOWERS,
     ),
     Family(
-        "gemma4_unified", "Gemma 4 12B", ("Gemma4UnifiedForConditionalGeneration",), "", "sound", "pictures", "words",
-        "see its page", (Member("google/gemma-4-12B-it", 12e9, None),),
+        "gemma4_unified", "Gemma 4 12B", ("Gemma4UnifiedForConditionalGeneration", "Gemma4UnifiedForCausalLM"),
+        "gemma4_unified", "sound, as it comes", "pictures, film", "words", "see its page",
+        (Member("google/gemma-4-12B-it", 12e9, None),), "decoder, ear, eye, all together",
+        live="talks, and hears for itself; blind", part_of=TOWERS,
     ),
     Family(
         "whisper", "Whisper", ("WhisperForConditionalGeneration",), "whisper", "clips, 99 languages", "nothing",

@@ -17,6 +17,7 @@ import torch
 
 from liveagent.argument import Argument
 from liveagent.errors import ConfigError, ToolError
+from liveagent.families.gemma4_eye import most_rows
 from liveagent.nn.block import Activation, BlockConfig
 from liveagent.nn.chat import Mark, SenseMarks
 from liveagent.nn.checkpoint import Checkpoint, Source
@@ -32,22 +33,27 @@ ACTIVATIONS: Mapping[str, Activation] = {"gelu_pytorch_tanh": "gelu_tanh", "silu
 LOCAL, GLOBAL = "sliding_attention", "full_attention"
 
 
-def text_config(checkpoint: Checkpoint) -> StackConfig:
-    """What the decoder of a checkpoint is. ConfigError for what this family's larger members have and we lack."""
+def text_config(checkpoint: Checkpoint, looks_ahead: str | None = None) -> StackConfig:
+    """What the decoder of a checkpoint is. `looks_ahead`: whose rows see those behind them, where `config.json` does
+    not say. ConfigError for what this family's larger members have and we lack.
+
+    transformers 5.24 has two rules for "vision"; ours is the one by which these were trained (its issue 46711): in
+    layers with a window a picture's rows see all of it that is within the window, in the others nobody looks ahead."""
     config: Mapping[str, Any] = checkpoint.config.get("text_config") or checkpoint.config
     if config.get("enable_moe_block"):
         raise ConfigError("Gemma 4 with experts (26B-A4B) is not there yet: take E2B or E4B")
-    if config.get("use_bidirectional_attention"):
-        raise ConfigError("Gemma 4 whose pictures look ahead (26B, 31B) is not there yet: take E2B or E4B")
+    if (looks_ahead := config.get("use_bidirectional_attention", looks_ahead)) not in (None, "vision"):
+        raise ConfigError(f"a Gemma 4 of which {looks_ahead!r} looks ahead cannot read token by token: take another")
     try:
-        return _text_config(config, bool(checkpoint.config.get("tie_word_embeddings", True)))
+        ahead = most_rows(checkpoint) if looks_ahead and checkpoint.config.get("vision_config") else 0
+        return _text_config(config, bool(checkpoint.config.get("tie_word_embeddings", True)), ahead)
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{checkpoint.folder}: config.json is no Gemma 4's ({type(error).__name__}: {error})"
         ) from None
 
 
-def _text_config(config: Mapping[str, Any], tied: bool) -> StackConfig:
+def _text_config(config: Mapping[str, Any], tied: bool, ahead: int) -> StackConfig:
     kinds, layers = config["layer_types"], config["num_hidden_layers"]
     if len(kinds) != layers or set(kinds) - {LOCAL, GLOBAL}:
         raise ValueError(f"{layers} layers of kinds {sorted(set(kinds))}")
@@ -93,6 +99,7 @@ def _text_config(config: Mapping[str, Any], tied: bool) -> StackConfig:
         tied=tied and bool(config.get("tie_word_embeddings", True)),
         softcap=config.get("final_logit_softcapping") or 0.0,
         layer_vocab=config["vocab_size_per_layer_input"] if per_layer else 0,
+        ahead=ahead,
     )
 
 
@@ -155,9 +162,10 @@ def text_sources(config: StackConfig, prefix: str) -> dict[str, Source]:
     return sources
 
 
-def decoder(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> Stack:
-    """The text decoder of a checkpoint, ready to run. ConfigError: weights and `config.json` do not fit."""
-    config = text_config(checkpoint)
+def decoder(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32, looks_ahead: str | None = None) -> Stack:
+    """The text decoder of a checkpoint, ready to run; `looks_ahead` as for `text_config`. ConfigError: weights and
+    `config.json` do not fit."""
+    config = text_config(checkpoint, looks_ahead)
     prefix = "model.language_model." if "model.language_model.norm.weight" in checkpoint.names else "model."
     with torch.device("meta"):
         net = Stack(config)

@@ -101,6 +101,13 @@ def framings(checkpoint: Checkpoint, patch_px: int, group: int) -> tuple[Budget,
     return _framing(picture, patch_px, group, PICTURE_ROWS), _framing(video, patch_px, group, VIDEO_ROWS)
 
 
+def most_rows(checkpoint: Checkpoint) -> int:
+    """How many rows its largest picture has. TypeError, ValueError: its settings are none."""
+    settings = checkpoint.config["vision_config"]
+    both = framings(checkpoint, settings.get("patch_size", 16), _group(settings))
+    return max(each.patches // each.group**2 for each in both)
+
+
 def _framing(settings: Mapping[str, Any], patch_px: int, group: int, rows: int) -> Budget:
     if settings.get("patch_size", patch_px) != patch_px or settings.get("pooling_kernel_size", group) != group:
         raise ValueError("the processor cuts other patches than the eye was trained on")

@@ -200,11 +200,13 @@ class KVCache:
         seen = (position >= 0) & (position <= at.positions[:, None])
         return _additive(seen & ~hidden if blind else seen)
 
-    def near_mask(self, at: Spot, window: int) -> Tensor:
-        """What they see of the ring: float `[count, reach]`; the last `window` tokens written, as far as they live."""
+    def near_mask(self, at: Spot, window: int, ahead: Tensor | None = None) -> Tensor:
+        """What they see of the ring: float `[count, reach]`; the last `window` tokens written, as far as they live, and
+        the next `ahead [count]`."""
         serial = self.near[at.lane, : at.reach].index_copy(0, at.cells, at.serials)
         now = at.serials[:, None]
-        return _additive((serial >= 0) & (serial <= now) & (serial > now - window))
+        last = now if ahead is None else now + ahead[:, None]
+        return _additive((serial >= 0) & (serial <= last) & (serial > now - window))
 
     # --- taking back
 

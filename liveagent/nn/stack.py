@@ -51,6 +51,9 @@ class StackConfig:
     """Logits are squashed to within it by a tanh; 0: they are not."""
     layer_vocab: int = 0
     """Ids that have an input for each layer; 0: layers have none of their own."""
+    ahead: int = 0
+    """The most rows of a picture, each of which sees all of them in layers with a window, also those behind it; 0: no
+    row sees what is behind it."""
 
     def __post_init__(self) -> None:
         kinds: dict[bool, set[tuple[int, int]]] = {True: set(), False: set()}
@@ -76,8 +79,9 @@ class StackConfig:
 
     @property
     def row_width(self) -> int:
-        """Numbers of an input row: where layers look ids up again, a row carries its id behind its embedding."""
-        return self.width + bool(self.layer_vocab)
+        """Numbers of an input row: behind its embedding it carries its id, where layers look ids up again, and then how
+        many rows of its picture are still to come, where those are seen."""
+        return self.width + bool(self.layer_vocab) + bool(self.ahead)
 
     @cached_property
     def places(self) -> tuple[int, ...]:
@@ -151,12 +155,31 @@ class Stack(nn.Module):
             rows = rows * torch.tensor(self.shape.embed_scale, dtype=rows.dtype, device="cpu").item()
         return self.rows(rows, ids)
 
-    def rows(self, embedded: Tensor, ids: Tensor | int) -> Tensor:
-        """Input rows `[..., R]` of rows `[..., D]` that stand for the ids `[...]`, such as an eye's or an ear's."""
-        if not self.shape.layer_vocab:
+    def rows(self, embedded: Tensor, ids: Tensor | int, ahead: Tensor | int = 0) -> Tensor:
+        """Input rows `[..., R]` of rows `[..., D]` that stand for the ids `[...]`, such as an ear's; `ahead` `[...]`:
+        how many of those behind it each may see."""
+        extra = [each for each, there in ((ids, self.shape.layer_vocab), (ahead, self.shape.ahead)) if there]
+        if not extra:
             return embedded.float()
-        column = torch.as_tensor(ids, dtype=torch.float32, device=embedded.device).expand(embedded.shape[:-1])
-        return torch.cat([embedded.float(), column[..., None]], dim=-1)
+        columns = [torch.as_tensor(each, dtype=torch.float32, device=embedded.device) for each in extra]
+        return torch.cat([embedded.float(), *(each.expand(embedded.shape[:-1])[..., None] for each in columns)], dim=-1)
+
+    def picture_rows(self, embedded: Tensor, ids: Tensor | int) -> Tensor:
+        """As `rows`, of one picture `[..., n, D]`: where this decoder was trained so, each sees all of them. They go in
+        in one step then (`piece`). ConfigError: more than a step takes."""
+        count = embedded.shape[-2]
+        if self.shape.ahead and count > self.shape.ahead:
+            raise ConfigError(f"a picture of {count} rows, which see each other: {self.shape.ahead} at most")
+        return self.rows(embedded, ids, torch.arange(count - 1, -1, -1, device=embedded.device))
+
+    def piece(self, rows: Tensor, size: int) -> int:
+        """How many of the input rows `[n, R]` the next step may take: `size`, or fewer or more, so that none is cut off
+        from what it sees behind it."""
+        if not self.shape.ahead or size >= len(rows):
+            return min(size, len(rows))
+        seen = torch.arange(len(rows), device=rows.device) + rows[:, -1].long() + 1  # as far as each sees
+        first = (seen[:size] > size).nonzero()[:1, 0].tolist()  # whose picture does not end within
+        return (first[0] or int(seen[0])) if first else size
 
     def enter(self, rows: Tensor, before: Tensor) -> Tensor:
         """What the first layer reads `[..., D]` for input rows `[..., R]`; `before` are those in front of them."""
@@ -167,7 +190,7 @@ class Stack(nn.Module):
         shape = self.shape
         if not shape.layer_vocab:
             return None
-        known = self.layer_table.rows_of(rows[..., -1].long()) * shape.layer_input**0.5
+        known = self.layer_table.rows_of(rows[..., shape.width].long()) * shape.layer_input**0.5
         drawn = (self.layer_map(entered) * shape.width**-0.5).unflatten(-1, (len(shape.blocks), -1))
         both = (self.layer_norm(drawn) + known.unflatten(-1, (len(shape.blocks), -1))) * 2.0**-0.5
         return both.movedim(-2, 0)
@@ -216,6 +239,7 @@ class Stack(nn.Module):
         h = self.enter(rows, before)
         inputs = self.layer_inputs(rows, h)
         tables = {near: self._whole_table(near, rows, trunk, leaves, times) for near in self._kinds}
+        ahead = rows[..., -1].long() if self.shape.ahead else None
         held: dict[int, tuple[Tensor, Tensor]] = {}
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, Block)
@@ -233,7 +257,7 @@ class Stack(nn.Module):
                 k, v = (each.repeat_interleave(layer.heads // layer.key_heads, dim=1) for each in (k, v))
             if attended is not None:
                 attended(number, q, k)
-            band = None if not window else _band(trunk, leaves, window, rows.device)
+            band = None if not window else _band(trunk, leaves, window, rows.device, ahead)
             trunk_qkv, scale = (q[:, :, :trunk], k[:, :, :trunk], v[:, :, :trunk]), layer.config.scale
             if band is None:
                 seen = F.scaled_dot_product_attention(*trunk_qkv, is_causal=True, scale=scale)
@@ -255,6 +279,10 @@ class Stack(nn.Module):
         normed = self.norm(hidden)
         out = self.embedding.product(normed) if self.shape.tied else self.head(normed)
         return out if not self.shape.softcap else torch.tanh(out / self.shape.softcap) * self.shape.softcap
+
+    @cached_property
+    def _widest(self) -> int:
+        return max(block.window for block in self.shape.blocks)
 
     @cached_property
     def _kinds(self) -> tuple[bool, ...]:
@@ -284,10 +312,10 @@ class Stack(nn.Module):
 
     def init_state(self, lanes: int, slots: int = 1024, back: int = 256) -> DecoderState:
         """An empty cache for `lanes` lanes of `slots` tokens each, where the weights are and as precise. `back`: how
-        many tokens layers that see only the last few must be able to take back at any time."""
+        many tokens layers that see only the last few must be able to take back at any time, or to read in one step."""
         deep, kv_heads, head_width = self.shape.shape(near=False)
         near, near_heads, near_width = self.shape.shape(near=True)
-        widest = max(block.window for block in self.shape.blocks)
+        widest, back = self._widest, max(back, self.shape.ahead)
         return DecoderState.empty(
             lanes, deep, kv_heads, slots, head_width, self.row_width,
             near, widest + back + max(self.block_tokens) if near else 0, widest, self.embedding.device,
@@ -301,7 +329,7 @@ class Stack(nn.Module):
 
         `x` `[B, T, R]` holds input rows, valid ones first; `count` `[B]`, 0 for a lane that is not asked (its state
         stays bit-unchanged, its logits are zero); `times` `[B, T]` when each token came, in seconds (float64), None:
-        all at 0. ConfigError when a lane would overflow; no lane is changed then.
+        all at 0. ConfigError when a lane would overflow, or a row sees what is not there yet; no lane is changed then.
         """
         counts, hidden = self._read(x, count, state, times)
         out = hidden.new_zeros(len(counts), self.shape.vocab_size)
@@ -339,14 +367,35 @@ class Stack(nn.Module):
         lanes, time, _ = x.shape
         if len(counts) != lanes or lanes != state.lanes or max(counts, default=0) > time:
             raise ConfigError(f"step of {lanes} x {time} rows with counts {counts} on a state of {state.lanes} lanes")
+        if state.ring and max(counts, default=0) > state.ring - self._widest + 1:
+            raise ConfigError(
+                f"a step of {max(counts)} tokens: layers with a window hold {state.ring - self._widest + 1} beside it"
+            )
+        ahead = self._ahead(x, counts)
         spots = [state.spot(b, n) for b, n in enumerate(counts) if n]
         hidden = torch.zeros(lanes, time, self.shape.width, dtype=state.keys.dtype, device=x.device)
         when = None if times is None else times.to("cpu", torch.float64)
         for group in _groups(spots, -(-self.pass_rows // time)):
-            self._pass(x, group, state, when, hidden)
+            self._pass(x, group, state, when, ahead, hidden)
         return counts, hidden
 
-    def _pass(self, x: Tensor, group: list[Spot], state: DecoderState, times: Tensor | None, out: Tensor) -> None:
+    def _ahead(self, x: Tensor, counts: list[int]) -> dict[int, Tensor]:
+        """How far the rows of a step see ahead, `[count]`, of each lane that has such. ConfigError: farther than it."""
+        if not self.shape.ahead:
+            return {}
+        found, every = {}, x[..., -1].to("cpu", torch.long)
+        for b, n in enumerate(counts):
+            far = every[b, :n]
+            if bool((far + torch.arange(n, device="cpu") >= n).any()):
+                raise ConfigError(f"a picture whose rows see each other is cut: lane {b} must take it in one step")
+            if bool(far.any()):
+                found[b] = far
+        return found
+
+    def _pass(
+        self, x: Tensor, group: list[Spot], state: DecoderState, times: Tensor | None, ahead: dict[int, Tensor],
+        out: Tensor,
+    ) -> None:  # fmt: skip
         """Append the rows of `x [B, T, R]` that `group` places; their hidden rows into `out [B, T, D]`.
 
         The pass has rows for as many lanes as make up `pass_rows`, busy or not: its shape is the same whoever is in it.
@@ -361,7 +410,7 @@ class Stack(nn.Module):
         h = self.enter(rows[:, 1:], rows[:, :-1])
         inputs = self.layer_inputs(rows[:, 1:], h)
         turning = self._turns(group, lanes, time, times, x.device)
-        views = [View(at, state, shape.blocks) for at in group]
+        views = [View(at, state, shape.blocks, ahead.get(at.lane)) for at in group]
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, Block)
             window, place, kv = layer.config.window, shape.places[number], layer.key_heads
@@ -429,10 +478,13 @@ def _groups(items: list[T], size: int) -> list[list[T]]:
     return [items[at : at + size] for at in range(0, len(items), size)]
 
 
-def _band(trunk: int, leaves: tuple[Tensor, Tensor] | None, window: int, device: torch.device) -> Tensor:
-    """Who is among the last `window` tokens of whom, `[1 or B, 1, T, T]`; leaves stand where they say."""
+def _band(
+    trunk: int, leaves: tuple[Tensor, Tensor] | None, window: int, device: torch.device, ahead: Tensor | None = None
+) -> Tensor:
+    """Who is among the last `window` tokens of whom, or among the next `ahead [B, T]`, `[1 or B, 1, T, T]`; leaves
+    stand where they say."""
     at = torch.arange(trunk, device=device)[None]
     if leaves is not None:
         at = torch.cat([at.expand(len(leaves[0]), -1), leaves[0]], dim=1)
     back = at[:, None, :, None] - at[:, None, None, :]
-    return (back >= 0) & (back < window)
+    return (back >= (0 if ahead is None else -ahead[:, None, :, None])) & (back < window)

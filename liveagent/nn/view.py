@@ -14,8 +14,9 @@ from liveagent.nn.cache import KVCache, Spot
 class View:
     """Made for one pass, after the lane's next tokens have their spot; the masks are of all its layers."""
 
-    def __init__(self, at: Spot, state: KVCache, blocks: Sequence[BlockConfig]) -> None:
-        """`blocks`: what the layers are, which says how many heads ask and how far back they see."""
+    def __init__(self, at: Spot, state: KVCache, blocks: Sequence[BlockConfig], ahead: Tensor | None = None) -> None:
+        """`blocks`: what the layers are, which says how many heads ask and how far back they see. `ahead [count]`: how
+        many tokens behind it each sees in layers with a window."""
         self.at, self.state, self.device = at, state, state.keys.device
         self.share = {bool(block.window): block.heads // block.kv_heads for block in blocks}
         self.slots, self.cells = at.slots.to(self.device), at.cells.to(self.device)
@@ -28,7 +29,7 @@ class View:
         self.seen = [slab[here, :, :, : at.extent].unbind(1) for slab in (state.keys, state.values)]
         self.near_seen = [slab[here, :, :, : at.reach].unbind(1) for slab in (state.near_keys, state.near_values)]
         windows = sorted({block.window for block in blocks} - {0})
-        self.masks = {window: self._mask(state.near_mask(at, window), True) for window in windows}
+        self.masks = {window: self._mask(state.near_mask(at, window, ahead), True) for window in windows}
         mask = state.mask(at)
         self.mask = None if mask is None else self._mask(mask, False)
 
