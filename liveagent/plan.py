@@ -25,6 +25,11 @@ BACK_TOKENS = 256
 """What layers with a window must be able to take back at any time, beside what they see."""
 BLOCK_TOKENS = 32
 """The longest piece that is read at once."""
+PICTURE_ROWS = 280
+"""Of the largest picture, where a processor's file says nothing else: where its rows see each other, they are read at
+once too."""
+LOADING_BYTES = 100_000_000
+"""What is held beside the weights that are there already while more are read: of files, and rows that are rounded."""
 PROCESS_BYTES = 600_000_000
 """What a process with torch, and a step's own numbers, take beside weights and cache."""
 DTYPES = {"float32": 4, "bfloat16": 2}
@@ -38,7 +43,8 @@ GROUP = 32
 class CacheShape:
     """The layers of a decoder that hold keys. Of those that see everything: how many `layers`, their `heads` of keys
     and the heads' `width`; of those with a `window` the same, `near`; `row`: how many numbers an input row has.
-    `places`: how many the model has learnt, None where nobody says."""
+    `places`: how many the model has learnt, None where nobody says; `ahead`: how many rows of a picture see each
+    other, in layers with a window."""
 
     layers: int
     heads: int
@@ -49,6 +55,7 @@ class CacheShape:
     window: int
     row: int
     places: int | None = None
+    ahead: int = 0
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> CacheShape | None:
@@ -57,7 +64,7 @@ class CacheShape:
         if not isinstance(text, Mapping) or "num_key_value_heads" not in text or config.get("is_encoder_decoder"):
             return None
         try:
-            return cls._of(text)
+            return cls._of(text, bool(config.get("vision_config")))
         except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
             why = f"{type(error).__name__}: {error}"
             raise ConfigError(
@@ -65,7 +72,7 @@ class CacheShape:
             ) from None
 
     @classmethod
-    def _of(cls, text: Mapping[str, Any]) -> CacheShape:
+    def _of(cls, text: Mapping[str, Any], sees: bool) -> CacheShape:
         count, width = int(text["num_hidden_layers"]), int(text["hidden_size"])
         kinds: Sequence[str] = text.get("layer_types") or ["full_attention"] * count
         if len(kinds) != count:
@@ -91,12 +98,14 @@ class CacheShape:
         tables = bool(text.get("hidden_size_per_layer_input"))
         window = int(text["sliding_window"]) if near else 0
         places = places_of(text)
-        return cls(own - near, far_heads, far_head, near, near_heads, near_head, window, width + tables, places)
+        ahead = PICTURE_ROWS if sees and text.get("use_bidirectional_attention") else 0
+        row = width + tables + bool(ahead)
+        return cls(own - near, far_heads, far_head, near, near_heads, near_head, window, row, places, ahead)
 
     def size_bytes(self, tokens: int, lanes: int, number_bytes: int, back: int = BACK_TOKENS) -> int:
         """What `KVCache` allocates: keys, values and raw keys of layers that see everything, keys and values of a ring
         of those that do not, rows, and the tables of slots."""
-        ring = self.window + back + BLOCK_TOKENS if self.near_layers else 0
+        ring = self.window + max(back, self.ahead) + BLOCK_TOKENS if self.near_layers else 0
         far = 3 * self.layers * self.heads * tokens * self.width
         near = 2 * self.near_layers * self.near_heads * ring * self.near_width
         tables = tokens * (4 * 8 + 1) + ring * 8 + 8 * 8
@@ -106,7 +115,8 @@ class CacheShape:
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What a model needs here. `weights`: bytes in memory of each part, "decoder", "ear", "eye", and "table", which is
-    looked up in; `loading_bytes`: of all weights before they are quantised, which is done when they are there;
+    looked up in; `loading_bytes`: the most while they are read, which is a few rows more: each is
+    quantised as it comes;
     `sorted_bytes`: of the second copy that a CPU's products read, sorted for them (`nn/linear.py`);
     `free_bytes` of the memory where it would run, None where nobody says; `bandwidth`: bytes a second
     that this memory gives, measured, None where it was not; `instead`: what would fit, where this does not."""
@@ -206,12 +216,11 @@ def cost_of(
     chosen, parts = dtype or stored_dtype(release), tuple(part_of)
     untied = any(name.startswith("lm_head.") or ".lm_head." in name for name in release.tensors)
     copied = 0
-    weights, precise = (dict.fromkeys(("decoder", "ear", "eye", "table"), 0) for _ in range(2))
+    weights = dict.fromkeys(("decoder", "ear", "eye", "table"), 0)
     for name, tensor in release.tensors.items():
         part = next((part for contained, part in parts if contained in name), "decoder")
         if part == "decoder" and untied and name.endswith("embed_tokens.weight"):
             part = "table"  # rows of it are looked up, and the way back has weights of its own
-        precise[part] += tensor_bytes(tensor, chosen)
         if (
             sorts
             and part in ("decoder", "ear")
@@ -241,7 +250,7 @@ def cost_of(
         lanes=lanes,
         weights={part: size for part, size in weights.items() if size},
         cache_bytes=cache_bytes,
-        loading_bytes=sum(precise.values()),
+        loading_bytes=sum(weights.values()) + LOADING_BYTES,
         sorted_bytes=copied,
     )
 

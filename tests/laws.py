@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from liveagent.nn.block import BlockConfig
 from liveagent.nn.conformer import ConformerConfig
 from liveagent.nn.decoder import Decoder, DecoderConfig, DecoderState
 from liveagent.nn.ear import Ear, EarConfig
@@ -27,6 +28,7 @@ from liveagent.nn.raw_eye import RawEye, RawEyeConfig, RawEyeState
 from liveagent.nn.row_ear import RowEar, RowEarConfig
 from liveagent.nn.row_eye import RowEye, RowEyeState
 from liveagent.nn.scribe import Scribe, ScribeConfig, ScribeState
+from liveagent.nn.stack import Stack, StackConfig
 from liveagent.nn.stem import StemConfig
 from liveagent.nn.transducer import Transducer, TransducerConfig, TransducerState
 from liveagent.nn.vad import Vad
@@ -139,6 +141,7 @@ class TokenByToken:
     """The decoder in the suite's form: input rows in, logits of every token out, a whole block or nothing per lane."""
 
     back = 256
+    net: Stack
 
     def __init__(self, **more: Any) -> None:
         torch.manual_seed(4)
@@ -165,6 +168,25 @@ def local_window() -> TokenByToken:
     made = TokenByToken(kv_heads=1, windows=(7, 0))
     made.back = 4
     return made
+
+
+class Pairs(TokenByToken):
+    """A decoder that is shown pictures of two rows; in the layer with a window the first sees the second too."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(14)
+        near, far = (BlockConfig(32, 2, 1, 16, 48, window=window) for window in (7, 0))
+        self.net = Stack(StackConfig(50, 32, (near, far, near), ahead=2)).eval()
+        self.back = 4
+
+    def _rows(self, x: Tensor) -> Tensor:
+        return self.net.rows(x, 0, (torch.arange(x.shape[1]) + 1) % 2)
+
+    def step(self, x: Tensor, state: DecoderState, active: Tensor) -> Tensor:
+        return super().step(self._rows(x), state, active)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.net(rows=self._rows(x))
 
 
 class Writing:
@@ -337,6 +359,7 @@ LAWS: list[Law] = [
     Law("vad", random_vad, lambda b, n: sound(b, n, 512), 512, lambda net, x: net(x), (1, 2, 3, 5)),
     Law("decoder", TokenByToken, token_rows, 1, lambda net, x: net(x), (1, 2, 8)),
     Law("decoder with a local window", local_window, token_rows, 1, lambda net, x: net(x), (1, 2, 8)),
+    Law("decoder that looks ahead", Pairs, lambda b, n: token_rows(b, 2 * n), 2, lambda net, x: net(x), (1, 2, 5)),
     Law("scribe", Writing, token_rows, 1, lambda net, x: net(x), (1, 2, 8)),
     Law("eye", Watching, pictures, 1, lambda net, x: net(x), (1, 3)),
     Law("eye that gives rows", Onlooker, pictures, 1, lambda net, x: net(x), (1, 3)),

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from liveagent.families import described
+from liveagent.families import described, family_of
 from liveagent.families.gemma4 import decoder
 from liveagent.nn.checkpoint import Checkpoint
 from liveagent.nn.linear import Embedding, Linear, sort_weights
-from liveagent.nn.quant import quantised, weight_bytes
+from liveagent.nn.quant import Folding, quantised, weight_bytes
 from liveagent.plan import QUANTIZE, cost_of
 from liveagent.release import Release
 from liveagent.runtime.weighing import sorts_on
@@ -32,6 +32,14 @@ TEXT = {
 
 def size(net: nn.Module) -> int:
     return sum(each.numel() * each.element_size() for each in net.state_dict().values())
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks hold the same numbers, to the bit."""
+    ours, theirs = one.state_dict(), other.state_dict()
+    return ours.keys() == theirs.keys() and all(
+        each.dtype == theirs[name].dtype and torch.equal(each, theirs[name]) for name, each in ours.items()
+    )
 
 
 def on_disk(folder: Path) -> int:
@@ -65,7 +73,11 @@ def test_a_decoder_and_its_cache(tmp_path: Path, tied: bool, dtype: torch.dtype)
     for kind in QUANTIZE:
         rounded = cost_of(found, family.name, family.part_of, name, kind)
         assert rounded.weights_bytes == weight_bytes(quantised(decoder(Checkpoint.open(tmp_path), dtype), kind))
-        assert rounded.loading_bytes == size(net) > rounded.weights_bytes
+        checkpoint = Checkpoint.open(tmp_path)
+        checkpoint.fold = Folding(kind)
+        as_read, after = decoder(checkpoint, dtype), quantised(decoder(Checkpoint.open(tmp_path), dtype), kind)
+        assert same(as_read, after) and weight_bytes(as_read) == rounded.weights_bytes
+        assert not checkpoint.unread - {"lm_head.weight"}
 
 
 def test_a_whole_model_by_its_parts(tmp_path: Path) -> None:
@@ -90,6 +102,25 @@ def test_a_whole_model_by_its_parts(tmp_path: Path) -> None:
     assert cost.file_bytes == on_disk(tmp_path)
     assert cost.numbers == sum(each.numel() for each in inside.state_dict().values())
     assert cost.cache_bytes > 0
+
+
+def test_one_without_encoders_whose_pictures_look_ahead(tmp_path: Path) -> None:
+    transformers = reference()
+    text = {name: value for name, value in TEXT.items() if "per_layer_input" not in name}
+    config = transformers.Gemma4UnifiedConfig(
+        text_config=text, audio_config={}, vision_config={"mm_embed_dim": 24, "output_proj_dims": 24, "patch_size": 2}
+    )
+    model: Any = transformers.Gemma4UnifiedForConditionalGeneration(config).to(torch.bfloat16)
+    saved(model, tmp_path)
+    found = Release.of_folder(tmp_path)
+    family = described(found.architecture, "here")
+    cost = cost_of(found, family.name, family.part_of, cache_tokens=300, lanes=2)
+    inside = model.model
+    assert cost.weights == {
+        "decoder": size(inside.language_model), "ear": size(inside.embed_audio), "eye": size(inside.embed_vision)
+    }  # fmt: skip
+    net = family_of(Checkpoint.open(tmp_path)).decoder(Checkpoint.open(tmp_path), torch.bfloat16)
+    assert net.shape.ahead == 280 and cost.cache_bytes == held(net.init_state(2, 300))
 
 
 def test_an_ear_has_no_cache_that_rolls(tmp_path: Path) -> None:
