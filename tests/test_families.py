@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from liveagent import ConfigError
-from liveagent.families import FAMILIES, described, family_of
+from liveagent.families import FAMILIES, described, family_of, from_outside
 from liveagent.nn.checkpoint import CONFIG, WHOLE, Checkpoint
 
 HERE = Path(__file__).resolve().parent.parent / "liveagent" / "families"
@@ -69,3 +69,60 @@ def test_reading_what_is_said_imports_no_family_and_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def bring(site: Path, value: str, text: str = "", name: str = "theirs") -> None:
+    """Lay out a package of somebody else's, as pip does it, whose entry point is `value`."""
+    (site / f"{name}.py").write_text(text)
+    info = site / f"{name}-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[liveagent.families]\n{name} = {value}\n")
+
+
+THEIRS = """
+from liveagent.families import Family, Member
+FAMILY = Family("bert", "Bert", ("BertModel", "Gemma4ForCausalLM"), __name__, "nothing", "nothing", "words", "MIT",
+                (Member("a/b", 1.0, 2.0),))
+"""
+
+
+def test_another_package_brings_a_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bring(tmp_path, "theirs:FAMILY", THEIRS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "theirs", raising=False)
+    assert [each.title for each in from_outside()] == ["Bert"]
+    assert family_of(checkpoint(tmp_path, "BertModel")).__name__ == "theirs"
+    assert described("Gemma4ForCausalLM", "here").name == "gemma4", "what is ours stays ours"
+    with pytest.raises(ConfigError, match=r"choose one of .*, Bert$"):
+        described("OtherModel", "here")
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "why"),
+    [
+        ("theirs:FAMILY", "", "AttributeError"),
+        ("nowhere:FAMILY", "", "No module named 'nowhere'"),
+        ("theirs:FAMILY", "raise OSError('two\\nlines')", "OSError: two$"),
+        ("theirs:FAMILY", "FAMILY = 3", "no Family"),
+        ("theirs:FAMILY", THEIRS.replace("__name__", "''"), "no Family with a module"),
+    ],
+)
+def test_a_package_that_brings_something_else_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, text: str, why: str
+) -> None:
+    bring(tmp_path, value, text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "theirs", raising=False)
+    assert described("LlamaForCausalLM", "here").name == "llama", "nobody else's code runs for what is ours"
+    with pytest.raises(ConfigError, match=why) as caught:
+        described("BertModel", "here")
+    assert "'theirs'" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_module_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bring(tmp_path, "theirs:FAMILY", THEIRS.replace("__name__", "'gone.away'"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "theirs", raising=False)
+    with pytest.raises(ConfigError, match="Bert cannot be read: No module named 'gone'"):
+        family_of(checkpoint(tmp_path, "BertModel"))

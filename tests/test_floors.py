@@ -116,6 +116,8 @@ def floor_of(path: str) -> str | None:
         if len(parts) > 2:
             return parts[1]
         return "cli" if parts[1] == "__main__.py" else "root"
+    if parts[0] == "examples" and len(parts) > 2:
+        return "families"  # a folder there is a package of its own, which brings a family
     return parts[0] if parts[0] in FLOORS else None
 
 
@@ -294,6 +296,7 @@ CLEAN = {
     "tools/lamp.py": "import serial\nfrom liveagent import tool\n@tool(phrases=['on'])\ndef on(): ...\n",
     "pipelines/home.py": "from liveagent import Agent\nagent = Agent('nano')\n",
     "clients/gate.py": "import websockets\nfrom liveagent.event import Event\ndef main():\n    print('up')\n",
+    "examples/qwen/qwen.py": "import torch\nfrom liveagent.nn import stack\nfrom liveagent.families import llama\n",
     "examples/lamp.py": "from liveagent import Agent\nAgent('nano').talk()\n",
 }
 
@@ -338,6 +341,8 @@ PLANTED = [
     ("clients/x.py", "import websockets\nimport rich\n", "clients uses more than one outside package"),
     ("examples/x.py", "from liveagent.nn import ear\n", "examples imports nn"),
     ("examples/x.py", "a = 1\n" * 60, "an example has 60 lines or more"),
+    ("examples/a/x.py", "from liveagent.runtime import engine\n", "families imports runtime"),
+    ("examples/a/x.py", "import torch\nX = torch.zeros(3)\n", "calls torch.zeros when it is imported"),
     ("liveagent/brain/x.py", "", "brain is a floor without a rule"),
     ("liveagent/utils.py", "", "a file or folder is called utils"),
     ("liveagent/nn/common/ear.py", "", "a file or folder is called common"),

@@ -3,12 +3,16 @@
 A family maps names and options and builds; the networks are those of `nn`, which know no family. What can be said of a
 family without importing it stands in `FAMILIES`, as plain values: `liveagent models` shows them, and `family_of` finds
 the one file that a checkpoint needs by what its `config.json` calls itself.
+
+A package of somebody else's adds one: its entry point in the group `liveagent.families` names a `Family` whose `module`
+is the whole name of the file that reads it (`examples/new_family`). Every process finds it so, the engine's child too.
 """
 
 from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -31,10 +35,11 @@ class Member:
 @dataclass(frozen=True, slots=True)
 class Family:
     """What is said of a family. `architectures`: what its `config.json` calls itself. `module`: the file of this folder
-    that reads it, "" while there is none. `proved`: of which parts the numbers were compared with `transformers`; no
-    real weights were ever run where this was written. `live`: how it takes part in a conversation, "" while it does
-    not; an `ear` stands in front of another model. `part_of`: whose weights a tensor is among, by what its name
-    contains; what is named nowhere is the decoder's, and a table is looked up in and not multiplied with."""
+    that reads it, "" while there is none; of a family from outside, the whole name of the file to import. `proved`: of
+    which parts the numbers were compared with `transformers`; no real weights were ever run where this was written.
+    `live`: how it takes part in a conversation, "" while it does not; an `ear` stands in front of another model.
+    `part_of`: whose weights a tensor is among, by what its name contains; what is named nowhere is the decoder's, and a
+    table is looked up in and not multiplied with."""
 
     name: str
     title: str
@@ -101,15 +106,37 @@ FAMILIES = (
 )  # fmt: skip
 
 
+GROUP = "liveagent.families"
+"""Of the entry points by which other packages name their families."""
+
+
+def from_outside() -> tuple[Family, ...]:
+    """The families that other packages bring. ConfigError: one of these packages names something else."""
+    found = []
+    for entry in sorted(entry_points(group=GROUP), key=lambda each: each.name):
+        try:
+            family = entry.load()
+        except Exception as error:  # whatever somebody else's code raises
+            why = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise ConfigError(f"the family {entry.name!r} ({entry.value}) cannot be read: {why}") from None
+        if not isinstance(family, Family) or not family.is_there:
+            raise ConfigError(f"the family {entry.name!r} ({entry.value}) is no Family with a module: mend its package")
+        found.append(family)
+    return tuple(found)
+
+
 def described(architecture: str, where: str) -> Family:
-    """What is said of the family that a checkpoint belongs to. ConfigError for one that nobody knows, or that is known
-    and not there yet, with those that are there."""
-    found = next((each for each in FAMILIES if architecture in each.architectures), None)
-    if found is not None and found.is_there:
+    """What is said of the family that a checkpoint belongs to: of ours first, then of those from outside. ConfigError
+    for one that nobody knows, or that is known and not there yet, with those that are there."""
+    ours = next((each for each in FAMILIES if architecture in each.architectures), None)
+    if ours is not None and ours.is_there:
+        return ours
+    others = from_outside()
+    if (found := next((each for each in others if architecture in each.architectures), None)) is not None:
         return found
-    known = ", ".join(each.title for each in FAMILIES if each.is_there)
-    if found is not None:
-        raise ConfigError(f"{where} is a {found.title}, which liveagent cannot read yet: choose one of {known}")
+    known = ", ".join(each.title for each in (*FAMILIES, *others) if each.is_there)
+    if ours is not None:
+        raise ConfigError(f"{where} is a {ours.title}, which liveagent cannot read yet: choose one of {known}")
     what = f"a {architecture}" if architecture else "nothing that its config.json would name"
     raise ConfigError(f"{where} is {what}, which liveagent does not know: choose one of {known}")
 
@@ -117,4 +144,9 @@ def described(architecture: str, where: str) -> Family:
 def family_of(checkpoint: Checkpoint) -> ModuleType:
     """The module that reads a checkpoint, imported only now. Raises as `described`."""
     found = described(checkpoint.architecture, str(checkpoint.folder))
-    return importlib.import_module(f"{__name__}.{found.module}")
+    if found in FAMILIES:
+        return importlib.import_module(f"{__name__}.{found.module}")
+    try:
+        return importlib.import_module(found.module)
+    except ImportError as error:
+        raise ConfigError(f"{found.title} cannot be read: {error}; mend the package that brings it") from None

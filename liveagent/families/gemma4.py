@@ -207,10 +207,11 @@ class Calls:
         self.opens, self.closes, self.quote = Mark("<|tool_call>"), Mark("<tool_call|>"), Mark('<|"|>')
 
     def write(self, name: str, args: Mapping[str, Any]) -> list[str]:
-        return [f"call:{name}", *self._mapping(args)]
+        return _joined([f"call:{name}", *self._mapping(args)])
 
     def result(self, name: str, text: str) -> list[str]:
-        return [Mark("<|tool_response>"), f"response:{name}", *self._mapping({"value": text}), Mark("<tool_response|>")]
+        said = _joined([f"response:{name}", *self._mapping({"value": text})])
+        return [Mark("<|tool_response>"), *said, Mark("<tool_response|>")]
 
     def _mapping(self, values: Mapping[str, Any]) -> list[str]:
         parts = ["{"]
@@ -284,6 +285,17 @@ class Calls:
                 rules.append(f'args{number}_{len(arguments)}_{comma}: ""')
         which = " | ".join(f"tool{number}" for number in range(len(tools)))
         return "\n".join([f'start: "call:" ({which})', *rules])
+
+
+def _joined(parts: Sequence[str]) -> list[str]:
+    """What stands between two marks as one text: so it was cut into pieces where the model learnt it."""
+    found: list[str] = []
+    for part in parts:
+        if found and not isinstance(part, Mark) and not isinstance(found[-1], Mark):
+            found[-1] += part
+        else:
+            found.append(part)
+    return found
 
 
 LISTED = 300
