@@ -30,7 +30,7 @@ TEMPLATE = """{{ bos_token }}
 <turn|>
 {% elif message.role == 'user' -%}
 <|turn>user
-{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}{% if part.type == 'audio' %}<|audio|>{% endif %}{% endfor %}{% endif %}<turn|>
+{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}{% if part.type == 'audio' %}<|audio|>{% elif part.type == 'image' %}{{ '\n\n' }}<|image|>{{ '\n\n' }}{% endif %}{% endfor %}{% endif %}<turn|>
 {% elif message.role == 'assistant' -%}
 <|turn>model
 {{ message.content }}<turn|>
@@ -68,8 +68,17 @@ EAR = {
 }  # fmt: skip
 
 
-def write(folder: Path, seed: int = 1, hears: bool = False, **options: Any) -> Path:
-    """A checkpoint that `transformers` wrote and can read: for text, or one that `hears` for itself."""
+EYE = {
+    "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
+    "intermediate_size": 48, "patch_size": 8, "pooling_kernel_size": 2, "position_embedding_size": 64,
+    "use_clipped_linears": False, "standardize": False,
+}  # fmt: skip
+ROWS = 48
+"""Most that a camera's picture may cost."""
+
+
+def write(folder: Path, seed: int = 1, hears: bool = False, sees: bool = False, **options: Any) -> Path:
+    """A checkpoint that `transformers` wrote and can read: for text, or one that `hears` or `sees` for itself."""
     transformers = reference()
     made = tokenizer()
     size = made.get_vocab_size()
@@ -82,15 +91,26 @@ def write(folder: Path, seed: int = 1, hears: bool = False, **options: Any) -> P
     }  # fmt: skip
     torch.manual_seed(seed)
     text = transformers.Gemma4TextConfig(**given | options)
-    if hears:
-        marks = [made.token_to_id(each) for each in ("<|audio>", "<audio|>", "<|audio|>")]
+    if hears or sees:
+        names = {
+            "boa_token_id": "<|audio>", "eoa_token_index": "<audio|>", "audio_token_id": "<|audio|>",
+            "boi_token_id": "<|image>", "eoi_token_id": "<image|>", "image_token_id": "<|image|>",
+            "video_token_id": "<|video|>",
+        }  # fmt: skip
         config = transformers.Gemma4Config(
-            text_config=text, audio_config=EAR, vision_config=None, boa_token_id=marks[0], eoa_token_index=marks[1],
-            audio_token_id=marks[2],
+            text_config=text, audio_config=EAR if hears else None, vision_config=EYE if sees else None,
+            **{name: made.token_to_id(mark) for name, mark in names.items()},
         )  # fmt: skip
         model = transformers.Gemma4ForConditionalGeneration(config).eval()
         gains(model.model.language_model, seed)
-        gains(model.model.embed_audio, seed)
+        for part in ("embed_audio", "vision_tower", "embed_vision"):
+            if getattr(model.model, part, None) is not None:
+                gains(getattr(model.model, part), seed)
+        cut = {"patch_size": EYE["patch_size"], "pooling_kernel_size": EYE["pooling_kernel_size"]}
+        both = {"image_processor": cut | {"max_soft_tokens": ROWS}, "video_processor": cut | {"max_soft_tokens": ROWS}}
+        if sees:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "processor_config.json").write_text(json.dumps(both))
     else:
         model = transformers.Gemma4ForCausalLM(text).eval()
         gains(model, seed)

@@ -306,7 +306,7 @@ def test_a_camera_goes_through_frame_detector_and_eye(tmp_path: Path) -> None:
         assert framed.shape == (3, 21 * 16, 27 * 16)
         change = keyframes.feed(framed.permute(1, 2, 0).numpy(), i)
         assert change.count <= count
-        rows = eye.look(framed, eye.flags(change, framed), state, 0)
+        rows = eye.look(framed, eye.flags(change.patches, framed), state, 0)
     assert rows.shape == (63, 24) and change.count
     assert torch.cosine_similarity(rows.flatten(), eye(framed[None]).flatten(), 0) > 0.9
 

@@ -186,9 +186,9 @@ def test_a_rest_that_makes_no_patch_is_not_looked_at(tmp_path: Path, kind: str) 
         seen[16 * (i % 4) : 16 * (i % 4) + 9, 20:29] = rng.integers(0, 256, (9, 9, 3))
         pixels = eye.frame(seen)
         change = keyframes.feed(pixels.permute(1, 2, 0).numpy(), i)
-        rows = eye.look(pixels, eye.flags(change, pixels), state, 0)
+        rows = eye.look(pixels, eye.flags(change.patches, pixels), state, 0)
         assert error(rows, theirs(net, kind, pixels[None])[0]) < BAR
-    assert not change.full and int(eye.flags(change, pixels).sum()) < 13
+    assert not change.full and int(eye.flags(change.patches, pixels).sum()) < 13
 
 
 def mutate(eye: RowEye, **config: Any) -> RowEye:

@@ -26,7 +26,9 @@ from liveagent.nn.stack import Stack, StackConfig
 from liveagent.tool import Tool
 
 if TYPE_CHECKING:
+    from liveagent.nn.framing import Budget
     from liveagent.nn.row_ear import RowEar
+    from liveagent.nn.row_eye import RowEye
 
 ARCHITECTURES = ("Gemma4ForConditionalGeneration", "Gemma4ForCausalLM")
 ACTIVATIONS: Mapping[str, Activation] = {"gelu_pytorch_tanh": "gelu_tanh", "silu": "silu"}
@@ -194,6 +196,38 @@ def own_ear(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> RowEa
     from liveagent.families.gemma4_ear import ear
 
     return ear(checkpoint, dtype)
+
+
+# --- how it sees
+
+
+def picture_marks(checkpoint: Checkpoint) -> SenseMarks | None:
+    """What stands around a picture; None for a checkpoint without an eye. A camera's are written as a film's: the time,
+    then the picture. ConfigError: `config.json` names ids that the decoder has not."""
+    said, text = checkpoint.config, checkpoint.config.get("text_config") or {}
+    if not said.get("vision_config"):
+        return None
+    ids = (
+        said.get("boi_token_id", 255_999), said.get("image_token_id", 258_880), said.get("eoi_token_id", 258_882),
+        text.get("pad_token_id") or 0,
+    )  # fmt: skip
+    if not all(type(each) is int and 0 <= each < text.get("vocab_size", 0) for each in ids):
+        raise ConfigError(f"{checkpoint.folder}: config.json marks pictures with {ids}, which its decoder lacks")
+    return SenseMarks(*ids, timed=True)
+
+
+def own_eye(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> RowEye:
+    """The eye whose rows the decoder reads."""
+    from liveagent.families.gemma4_eye import eye
+
+    return eye(checkpoint, dtype)
+
+
+def framing(checkpoint: Checkpoint) -> Budget:
+    """How a camera's pictures are brought to the size of that eye."""
+    from liveagent.families.gemma4_eye import video_framing
+
+    return video_framing(checkpoint)
 
 
 # --- how it calls tools

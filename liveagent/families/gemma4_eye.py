@@ -108,6 +108,15 @@ def most_rows(checkpoint: Checkpoint) -> int:
     return max(each.patches // each.group**2 for each in both)
 
 
+def video_framing(checkpoint: Checkpoint) -> Budget:
+    """How a camera's pictures are brought to size. ConfigError."""
+    settings = checkpoint.config.get("vision_config") or {}
+    try:
+        return framings(checkpoint, settings.get("patch_size", 16), _group(settings))[1]
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{checkpoint.folder}: its processor is no Gemma 4's ({error})") from None
+
+
 def _framing(settings: Mapping[str, Any], patch_px: int, group: int, rows: int) -> Budget:
     if settings.get("patch_size", patch_px) != patch_px or settings.get("pooling_kernel_size", group) != group:
         raise ValueError("the processor cuts other patches than the eye was trained on")

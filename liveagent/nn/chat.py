@@ -33,12 +33,14 @@ class Mark(str):
 @dataclass(frozen=True, slots=True)
 class SenseMarks:
     """The ids around what a checkpoint's own ear or eye gives: what opens it, holds the place of each row, and closes
-    it. `layers`: the id that a row has where layers look ids up again."""
+    it. `layers`: the id that a row has where layers look ids up again. `timed`: minutes and seconds stand in front, as
+    with the pictures of a film."""
 
     opens: int
     row: int
     closes: int
     layers: int
+    timed: bool = False
 
 
 class CallSyntax(Protocol):
@@ -67,10 +69,18 @@ class CallSyntax(Protocol):
 
 
 class Chat:
-    """See `Format`, which this is. `sound`: of a checkpoint that hears for itself. ConfigError: the template cannot be
-    taken apart, or the tokenizer lacks a mark."""
+    """See `Format`, which this is. `sound`, `picture`: of a checkpoint that hears and sees for itself; a picture is a
+    user's turn of its own, for it comes when something is seen and may go before what was said does. ConfigError: the
+    template cannot be taken apart, or the tokenizer lacks a mark."""
 
-    def __init__(self, tokens: Tokens, render: Render, syntax: CallSyntax, sound: SenseMarks | None = None) -> None:
+    def __init__(
+        self,
+        tokens: Tokens,
+        render: Render,
+        syntax: CallSyntax,
+        sound: SenseMarks | None = None,
+        picture: SenseMarks | None = None,
+    ) -> None:
         self.tokens, self._render, self._syntax = tokens, render, syntax
         system = {"role": "system", "content": "-"}
         talk = [
@@ -102,15 +112,19 @@ class Chat:
         self._note = self._noted()
         self.sound_open, self.sound_close, self.sound_id = list[int](), list[int](), 0
         if sound is not None:
-            before, after = self._around(tokens.piece(sound.row))
+            before, after = self._around("audio", tokens.piece(sound.row))
             self.sound_open = [*tokens.marked(before), sound.opens]
             self.sound_close, self.sound_id = [sound.closes, *tokens.marked(after)], sound.row
+        self._picture, self._before_picture, self.picture_close = picture, "", list[int]()
+        if picture is not None:
+            self._before_picture, after = self._around("image", tokens.piece(picture.row))
+            self.picture_close = [picture.closes, *tokens.marked(after + user_closes)]
 
-    def _around(self, mark: str) -> tuple[str, str]:
-        """What the template writes around sound within a user's turn; nothing where it knows of no sound."""
+    def _around(self, kind: str, mark: str) -> tuple[str, str]:
+        """What the template writes around sound or a picture within a user's turn; nothing where it knows of none."""
         talk: list[Message] = [
             {"role": "system", "content": "-"},
-            {"role": "user", "content": [{"type": "audio"}]},
+            {"role": "user", "content": [{"type": kind}]},
         ]
         try:
             whole = self._render(talk, (), False)
@@ -213,8 +227,14 @@ class Chat:
         before, after = self._note
         return [*self.tokens.marked(before), *self.tokens.encode(text), *self.tokens.marked(after)]
 
-    def picture(self, cells: int) -> list[int]:
-        raise ConfigError("this model's pictures are not in the loop yet")
+    def picture(self, cells: int, t_ns: int = 0, in_turn: bool = False) -> list[int]:
+        marks = self._picture
+        if marks is None:
+            raise ConfigError("this model has no eyes: give no camera, or choose one that sees")
+        minutes, seconds = divmod(t_ns // 1_000_000_000, 60)
+        stamp = f"{minutes:02d}:{seconds:02d} " if marks.timed else ""
+        ids = self.tokens.marked(self._user_opens + self._before_picture + stamp)
+        return [*(self._closes if in_turn else ()), *ids, marks.opens, *[marks.row] * cells]
 
     def watch(self, condition: str) -> list[int]:
         asked = self.tokens.encode(QUESTION.format(condition))

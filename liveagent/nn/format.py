@@ -4,6 +4,7 @@ checkpoint with a chat template `Chat`; whoever runs a conversation knows neithe
 The order of a turn is always: `user_open`, words, `user_close`, `agent_open`; then `call_open` and a
 call, or `say_open`, a reply, `reply_close`. A model with an ear of its own reads, in the place of words that were
 spoken, `sound_open`, a `sound_id` for each row, `sound_close`. What a tool gave comes behind, as `returned` writes it.
+A picture stands between two turns: `picture`, whose last ids hold the places of its rows, and `picture_close`.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ class Format(Protocol):
     sound_close: list[int]
     sound_id: int
     """Holds the place of each of that ear's rows."""
+    picture_close: list[int]
+    """What stands behind a picture."""
     call_lark: Callable[[Sequence[Tool]], str] | None
     """The grammar of calls of these tools, behind `call_open`, for llguidance; None: nano's own."""
 
@@ -99,8 +102,9 @@ class Format(Protocol):
         """A word from whoever built the agent, between two turns."""
         ...
 
-    def picture(self, cells: int) -> list[int]:
-        """A picture of so many rows: ids that hold their places."""
+    def picture(self, cells: int, t_ns: int = 0, in_turn: bool = False) -> list[int]:
+        """A picture taken at `t_ns` on the session's clock: what stands in front, then so many ids that hold its rows'
+        places. ConfigError: this model reads none."""
         ...
 
     def watch(self, condition: str) -> list[int]:

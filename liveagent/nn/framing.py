@@ -99,8 +99,8 @@ class Crop(_Framing):
             top, left = ((longest - side) // 2 for side in pixels.shape[:2])
             square[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
             pixels = square
-        sides = pixels.shape[:2]
-        small = _sized(pixels, *(self.short_px * side // min(sides) for side in sides), self.filter)
+        high, wide = (self.short_px * side // min(pixels.shape[:2]) for side in pixels.shape[:2])
+        small = _sized(pixels, high, wide, self.filter)
         lack = [max(0, self.px - side) for side in small.shape[:2]]
         small = np.pad(small, [(each // 2, each - each // 2) for each in lack] + [(0, 0)])
         top, left = ((side - self.px) // 2 for side in small.shape[:2])

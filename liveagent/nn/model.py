@@ -26,7 +26,7 @@ from liveagent.tool import Tool
 from liveagent.video import VideoFrame, resize
 
 if TYPE_CHECKING:
-    pass
+    from liveagent.nn.framing import Framing
 
 FILES = ("pieces.json", "ear.safetensors", "decoder.safetensors")
 EYE_FILE = "eye.safetensors"
@@ -42,6 +42,8 @@ class Model:
 
     most_tokens: int | None = CACHE_TOKENS
     device: object
+    framing: Framing | None = None
+    """How pictures are brought to the size of an eye whose rows the decoder reads; None: it has none such."""
 
     pieces: Tokenizer
     template: Format

@@ -17,12 +17,13 @@ from liveagent.nn.vad import Vad
 
 if TYPE_CHECKING:
     from liveagent.nn.row_ear import RowEar
+    from liveagent.nn.row_eye import RowEye
 
 
 class Nets(Model):
-    """`ear`, `eye` (None: it is blind), `decoder`, `vad`, and `own_ear` where the decoder hears for itself: its rows
-    are read as they are, for the id `own_id` where layers look ids up. Nothing here is changed by running, so one
-    serves every session of a process."""
+    """`ear`, `eye` (nano's; None: it is blind or has its own), `decoder`, `vad`, and `own_ear` and `own_eye` where the
+    decoder was trained with them: their rows are read as they are, for the ids `own_id` and `seen_id` where layers look
+    ids up. Nothing here is changed by running, so one serves every session of a process."""
 
     ear: Ear
     eye: Eye | None
@@ -30,17 +31,29 @@ class Nets(Model):
     vad: Vad
     own_ear: RowEar | None
     own_id: int
+    own_eye: RowEye | None
+    seen_id: int
     device: torch.device
 
     def hold(
-        self, ear: Ear, decoder: Stack, vad: Vad, eye: Eye | None = None, own_ear: RowEar | None = None, own_id: int = 0
+        self,
+        ear: Ear,
+        decoder: Stack,
+        vad: Vad,
+        eye: Eye | None = None,
+        own_ear: RowEar | None = None,
+        own_id: int = 0,
+        own_eye: RowEye | None = None,
+        seen_id: int = 0,
     ) -> None:
-        """Take these networks, for running. ConfigError: what the ear says does not fit the decoder."""
-        if own_ear is not None and own_ear.width != decoder.width:
-            raise ConfigError(f"the ear's rows are {own_ear.width} wide, the decoder reads {decoder.width}")
+        """Take these networks, for running. ConfigError: what ear or eye say does not fit the decoder."""
+        for name, sense in (("ear", own_ear), ("eye", own_eye)):
+            if sense is not None and sense.width != decoder.width:
+                raise ConfigError(f"the {name}'s rows are {sense.width} wide, the decoder reads {decoder.width}")
         self.ear, self.decoder, self.vad = ear.eval(), decoder.eval(), vad.eval()
         self.eye = eye.eval() if eye is not None else None
         self.own_ear, self.own_id = own_ear.eval() if own_ear is not None else None, own_id
+        self.own_eye, self.seen_id = own_eye.eval() if own_eye is not None else None, seen_id
         self.device = torch.device("cpu")
         for net in self._nets():
             net.requires_grad_(False)
@@ -50,8 +63,10 @@ class Nets(Model):
         raise ConfigError("this decoder reads words, not what an ear thought")
 
     def seen_rows(self, sight: Tensor, cells: Tensor) -> Tensor:
-        """Input rows for what the eye said. ConfigError for a decoder that reads none."""
-        raise ConfigError("this decoder reads no pictures")
+        """Input rows for what the eye said of cells `[k]`. ConfigError for a decoder that reads none."""
+        if self.own_eye is None:
+            raise ConfigError("this decoder reads no pictures")
+        return self.decoder.picture_rows(sight, self.seen_id)
 
     def sound_rows(self, rows: Tensor) -> Tensor:
         """Input rows for those `[n, D]` of the model's own ear. ConfigError for a decoder that reads none."""
@@ -60,7 +75,8 @@ class Nets(Model):
         return self.decoder.rows(rows, self.own_id)
 
     def _nets(self) -> list[nn.Module]:
-        return [net for net in (self.ear, self.decoder, self.vad, self.eye, self.own_ear) if net is not None]
+        nets = self.ear, self.decoder, self.vad, self.eye, self.own_ear, self.own_eye
+        return [net for net in nets if net is not None]
 
     def to(self, device: str | torch.device) -> Self:
         """Move the weights there; sessions of this model run there from then on. DeviceError when there is no such

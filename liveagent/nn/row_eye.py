@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from liveagent.keyframe import Change, regrid
+from liveagent.keyframe import Bools, regrid
 from liveagent.nn import lanes
 from liveagent.nn.framing import Budget, Framing
 from liveagent.nn.mlp_projector import MlpProjector
@@ -46,10 +46,19 @@ class RowEye(nn.Module):
         """A camera's picture `[H, W, 3]` of any size to `[3, height, width]` as it is looked at, bytes."""
         return self.video.frame(pixels)
 
-    def flags(self, change: Change, pixels: Tensor) -> Tensor:
-        """What the detector found in `pixels [3, H, W]`, for this eye's patches, `[N]`."""
+    def flags(self, patches: Bools, pixels: Tensor) -> Tensor:
+        """What the detector flagged in `pixels [3, H, W]`, for this eye's patches, `[N]`."""
         height, width = pixels.shape[1:]
-        return torch.from_numpy(regrid(change.patches, height, width, self.vit.config.patch_px))
+        return torch.from_numpy(regrid(patches, height, width, self.vit.config.patch_px))
+
+    def grid(self, pixels: Tensor) -> tuple[int, int]:
+        """Rows and columns of patches of pictures `[..., 3, H, W]`."""
+        return self.vit.grid(pixels)
+
+    @property
+    def width(self) -> int:
+        """Of a row."""
+        return self.projector.rows_width
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pictures `[B, 3, H, W]`, uint8 or 0..1, to rows `[B, M, W]`."""

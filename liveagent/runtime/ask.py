@@ -32,9 +32,11 @@ from liveagent.runtime.context import Kept
 from liveagent.runtime.ear_process import find_ear
 from liveagent.runtime.hands import Hands
 from liveagent.runtime.live import Live
+from liveagent.runtime.open_model import picture_px
 from liveagent.runtime.replay import load, ticks_of
 from liveagent.runtime.session import Session, SessionConfig
 from liveagent.runtime.talk import load_model, open_session
+from liveagent.sight import PICTURE_PX
 from liveagent.spoken import spoken
 from liveagent.video import VideoFrame
 from liveagent.watch import Change, Sighting, Watch
@@ -130,7 +132,7 @@ def ask(
             "nano knows when things of the toy table come, go and move, and no more: "
             'ask "when did the red ball appear", or what is or was on the table'
         )
-    film = Recorded(path) if is_recording(path) else Shown(path)
+    film = Recorded(path) if is_recording(path) else Shown(path, picture_px(agent.model))
     model = model or load_model(agent)
     if not model.sees:
         raise ConfigError("these weights have no eye: install liveagent again, or give a folder with eye.safetensors")
@@ -201,14 +203,14 @@ def is_recording(path: Path) -> bool:
 class Shown:
     """A media file, as sound and pictures in order."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, size_px: int | None = PICTURE_PX) -> None:
         from liveagent.ports.film import Film
         from liveagent.ports.videotrack import VideoTrack, place_of
 
         track = VideoTrack(place_of(str(path)))
         self.length_s = track.length_s
         track.close()
-        self._film = Film(path, real_time=False)
+        self._film = Film(path, real_time=False, size_px=size_px)
         self.name = path.name
 
     @property

@@ -125,12 +125,13 @@ class Context:
         again, then `ids`."""
         senses = [token.sense for token in picture.tokens if isinstance(token.sense, Sights)]
         sights = None
+        seen_at = next((at for at, token in enumerate(picture.tokens) if isinstance(token.sense, Sights)), 0)
         if senses:
             sight, cells = ([getattr(each, name) for each in senses] for name in ("sight", "cells"))
             sights = Sights(np.concatenate(sight), np.concatenate(cells))
         both = (*(token.id for token in picture.tokens), *ids)
         hide = (self.ledger.pinned_tokens, self.ledger.used_tokens)
-        return (await self.lane.do(Probe(both, tuple(want), self.now_s, hide, sights))).logp
+        return (await self.lane.do(Probe(both, tuple(want), self.now_s, hide, sights, seen_at))).logp
 
     @property
     def newest_picture(self) -> Kept | None:

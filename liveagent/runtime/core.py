@@ -117,6 +117,7 @@ class Core:
             self._vad = model.vad.init_state(lanes)
             self._cache = model.decoder.init_state(lanes, slots)
             self._eye = model.eye.init_state(lanes) if model.eye is not None else None
+            self._own_eye = model.own_eye.init_state(lanes) if model.own_eye is not None else None
             self._own = model.own_ear.init_state(lanes) if model.own_ear is not None else None
         self._lane = [_Lane() for _ in range(lanes)]
         self._prompts = Prompts(model.decoder, prompts)
@@ -153,6 +154,8 @@ class Core:
             self.model.eye.reset(self._eye, number)
         if self.model.own_ear is not None and self._own is not None:
             self.model.own_ear.reset(self._own, number)
+        if self.model.own_eye is not None and self._own_eye is not None:
+            self.model.own_eye.reset(self._own_eye, number)
 
     def submit(self, lane: int, work: Work, done: Callable[[Reply | BaseException], None]) -> None:
         self._lane[lane].jobs.append(_Job(work, done))
@@ -183,7 +186,7 @@ class Core:
         hearing = {n: job for n, job in heads.items() if isinstance(job.work, Listen)}
         looking = {n: job for n, job in heads.items() if isinstance(job.work, Look)}
         encoding = {n: job for n, job in heads.items() if isinstance(job.work, Encode)}
-        self._guard(looking, self._see)
+        self._guard(looking, self._see if self.model.own_eye is None else self._see_rows)
         if looking and not any(job.started for job in hearing.values()):
             for job in hearing.values():  # once: who looks now hears next, and all lanes hear in one step
                 job.started = True
@@ -348,6 +351,24 @@ class Core:
                     n, DeviceError("the eye gave no numbers: its weights are damaged; install liveagent again")
                 )
 
+    def _see_rows(self, group: dict[int, _Job]) -> None:
+        """Each lane's picture by itself: they are of different sizes, and seldom come together."""
+        eye, state = self.model.own_eye, self._own_eye
+        assert eye is not None and state is not None
+        for n, job in group.items():
+            assert isinstance(job.work, Look)
+            pixels = torch.from_numpy(np.array(job.work.pixels)).permute(2, 0, 1)
+            tall, wide = eye.grid(pixels)
+            patches = torch.ones(tall * wide, dtype=torch.bool, device="cpu")
+            if job.work.patches is not None:
+                patches = eye.flags(job.work.patches, pixels)
+            rows = eye.look(pixels.to(self.model.device), patches.to(self.model.device), state, n).float().cpu()
+            if bool(torch.isfinite(rows).all()):
+                self._finish(n, Seen(rows.numpy().copy(), int(patches.sum()), len(patches)))
+            else:
+                eye.reset(state, n)
+                self._finish(n, DeviceError("the model's own eye gave no numbers: fetch its weights again"))
+
     def _rows(
         self, ready: Sequence[int], rest: str, size: int
     ) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
@@ -431,11 +452,11 @@ class Core:
     def _rows_of(self, work: Append | Probe) -> torch.Tensor:
         """What the decoder reads for the ids of an Append or a Probe, `[n, D]`."""
         if isinstance(work, Probe) and work.sights is not None:
-            first = 1 + len(work.sights.cells)
-            if first > len(work.ids):
-                raise ConfigError(f"{first - 1} cells of a picture in front of {len(work.ids)} tokens")
+            first, after = work.seen_at, work.seen_at + len(work.sights.cells)
+            if not 0 <= first <= after <= len(work.ids):
+                raise ConfigError(f"{after - first} cells of a picture from {first} on, among {len(work.ids)} tokens")
             seen = self._seen_rows(work.sights)
-            return torch.cat([self._embed(work.ids[:1]), seen, self._embed(work.ids[first:])])
+            return torch.cat([self._embed(work.ids[:first]), seen, self._embed(work.ids[after:])])
         if isinstance(work, Append) and work.soft is not None:
             return self._heard_rows(work.soft)
         if isinstance(work, Append) and work.sights is not None:

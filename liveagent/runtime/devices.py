@@ -19,6 +19,7 @@ from liveagent.ports.mic import Mic
 from liveagent.ports.nullspeaker import NullSpeaker
 from liveagent.ports.voice_file import VoiceFile, part
 from liveagent.runtime.live import RUN_OUT_TICKS, Camera, Loudspeaker, silence
+from liveagent.sight import PICTURE_PX
 from liveagent.video import VideoFrame
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ Note: TypeAlias = Callable[[str, str], None]
 Put: TypeAlias = Callable[[DeviceLost | DeviceBack | CameraFroze], None]
 """Told what became of a device, in the device's own thread."""
 TABLE = "table"
+TABLE_PX = 384
+"""The toy table for an eye that sees more than nano's."""
 
 
 async def open_voice(agent: Agent) -> Voice | None:
@@ -84,14 +87,14 @@ def find_speaker(nothing: bool, note: Note, put: Put) -> Loudspeaker:
 
 
 def find_sounds(
-    source: str | None, text_only: bool, fast: bool, note: Note, put: Put
+    source: str | None, text_only: bool, fast: bool, note: Note, put: Put, size_px: int | None = PICTURE_PX
 ) -> AsyncIterable[AudioChunk | VideoFrame]:
     """What is heard: silence, a file or URL, the microphone, or the shipped clip for one. DeviceError when a microphone
     was asked for and there is none."""
     if text_only:
         return silence()
     if source is not None and source != "mic":
-        return file_source(source, not fast, note)
+        return file_source(source, not fast, note, size_px)
     mic = Mic(on_event=put)
     try:
         mic.start()
@@ -103,21 +106,23 @@ def find_sounds(
     return mic
 
 
-def find_camera(wanted: str | None, agent: Agent, sounds: str | None, note: Note, put: Put) -> Camera | None:
+def find_camera(
+    wanted: str | None, agent: Agent, sounds: str | None, note: Note, put: Put, size_px: int | None = PICTURE_PX
+) -> Camera | None:
     """What is looked at. `wanted`: "none", "table", or what `Camera` takes; None: the pictures of `sounds` where that
-    is a film, else what the agent looks at, if anything. Raises what `Camera` does for a camera that was asked for;
-    another that is missing is noted."""
+    is a film, else what the agent looks at, if anything. `size_px`: see `picture_px`. Raises what `Camera` does
+    for a camera that was asked for; another that is missing is noted."""
     source = wanted if wanted is not None else agent.camera
     if source is None or source == "none" or (wanted is None and has_pictures(sounds)):
         return None
     if source == TABLE:
         from liveagent.ports.toytable import ToyTableCamera
 
-        return ToyTableCamera(seed=agent.seed)
+        return ToyTableCamera(seed=agent.seed, size_px=size_px or TABLE_PX)
     from liveagent.ports.camera import Camera as Lens
     from liveagent.runtime.robot_eyes import RobotEyes, is_robots
 
-    lens = RobotEyes(source, on_event=put) if is_robots(source) else Lens(source, on_event=put)
+    lens = RobotEyes(source, on_event=put) if is_robots(source) else Lens(source, on_event=put, size_px=size_px)
     try:
         lens.start()
     except (ConfigError, DeviceError, LinkError) as error:
@@ -154,7 +159,7 @@ def clip_path() -> Path:
 
 
 async def file_source(
-    path: str, real_time: bool, note: Note = lambda code, message: None
+    path: str, real_time: bool, note: Note = lambda code, message: None, size_px: int | None = PICTURE_PX
 ) -> AsyncIterator[AudioChunk | VideoFrame]:
     """A file or URL as if it were a microphone and a camera, then silence for as long as its last answer may take.
 
@@ -163,7 +168,7 @@ async def file_source(
     from liveagent.ports.film import Film
 
     end_ns = time.monotonic_ns() if real_time else 0  # the loudspeaker's reports are on this clock too
-    film = Film(path, real_time=real_time, start_ns=end_ns)
+    film = Film(path, real_time=real_time, start_ns=end_ns, size_px=size_px)
     async for item in film:
         if isinstance(item, AudioChunk):
             end_ns = item.t_ns + len(item.samples) * SAMPLE_NS

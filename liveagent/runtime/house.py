@@ -33,6 +33,7 @@ from liveagent.runtime.clearing import Terms
 from liveagent.runtime.conversation import Conversation
 from liveagent.runtime.devices import find_camera, find_sounds, find_speaker
 from liveagent.runtime.live import Camera, Loudspeaker
+from liveagent.runtime.open_model import picture_px
 from liveagent.runtime.session import SessionConfig
 from liveagent.runtime.stop_mic import StopMic
 from liveagent.video import VideoFrame
@@ -70,7 +71,7 @@ class House:
             opened.callback(close_sounds, sounds)
             speaker = find_speaker(agent.voice is None, note, put)
             opened.callback(speaker.close)
-            look = find_camera(camera, agent, "mic", note, put)
+            look = find_camera(camera, agent, "mic", note, put, picture_px(agent.model))
             opened.pop_all()
         return cls(sounds, speaker, look, headphones)
 

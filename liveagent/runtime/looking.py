@@ -76,6 +76,12 @@ class Looking:
         return self._pixels
 
     @property
+    def subject(self) -> object:
+        """What the picture that was kept last is about: as long as it is the same, there is nothing new to remark.
+        None before the first."""
+        return named(self.kept) if self.kept is not None else None
+
+    @property
     def waiting(self) -> bool:
         """Whether a picture came that nobody has decided about."""
         return self._new
@@ -117,5 +123,9 @@ class Looking:
         ids = self._model.template.picture(len(cells))
         await self._context.add("picture", ids, self.t_ns, sights=sights)
         span = self._context.ledger.spans[-1]
-        thumbnail = base64.b64encode(resize(self._pixels, THUMBNAIL_PX, THUMBNAIL_PX).tobytes()).decode()
-        return PictureKept(self.t_ns, span.id, len(ids), why, named(self.sight), thumbnail)
+        return PictureKept(self.t_ns, span.id, len(ids), why, named(self.sight), thumbnail(self._pixels))
+
+
+def thumbnail(pixels: Pixels) -> str:
+    """For people: the picture very small, its bytes in base 64."""
+    return base64.b64encode(resize(pixels, THUMBNAIL_PX, THUMBNAIL_PX).tobytes()).decode()

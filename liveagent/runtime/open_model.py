@@ -16,6 +16,7 @@ from liveagent.families import family_of
 from liveagent.nn.model import Model, checked, weights_folder
 from liveagent.nn.pieces import Pieces
 from liveagent.plan import places_of
+from liveagent.sight import PICTURE_PX
 
 if TYPE_CHECKING:
     from liveagent.nn.chat import SenseMarks
@@ -28,6 +29,12 @@ DTYPES = ("float32", "bfloat16")
 def is_checkpoint(folder: str | Path | None) -> bool:
     """Whether this is an open checkpoint's folder, and not one of nano's."""
     return folder is not None and (Path(folder) / "config.json").is_file()
+
+
+def picture_px(folder: str | Path | None) -> int | None:
+    """The side of the square to which a camera may bring its pictures for this model's eye, before anything of it is
+    read; None: it takes their proportions as they are."""
+    return None if is_checkpoint(folder) else PICTURE_PX
 
 
 def read_model(folder: str | Path | None = None, device: str = "cpu") -> Model:

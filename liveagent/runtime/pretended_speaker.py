@@ -31,7 +31,9 @@ class PretendedSpeaker:
             last = self._words[action.utterance] = first + len(action.words)
             marks = tuple(WordMark(at, at * WORD_SAMPLES, (at + 1) * WORD_SAMPLES) for at in range(first, last))
             samples = len(action.words) * WORD_SAMPLES
-            self._voiced[action.utterance] = self._voiced.get(action.utterance, 0) + samples
+            # Where it ran dry meanwhile it goes on behind what was played.
+            before = self._voiced.get(action.utterance, self._played.get(action.utterance, 0))
+            self._voiced[action.utterance] = before + samples
             return [Voiced(now_ns, action.utterance, samples, marks, action.final)]
         if isinstance(action, StopPlayback):
             self._voiced.pop(action.utterance, None)

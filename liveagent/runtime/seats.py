@@ -34,6 +34,7 @@ from liveagent.runtime.ear_process import EarProcess
 from liveagent.runtime.engine import Lane
 from liveagent.runtime.engine_process import EngineProcess
 from liveagent.runtime.link import Ending, Link, pump
+from liveagent.runtime.open_model import picture_px
 from liveagent.runtime.request import ClientTools, Options, Protocol, Refused
 from liveagent.runtime.session import SessionConfig
 from liveagent.runtime.showing import name_of
@@ -212,8 +213,9 @@ class Seats:
                 unfollow.callback(follow(conversation.live, sources))
             if agent.camera is not None and options.camera and conversation.live is not None:
                 conversation.live.camera = await asyncio.to_thread(
-                    find_camera, options.camera, agent, None, lambda code, message: None, lambda event: None
-                )
+                    find_camera, options.camera, agent, None, lambda code, message: None, lambda event: None,
+                    picture_px(agent.model),
+                )  # fmt: skip
             robots = tuple(map(name_of, conversation.showing.robots))
             welcome = replace(welcome, camera=conversation.eyes, robots=robots)
             if isinstance(codec, NativeCodec):

@@ -34,6 +34,7 @@ from liveagent.runtime.hearing_check import check_hearing
 from liveagent.runtime.holding import check_held
 from liveagent.runtime.listener import Listener
 from liveagent.runtime.live import Camera, Live, Loudspeaker
+from liveagent.runtime.open_model import picture_px
 from liveagent.runtime.record import Recorder, header_of
 from liveagent.runtime.session import Session, SessionConfig
 from liveagent.runtime.sources import Sources, follow
@@ -149,10 +150,10 @@ async def talk(
             stack.push_async_callback(voice.close)
         speaker = find_speaker(text_only or fast or voice is None, note, put)
         stack.callback(speaker.close)
-        sounds = find_sounds(source, text_only, fast, note, put)
+        sounds = find_sounds(source, text_only, fast, note, put, picture_px(agent.model))
         if isinstance(sounds, Mic):
             stack.callback(sounds.close)
-        look = await asyncio.to_thread(find_camera, camera, agent, source, note, put)
+        look = await asyncio.to_thread(find_camera, camera, agent, source, note, put, picture_px(agent.model))
         if look is not None:
             stack.callback(look.close)
             terminal.look(look)

@@ -135,7 +135,7 @@ class Watcher:
             for each in said:
                 self._end(each, t_ns)
             return ENDED if said else NOTHING
-        if not asked.toy:  # what else nano's eye could be asked for it has not learnt
+        if self.model.names_things and not asked.toy:  # what else nano's eye could be asked for it has not learnt
             return TOY_ONLY
         watch = asked.watch
         for each in [each for each in self.watchings if each.by_user and each.watch.name == watch.name]:
@@ -176,7 +176,7 @@ class Watcher:
         template = self.model.template
         ids, want = template.watch(watch.condition), template.answers
         if watch.change != "move":
-            standing = standing_thing(watch.condition)
+            standing = standing_thing(watch.condition) if self.model.names_things else None
             if standing is None:
                 return await self._ask_alone(picture, ids)
             cells = [cell for cell in cells_of(picture) if likely_there(row_of(cell), standing) >= MAYBE]
@@ -187,7 +187,7 @@ class Watcher:
                 return odds(sum(likely))
             alone = await self._ask_alone(Kept(picture.span, (picture.tokens[0], *cells)), ids)
             return min(alone, odds(sum(likely)))
-        thing = moving_thing(watch.condition)
+        thing = moving_thing(watch.condition) if self.model.names_things else None
         if thing is None:
             begun = await self.user.step_aside()
             yes, no = await self.context.probe(ids, want)

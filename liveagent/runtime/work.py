@@ -30,9 +30,9 @@ class Listen:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
-    """One picture: `pixels` uint8 `[128, 128, 3]`. `patches` bool `[64]`: which of its 16 px patches, row by row from
-    the top left, are encoded anew, the others standing as they were seen before; None: all of them. Answered with
-    `Seen`."""
+    """One picture as the model's eye sees it: `pixels` uint8 `[H, W, 3]`, nano's 128 x 128. `patches` bool `[N]`: which
+    of its 16 px patches, row by row from the top left, are encoded anew, the others standing as they were seen before;
+    None: all of them. Answered with `Seen`."""
 
     pixels: np.ndarray
     patches: np.ndarray | None = None
@@ -52,8 +52,8 @@ class Soft:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sights:
-    """What the eye said of k cells of a picture: `sight` float32 `[k, 20]` (see `liveagent.sight`), `cells` int64
-    `[k]`, the numbers of those cells."""
+    """What the eye said of k cells of a picture: `sight` float32 `[k, 20]` (see `liveagent.sight`), of an eye that does
+    not speak in words `[k, D]`, as its decoder reads it; `cells` int64 `[k]`, the numbers of those cells."""
 
     sight: np.ndarray
     cells: np.ndarray
@@ -102,13 +102,14 @@ class Append:
 class Probe:
     """Ask on the scratch branch at `t_s`: append `ids`, read `want`, drop the branch. The lane is as before. The branch
     does not see the lane's tokens `hide`, from and up to, counted from its oldest. `sights`: it begins with a picture;
-    what the eye saw stands for the ids behind its `<image>`."""
+    what the eye saw stands for `ids` from number `seen_at` on."""
 
     ids: tuple[int, ...]
     want: tuple[int, ...]
     t_s: float = 0.0
     hide: tuple[int, int] = (0, 0)
     sights: Sights | None = None
+    seen_at: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +173,8 @@ class Heard:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """What the eye makes of a picture: `sight` float32 `[16, 20]` (see `liveagent.sight`); `patches` of `of` patches
-    went through it."""
+    """What the eye makes of a picture: `sight` float32 `[16, 20]` (see `liveagent.sight`), or rows `[n, D]` that the
+    decoder reads; `patches` of `of` patches went through it."""
 
     sight: np.ndarray
     patches: int
