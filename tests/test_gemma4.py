@@ -20,7 +20,7 @@ from liveagent.families.gemma4 import decoder, text_config
 from liveagent.ledger import CachePlan, Hole, Move
 from liveagent.nn.checkpoint import Checkpoint
 from liveagent.nn.stack import Stack
-from tests.parity import BAR, FAR, error, exact, reference, saved, stream
+from tests.parity import BAR, FAR, error, exact, gains, reference, saved, stream
 
 pytestmark = pytest.mark.slow
 
@@ -80,6 +80,40 @@ def test_any_legal_configuration(tmp_path_factory: pytest.TempPathFactory, data:
     assert bar < FAR
     assert error(net(ids)[0], theirs) < bar
     assert error(stream(net, net.embed(ids)[0], pieces_of(data.draw(st.integers(0, 99)), 40)), theirs) < bar
+
+
+@pytest.mark.parametrize("layers", [0, 6], ids=["as 31B", "with inputs of each layer"])
+def test_where_a_pictures_rows_see_each_other(tmp_path: Path, layers: int) -> None:
+    there = reference()
+    text = {
+        "vocab_size": 199, "hidden_size": 40, "intermediate_size": 56, "num_hidden_layers": 4, "layer_types":
+        ["sliding_attention", "full_attention"] * 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 10,
+        "global_head_dim": 16, "sliding_window": 9, "use_bidirectional_attention": "vision",
+        "vocab_size_per_layer_input": 199, "hidden_size_per_layer_input": layers, "num_kv_shared_layers": 0,
+    }  # fmt: skip
+    vision = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2,
+              "head_dim": 4, "intermediate_size": 8, "position_embedding_size": 9}  # fmt: skip
+    model = there.Gemma4ForConditionalGeneration(
+        there.Gemma4Config(text_config=text, vision_config=vision, audio_config=None, image_token_id=198)
+    )
+    gains(model.eval().model.language_model, 17)
+    ids = torch.randint(3, 190, (1, 60), generator=torch.Generator().manual_seed(18))
+    pictures = ((5, 12), (30, 20), (52, 1))
+    for first, count in pictures:
+        ids[0, first : first + count] = 198
+    seen = torch.randn(33, 40, generator=torch.Generator().manual_seed(19))
+    shown = there.modeling_outputs.BaseModelOutputWithPooling(pooler_output=[seen])
+    theirs = model(ids, mm_encoder_outputs={"image": shown}, mm_token_type_ids=(ids == 198).long()).logits[0]
+    net = decoder(Checkpoint.open(saved(model, tmp_path)))
+    rows, at = net.embed(ids[0]), 0
+    for first, count in pictures:
+        rows[first : first + count] = net.picture_rows(seen[at : at + count], 0)
+        at += count
+    assert net.shape.ahead == 280 and rows.shape[1] == 41 + bool(layers)
+    assert error(net(rows=rows[None])[0], theirs) < BAR
+    assert error(stream(net, rows, [5, 12, 8, 5, 20, 1, 1, 1, 7]), theirs) < BAR
+    rows[:, -1] = 0
+    assert error(net(rows=rows[None])[0], theirs) > FAR
 
 
 def test_it_says_the_same_for_64_tokens(tmp_path: Path) -> None:

@@ -23,9 +23,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from liveagent.bench.naive import Naive
 from liveagent.errors import ConfigError
 from liveagent.families import gemma4_unified as family
 from liveagent.keyframe import Keyframes
+from liveagent.ledger import CachePlan, Hole, Move
 from liveagent.nn import patches
 from liveagent.nn.checkpoint import Checkpoint
 from liveagent.nn.framing import Budget
@@ -515,6 +517,32 @@ def test_a_picture_is_read_in_one_step_or_refused(tmp_path: Path) -> None:
         ours.picture_rows(torch.randn(71, 40), 0)
     with pytest.raises(ConfigError, match="layers with a window hold"):
         ours.step(torch.zeros(4, 400, 41), [400, 0, 0, 0], ours.init_state(4, 512, back=16))
+
+
+def test_a_picture_is_taken_back_or_evicted_whole(tmp_path: Path) -> None:
+    _, checkpoint = written(tmp_path, seed=4)
+    ours = family.decoder(checkpoint)
+    generator = torch.Generator().manual_seed(6)
+    words = ours.embed(torch.randint(3, 189, (40,), generator=generator))
+    first, second = (ours.picture_rows(torch.randn(n, 40, generator=generator), 0) for n in (30, 12))
+    rows, state = torch.cat([words[:9], first, words[9:14], second, words[14:20]]), ours.init_state(1, 128, back=4)
+
+    def read(more: Tensor) -> Tensor:
+        x = torch.zeros(1, max(4, len(more)), 41)
+        x[0, : len(more)] = more
+        return ours.step(x, [len(more)], state)[0]
+
+    read(rows[:39])
+    assert error(read(rows[39:]), ours(rows=rows[None])[0, -1]) < BAR
+    state.rewind(0, 44)  # before the second
+    rows = torch.cat([rows[:44], words[20:26]])
+    assert error(read(rows[44:]), ours(rows=rows[None])[0, -1]) < BAR
+    read(words[26:30])
+    naive = Naive.of(ours, state, 0)
+    ours.evict(CachePlan(holes=(Hole(9, 30),), moves=(Move(0, 9, 30),)), 0, state, 0)
+    naive.evict(range(9, 39))
+    for each in words[30:33]:
+        assert error(read(each[None]), naive.read(each[None], [0.0])) < BAR
 
 
 # --- what its files say

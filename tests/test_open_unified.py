@@ -66,7 +66,8 @@ def model(folder: Path) -> Nets:
 
 
 async def test_it_is_typed_to_and_spoken_to_as_transformers_reads_words_and_clip(folder: Path, model: Nets) -> None:
-    ear, form, clip = model.own_ear, model.template, MediaFile(clip_path(), real_time=False).read()[8_000:40_000]
+    ear: object = model.own_ear
+    form, clip = model.template, MediaFile(clip_path(), real_time=False).read()[8_000:40_000]
     assert isinstance(ear, RawEar) and (ear.token_ms, ear.width) == (40.0, 48)
     agent = Agent(str(folder), instructions="Be brief.", tools=[light])
     async with open_session(agent, SessionConfig(echo_gate=False), model, use_recogniser=False) as session:
