@@ -4,17 +4,18 @@
 keys and values that are drawn instead of computed. Then somebody speaks for 4 s before a camera.
 
 Theirs is what a careful user of `transformers` builds, and the best that its own interface offers: its dynamic cache
-holds the history, and when the turn is over the sound and the turn's newest picture go through its processors, encoder
+holds the history, and when the turn is over its sound and a picture go through its processors, encoder
 towers and one prefill, of which the output layer and the layers with shared keys see the last row only. Nothing there
 encodes sound or reads it into the cache while it comes in: its ear takes whole clips, and a cache grown piece by piece
 would be a runtime of one's own, which is what this project is. So that is not the rival.
 
 Ours is the engine's core as a session drives it: every 80 ms of sound goes through the VAD and nano's ear, then through
-the model's own ear and into the cache; the picture through the changed-patch eye from the one a second before it. Sound
-comes at its own pace: the clock moves by what the work took and waits for the microphone when that was quick, and work
-that was slow finds more sound waiting, of which a step takes up to 640 ms. What is left when the last sample is there,
-the marks that close the turn and the first token's logits are `ours_ms`. Both read the same tokens in the same order.
-What decides that the turn is over is on neither side, and no recogniser or turn logic is in the load.
+the model's own ear and into the cache. A picture in the middle of the turn goes through the changed-patch eye, from the
+one before it, and before the open turn, which is taken back for it and read again. Sound comes at its own pace: the
+clock moves by what the work took and waits for the microphone when that was quick, and work that was slow finds more
+sound waiting, of which a step takes up to 640 ms. What is left when the last sample is there, the marks that close the
+turn and the first token's logits are `ours_ms`. Both read the same tokens in the same order. What decides that the turn
+is over is on neither side, and no recogniser or turn logic is in the load.
 
     live_gap              ours over theirs, from the last sample to the first token; medians, in turns          report
     ours_ms, theirs_ms    both, in wall time, with as many threads as torch takes here                          report
@@ -33,11 +34,12 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,17 +52,17 @@ from liveagent.errors import DeviceError
 from liveagent.keyframe import Keyframes
 from liveagent.memory import free_memory
 from liveagent.runtime.own_ear import OwnEar
-from liveagent.runtime.work import Append, Encode, Encoded, Listen, Sounds
+from liveagent.runtime.work import Append, Encode, Encoded, Listen, Look, Rewind, Seen, Sights, Sounds
 from liveagent.video import Pixels
 
 TICK_S = TICK_SAMPLES / RATE_HZ
 TICKS = 50
 """Of the turn."""
-SOUND_ROWS, PICTURE_ROWS = 25, 66
-"""A second of sound; a picture with its marks."""
+SOUND_ROWS, PICTURE_ROWS = 25, 71
+"""A second of sound; a picture with its marks, a turn of its own."""
 NEEDS_BYTES = {"e2b": 20e9, "0.3b": 4e9}
-OPENS, CLOSES = (5, 6, 7), (8, 7, 5, 9, 7)
-"""What stands before a user's turn and behind it: as many tokens as in Gemma's template."""
+OPENS, USER_CLOSES, AGENT_OPENS = (5, 6, 7), (8, 7), (5, 9, 7)
+"""As many tokens as in Gemma's template: `<|turn>user` and a line's end, `<turn|>` and one, `<|turn>model` and one."""
 PX = 384
 
 
@@ -113,51 +115,58 @@ class Answer:
 
 
 class Reader:
-    """A turn on its way into our cache, as it comes."""
+    """A turn on its way into our cache, as it comes, by the steps of a session's `SoundTurn` and `RowLooking`."""
 
     def __init__(self, both: Sides, turn: Turn) -> None:
-        self.both, self.turn, self.ids = both, turn, list[int]()
-        self._waiting = [*OPENS, both.marks["boa_token_id"]]  # marks that go in with what comes next
-        self._keyframes, self._state = Keyframes(), both.eye.init_state(1)
+        self.core, self.marks, self.ids = both.core, both.marks, list[int]()
+        self._rows: list[np.ndarray] = []  # of the open turn
+        self._start = both.core._lane[HERE].length  # and the place where it begins
+        self._keyframes = Keyframes(refresh_s=0)
         self._look(turn.before, 0)
 
-    def _look(self, pixels: Pixels, t_ns: int) -> Tensor:
-        eye = self.both.eye
-        framed = eye.frame(pixels)
-        change = self._keyframes.feed(framed.permute(1, 2, 0).numpy(), t_ns)
-        return eye.look(framed, torch.from_numpy(change.patches), self._state, 0)  # both cut 16 px patches
+    def _look(self, pixels: Pixels, t_ns: int) -> np.ndarray:
+        change = self._keyframes.feed(pixels, t_ns)
+        seen = self.core.run(HERE, Look(pixels, None if change.full else change.patches))
+        assert isinstance(seen, Seen)
+        return seen.sight
 
-    def _append(self, mark: int, rows: Tensor | None) -> None:
-        held = [] if rows is None else [mark] * len(rows)
-        ids = [*self._waiting, *held]
-        sounds = None if rows is None else Sounds(rows.float().numpy())
-        self.both.core.run(HERE, Append(tuple(ids), sounds=sounds))
+    def _append(self, ids: Sequence[int], **senses: Any) -> None:
+        self.core.run(HERE, Append(tuple(ids), **senses))
         self.ids += ids
-        self._waiting = []
 
     def listen(self, samples: Samples) -> None:
         """What every session does with a tick."""
-        self.both.core.run(HERE, Listen(samples))
+        self.core.run(HERE, Listen(samples))
 
     def hear(self, samples: Samples, begins: bool) -> None:
-        encoded = self.both.core.run(HERE, Encode(samples, begins))
+        encoded = self.core.run(HERE, Encode(samples, begins))
         assert isinstance(encoded, Encoded)
-        if len(encoded.rows):
-            self._append(self.both.marks["audio_token_id"], torch.from_numpy(encoded.rows))
+        self._read(encoded.rows)
+
+    def _read(self, rows: np.ndarray) -> None:
+        if len(rows):
+            opens = [] if self._rows else [*OPENS, self.marks["boa_token_id"]]
+            self._rows.append(rows)
+            self._append([*opens, *[self.marks["audio_token_id"]] * len(rows)], sounds=Sounds(rows))
 
     def see(self, pixels: Pixels, t_ns: int) -> None:
-        """A picture among the sound."""
-        marks = self.both.marks
-        rows = self._look(pixels, t_ns)
-        self._waiting += [marks["eoa_token_index"], marks["boi_token_id"]]
-        self._append(marks["image_token_id"], rows)
-        self._waiting = [marks["eoi_token_id"], marks["boa_token_id"]]
+        """A picture is a turn of its own and goes before the open one, which steps aside for it."""
+        heard, self._rows = self._rows, []
+        if heard:
+            self.core.run(HERE, Rewind(self._start))
+            del self.ids[len(self.ids) - len(OPENS) - 1 - sum(map(len, heard)) :]
+        rows, marks = self._look(pixels, t_ns), self.marks
+        ids = [*OPENS, marks["boi_token_id"], *[marks["image_token_id"]] * len(rows)]
+        self._append(ids, sights=Sights(rows, np.arange(len(rows))))
+        self._append([marks["eoi_token_id"], *USER_CLOSES])
+        self._start = self.core._lane[HERE].length
+        if heard:
+            self._read(np.concatenate(heard))
 
     def close(self) -> Tensor:
-        """The marks that close the turn; the logits behind them."""
-        self._waiting += [self.both.marks["eoa_token_index"], *CLOSES]
-        self._append(0, None)
-        logits = self.both.core._lane[HERE].logits
+        """The marks that close the turn and open the agent's; the logits behind them."""
+        self._append([self.marks["eoa_token_index"], *USER_CLOSES, *AGENT_OPENS])
+        logits = self.core._lane[HERE].logits
         assert logits is not None
         return logits
 
@@ -240,11 +249,11 @@ def _timed(name: str, part: torch.nn.Module, spent: dict[str, float]) -> tuple[A
     return part.register_forward_pre_hook(begins), part.register_forward_hook(ends)
 
 
-def turn_of(seconds: list[int], ticks: int = TICKS, seed: int = 3) -> Turn:
-    """So many ticks of sound, with a picture half-way through each of these seconds of it."""
-    clip = talking(PX, seconds[-1] + 2, seed)
-    pictures = {round((each + 0.5) / TICK_S): clip[each + 1] for each in seconds}
-    return Turn(sound(1, ticks, TICK_SAMPLES, seed)[0].numpy(), pictures, clip[seconds[0]])
+def turn_of(pictures: int, ticks: int = TICKS, seed: int = 3) -> Turn:
+    """So many ticks of sound, and pictures in the middle of as many equal parts of it."""
+    clip = talking(PX, pictures + 1, seed)
+    shown = {round((at + 0.5) * ticks / pictures): clip[at + 1] for at in range(pictures)}
+    return Turn(sound(1, ticks, TICK_SAMPLES, seed)[0].numpy(), shown, clip[0])
 
 
 def compared(both: Sides, turn: Turn, rounds: int) -> tuple[dict[str, float], dict[str, Any]]:
@@ -281,9 +290,9 @@ def run(size: str = "0.3b", rounds: int = 5, seconds: int = 60, ticks: int = TIC
     with torch.inference_mode():
         both = Sides(size, torch.bfloat16, history + 1024)
         both.remember(history)
-        last = ticks * TICK_SAMPLES // RATE_HZ - 1
-        figures, detail = compared(both, turn_of([last], ticks), rounds)
-        video = [dict(each) for each in compared(both, turn_of(list(range(last + 1)), ticks), max(1, rounds // 2))]
+        figures, detail = compared(both, turn_of(1, ticks), rounds)
+        each_second = max(1, ticks * TICK_SAMPLES // RATE_HZ)
+        video = compared(both, turn_of(each_second, ticks), max(1, rounds // 2))
     detail = {
         "size": size,
         "machine": _processor(),

@@ -136,11 +136,11 @@ def random_eye(config: Mapping[str, Any], dtype: torch.dtype, seed: int = 0) -> 
     return RowEye(vit, projector, budget, budget).to(dtype).eval().requires_grad_(False)
 
 
-def running(decoder: Stack, ear: RowEar | None, device: str = "cpu") -> Nets:
+def running(decoder: Stack, ear: RowEar | None, eye: RowEye | None, device: str = "cpu") -> Nets:
     """These networks as the engine runs them, beside nano's own that every session hears with. DeviceError."""
     nano = checked(None)
     nets = Nets(Pieces.load(nano / "pieces.json"))
-    nets.hold(Ear.load(nano / "ear.safetensors"), decoder, Vad.load(), None, ear, 0)
+    nets.hold(Ear.load(nano / "ear.safetensors"), decoder, Vad.load(), own_ear=ear, own_eye=eye)
     return nets.to(device)
 
 

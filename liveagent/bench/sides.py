@@ -16,9 +16,6 @@ from liveagent.bench.proportions import random_stack, running, soften, whole
 from liveagent.bench.rival import Rival, reference
 from liveagent.families import gemma4_ear, gemma4_eye
 from liveagent.nn.checkpoint import Checkpoint
-from liveagent.nn.linear import sort_weights
-from liveagent.nn.row_ear import RowEar
-from liveagent.nn.row_eye import RowEye
 from liveagent.runtime.core import Core
 
 HERE, KEPT = 0, 1
@@ -26,7 +23,7 @@ HERE, KEPT = 0, 1
 
 
 class Sides:
-    """See the module. `core` and `eye` are ours; `rival`, and the processors `extract` (of sound) and `process` (of
+    """See the module. `core` is ours; `rival`, and the processors `extract` (of sound) and `process` (of
     pictures), are theirs. `marks` are the ids around sound and pictures."""
 
     def __init__(self, size: str, dtype: torch.dtype, slots: int) -> None:
@@ -38,11 +35,9 @@ class Sides:
             folder = saved(_senses(self.marks).to(dtype), Path(name))
             theirs = transformers.Gemma4ForConditionalGeneration.from_pretrained(folder, dtype=dtype).eval()
             checkpoint = Checkpoint.open(folder)
-            ear: RowEar = gemma4_ear.ear(checkpoint, dtype)
-            self.eye: RowEye = gemma4_eye.eye(checkpoint, dtype)
+            ear, eye = gemma4_ear.ear(checkpoint, dtype), gemma4_eye.eye(checkpoint, dtype)
         self.rival = Rival.whole(decoder, self.marks, theirs)
-        self.core = Core(running(decoder, ear), slots=slots)
-        sort_weights(self.eye)
+        self.core = Core(running(decoder, ear, eye), slots=slots)
         self.extract = transformers.Gemma4AudioFeatureExtractor()
         pictures = transformers.models.gemma4.image_processing_pil_gemma4
         self.process = pictures.Gemma4ImageProcessorPil(max_soft_tokens=gemma4_eye.VIDEO_ROWS)
