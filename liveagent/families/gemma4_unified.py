@@ -15,16 +15,15 @@ from torch import Tensor
 
 from liveagent.errors import ConfigError
 from liveagent.families import gemma4
-from liveagent.families.gemma4 import Calls, sound_marks
+from liveagent.families.gemma4 import Calls, framing, picture_marks, sound_marks
 from liveagent.families.gemma4_eye import framings
-from liveagent.nn.chat import SenseMarks
 from liveagent.nn.checkpoint import Checkpoint, Made
 from liveagent.nn.raw_ear import RawEar
 from liveagent.nn.raw_eye import RawEye, RawEyeConfig
 from liveagent.nn.row_ear import RATE_HZ
 from liveagent.nn.stack import Stack
 
-__all__ = ["ARCHITECTURES", "Calls", "decoder", "own_ear", "own_eye", "picture_marks", "sound_marks"]
+__all__ = ["ARCHITECTURES", "Calls", "decoder", "framing", "own_ear", "own_eye", "picture_marks", "sound_marks"]
 
 ARCHITECTURES = ("Gemma4UnifiedForConditionalGeneration", "Gemma4UnifiedForCausalLM")
 EAR, EYE = "model.embed_audio.", "model.vision_embedder."
@@ -55,20 +54,6 @@ def own_ear(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> RawEa
         raise _strange(checkpoint, error) from None
     checkpoint.fill(net, {"enter.weight": f"{EAR}embedding_projection.weight"}, dtype)
     return net.eval().requires_grad_(False)
-
-
-def picture_marks(checkpoint: Checkpoint) -> SenseMarks | None:
-    """What stands around a picture; None for a checkpoint without an eye. ConfigError: `config.json` names ids that the
-    decoder has not."""
-    said, text = checkpoint.config, checkpoint.config.get("text_config") or {}
-    if not said.get("vision_config"):
-        return None
-    usual = {"boi_token_id": 255_999, "image_token_id": 258_880, "eoi_token_id": 258_882}
-    opens, row, closes = (said.get(name, number) for name, number in usual.items())
-    ids = opens, row, closes, text.get("pad_token_id") or 0
-    if not all(type(each) is int and 0 <= each < text.get("vocab_size", 0) for each in ids):
-        raise ConfigError(f"{checkpoint.folder}: config.json marks pictures with {ids}, which its decoder knows not")
-    return SenseMarks(*ids)
 
 
 def own_eye(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> RawEye:

@@ -16,8 +16,7 @@ from liveagent.nn.stack import Stack
 from liveagent.nn.vad import Vad
 
 if TYPE_CHECKING:
-    from liveagent.nn.row_ear import RowEar
-    from liveagent.nn.row_eye import RowEye
+    from liveagent.nn.senses import OwnEar, OwnEye
 
 
 class Nets(Model):
@@ -29,9 +28,9 @@ class Nets(Model):
     eye: Eye | None
     decoder: Stack
     vad: Vad
-    own_ear: RowEar | None
+    own_ear: OwnEar | None
     own_id: int
-    own_eye: RowEye | None
+    own_eye: OwnEye | None
     seen_id: int
     device: torch.device
 
@@ -41,22 +40,20 @@ class Nets(Model):
         decoder: Stack,
         vad: Vad,
         eye: Eye | None = None,
-        own_ear: RowEar | None = None,
+        own_ear: OwnEar | None = None,
         own_id: int = 0,
-        own_eye: RowEye | None = None,
+        own_eye: OwnEye | None = None,
         seen_id: int = 0,
     ) -> None:
         """Take these networks, for running. ConfigError: what ear or eye say does not fit the decoder."""
         for name, sense in (("ear", own_ear), ("eye", own_eye)):
             if sense is not None and sense.width != decoder.width:
                 raise ConfigError(f"the {name}'s rows are {sense.width} wide, the decoder reads {decoder.width}")
-        self.ear, self.decoder, self.vad = ear.eval(), decoder.eval(), vad.eval()
-        self.eye = eye.eval() if eye is not None else None
-        self.own_ear, self.own_id = own_ear.eval() if own_ear is not None else None, own_id
-        self.own_eye, self.seen_id = own_eye.eval() if own_eye is not None else None, seen_id
+        self.ear, self.decoder, self.vad, self.eye = ear, decoder, vad, eye
+        self.own_ear, self.own_id, self.own_eye, self.seen_id = own_ear, own_id, own_eye, seen_id
         self.device = torch.device("cpu")
         for net in self._nets():
-            net.requires_grad_(False)
+            net.eval().requires_grad_(False)
 
     def heard_rows(self, weights: Tensor, hidden: Tensor | None = None) -> Tensor:
         """Input rows for what the ear thought. ConfigError for a decoder that reads words."""
@@ -76,7 +73,7 @@ class Nets(Model):
 
     def _nets(self) -> list[nn.Module]:
         nets = self.ear, self.decoder, self.vad, self.eye, self.own_ear, self.own_eye
-        return [net for net in nets if net is not None]
+        return [net for net in nets if isinstance(net, nn.Module)]
 
     def to(self, device: str | torch.device) -> Self:
         """Move the weights there; sessions of this model run there from then on. DeviceError when there is no such

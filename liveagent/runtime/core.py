@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from liveagent.nn.nets import Nets
     from liveagent.tool import Tool
 
-BUCKETS = (32, 8, 1)
 HEARING_LANES = 4
 """Ear and VAD step for so many lanes at a time, however many of them have something to hear and however many there are:
 people's ticks seldom fall together, and one lane alone would pay for all. Fewer would round differently (LAW 2)."""
@@ -203,7 +202,7 @@ class Core:
             except Exception as error:  # one lane's bad request must not stop the others
                 self._finish(n, error)
         sizes = {n: self._bucket(job) for n, job in feeding.items()}  # before any is fed: one bucket a round
-        for size in BUCKETS:
+        for size in sorted(set(sizes.values()), reverse=True):
             group = {n: job for n, job in feeding.items() if sizes[n] == size and not job.guess}
             self._guard(group, partial(self._feed, size=size))
         self._guard({n: job for n, job in feeding.items() if job.guess}, self._feed_guesses)
@@ -488,10 +487,12 @@ class Core:
     def _tensor(self, array: np.ndarray, kind: type[np.float32 | np.int64]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, kind)).to(self.model.device)
 
-    @staticmethod
-    def _bucket(job: _Job) -> int:
-        left = 0 if job.rows is None else len(job.rows) - job.fed
-        return 32 if left > 8 else 8 if left > 1 else 1  # one pass of 32 costs less than two of 8
+    def _bucket(self, job: _Job) -> int:
+        """How many rows the next step of this job has: 32, 8 or 1; more where rows that see each other are more."""
+        assert job.rows is not None
+        left = job.rows[job.fed :]
+        size = 32 if len(left) > 8 else 8 if len(left) > 1 else 1  # one pass of 32 costs less than two of 8
+        return max(size, self.model.decoder.piece(left, size))
 
     def _next_rows(self, group: dict[int, _Job], size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What each job of the group feeds next: rows `[lanes, size, D]`, how many, and when they came."""
@@ -502,7 +503,8 @@ class Core:
         for n, job in group.items():
             assert job.rows is not None and isinstance(job.work, Append | Decode | Probe)
             times[n] = job.work.t_s
-            rows = job.rows[job.fed : job.fed + size]
+            rows = job.rows[job.fed :]
+            rows = rows[: self.model.decoder.piece(rows, size)]
             x[n, : len(rows)] = rows
             count[n] = len(rows)
         return x, count, times
