@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 # Threads that wait by spinning make a small network a hundred times slower on a busy machine; read when torch loads.
 export OMP_WAIT_POLICY := passive
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Containers often forbid compiled files. The slow tests start hundreds of processes, and each would compile it all anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # What `make type` reads: the package, and the folders at the top under the names that imports know them by.
 LINKS := build/types/liveagent
@@ -67,7 +69,7 @@ type: $(VENV)/.ready-test
 	$(BIN)/mypy $(TYPED)
 
 unit: $(VENV)/.ready-test
-	$(BIN)/pytest $(TOGETHER) -m "not slow and not audio"
+	$(BIN)/pytest $(TOGETHER) -p no:logging -m "not slow and not audio"
 
 rest: $(VENV)/.ready-test
 	$(BIN)/pytest $(TOGETHER) -m "slow or audio"

@@ -289,6 +289,7 @@ def test_an_agent_that_cannot_work_says_its_line(text: str, line: int, says: str
     assert (code, one_line(said)) == (2, True) and says in said and f"line {line}" in said
 
 
+@pytest.mark.slow
 async def test_words_that_no_dictionary_has_are_guessed_and_told(nano: Nano) -> None:
     @tool(phrases=["start the zibblewok"])
     def zibblewok() -> str:
@@ -312,6 +313,7 @@ def no_portaudio(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portaudio, "load", load)
 
 
+@pytest.mark.slow
 async def test_without_portaudio_the_clip_plays(
     agent: Agent, nano: Nano, no_portaudio: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,6 +324,7 @@ async def test_without_portaudio_the_clip_plays(
     assert portaudio.FIX in said and "shipped clip" in said
 
 
+@pytest.mark.slow
 async def test_without_portaudio_replies_play_into_nothing(
     agent: Agent, nano: Nano, no_portaudio: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,6 +349,7 @@ def _voice(voice: Any) -> Callable[[Agent], Any]:
 # --- things that break in the middle
 
 
+@pytest.mark.slow
 async def test_a_tool_that_never_returns_is_told_and_the_session_goes_on(nano: Nano) -> None:
     screen = Screen("wait for ever")
     assert await talk(Agent("nano", tools=[hang], voice=None), text_only=True, terminal=screen) == 0

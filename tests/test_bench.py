@@ -60,6 +60,7 @@ def no_synthesis(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Noting, "of", lambda agent, model, use_recogniser: deaf(agent, model, use_recogniser=False))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_synthesis")
 def test_keys_are_those_of_the_issue(monkeypatch: pytest.MonkeyPatch) -> None:
     async def no_clips(model: Nano) -> tuple[int, dict[str, Any]]:

@@ -18,6 +18,7 @@ SMALL = Budget(420, 320, 280, 60, 40)
 TINY = DecoderConfig(61, width=32, layers=3, heads=4, kv_heads=2, hidden=48, windows=(40, 0, 40))
 
 
+@pytest.mark.slow
 def test_the_window_rolls_and_every_figure_is_there() -> None:
     with torch.inference_mode():
         figures, detail = asyncio.run(cache.hours(random_nano(), 12, 1, 3, SMALL))

@@ -14,6 +14,7 @@ from liveagent.transaction import State, Transaction
 from tests.broker import needs_mosquitto
 
 
+@pytest.mark.slow
 def test_nothing_runs_that_nobody_approved_and_what_was_approved_does() -> None:
     found = policy.run(["heard", "returned"], ["claim", "changed", "limits", "rate"], ["none", "replay"])
     assert (found["unapproved_hazards"], found["over_rate"], found["approved_done"]) == (0, 0, 1.0)

@@ -27,6 +27,7 @@ def test_the_pattern_is_the_real_one() -> None:
     assert [at for at, kind in enumerate(config["layer_types"]) if kind == "full_attention"] == list(range(4, 35, 5))
 
 
+@pytest.mark.slow
 def test_it_rolls_and_every_figure_is_there(net: Stack) -> None:
     with exact():
         figures, detail = hours.live(net, 9, 1, 3, SMALL, every=3)
@@ -36,6 +37,7 @@ def test_it_rolls_and_every_figure_is_there(net: Stack) -> None:
     assert set(detail["kinds"]) >= {"system", "audio", "reply", "mark", "picture"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blind", ["keys stay where they were", "a window one wider"])
 def test_the_oracle_can_tell(net: Stack, blind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if blind == "keys stay where they were":

@@ -191,6 +191,7 @@ class Keyboard:
             await self.news.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keys", "keyed", "what"),
     [

@@ -119,6 +119,7 @@ async def peer(request: pytest.FixtureRequest) -> AsyncIterator[Peer]:
     engine.close()
 
 
+@pytest.mark.slow
 async def test_typed_words_are_answered_without_any_sound_and_spoken(peer: Peer) -> None:
     await peer.ask(TextTyped(0, "open the door"))
     await peer.until(lambda: peer.of(ReplyEnded))
@@ -129,6 +130,7 @@ async def test_typed_words_are_answered_without_any_sound_and_spoken(peer: Peer)
     assert peer.of(Memory)
 
 
+@pytest.mark.slow
 async def test_the_words_of_a_written_reply_are_told_before_its_end(peer: Peer) -> None:
     await peer.ask(VoiceSet(0, False), TextTyped(0, "open the door"))
     await peer.until(lambda: peer.of(ReplyEnded))
@@ -220,6 +222,7 @@ WEATHER: dict[str, Json] = {
 }
 
 
+@pytest.mark.slow
 async def test_a_tool_of_the_peers_runs_at_the_peers(peer: Peer) -> None:
     await peer.ask(AgentChanged(0, None, (WEATHER,)), TextTyped(0, "what is the weather in paris"))
     await peer.until(lambda: peer.of(ToolCalled))
@@ -229,6 +232,7 @@ async def test_a_tool_of_the_peers_runs_at_the_peers(peer: Peer) -> None:
     await peer.until(lambda: peer.of(Say))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peer", [True], indirect=True)
 async def test_a_link_that_breaks_takes_back_what_was_not_heard_and_keeps_the_rest(peer: Peer) -> None:
     await peer.ask(TextTyped(0, "open the door"))

@@ -276,6 +276,7 @@ def copied(path: Path, to: Path) -> Path:
     return to
 
 
+@pytest.mark.slow
 def test_what_rests_on_it_goes_too_and_the_rest_stands(talked: tuple[Path, dict[str, int]], tmp_path: Path) -> None:
     path, at = copied(talked[0], tmp_path / "a.larec"), talked[1]
     second = at["secret"] * 0.08 + 0.04
@@ -291,6 +292,7 @@ def test_what_rests_on_it_goes_too_and_the_rest_stands(talked: tuple[Path, dict[
     assert sum(isinstance(action, Say) for _, action in report.actions) == 2
 
 
+@pytest.mark.slow
 def test_a_second_forgetting_takes_it_out_of_what_was_still_known(
     talked: tuple[Path, dict[str, int]], tmp_path: Path
 ) -> None:

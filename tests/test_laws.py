@@ -69,16 +69,16 @@ def test_long_streams_stay_equal(law: Law) -> None:
     same(law, stream(law, net, x, [law.chunks[0]]), whole)
 
 
-@pytest.mark.parametrize("hostile", [1e6, float("nan"), float("inf")])
-def test_neighbours_do_not_matter(law: Law, hostile: float) -> None:
+def test_neighbours_do_not_matter(law: Law) -> None:
     net, x = law.make(), law.feed(LANES, BLOCKS)
     calm = stream(law, net, x, [1])
-    loud = x.clone()
-    loud[0] *= hostile
-    loud[3] = hostile
-    beside = stream(law, net, loud, [1])
-    for a, b in zip(calm, beside, strict=True):
-        assert torch.equal(a[1], b[1]) and torch.equal(a[2], b[2])
+    for hostile in (1e6, float("nan"), float("inf")):
+        loud = x.clone()
+        loud[0] *= hostile
+        loud[3] = hostile
+        beside = stream(law, net, loud, [1])
+        for a, b in zip(calm, beside, strict=True):
+            assert torch.equal(a[1], b[1]) and torch.equal(a[2], b[2]), hostile
 
 
 def test_inactive_rows_keep_their_bits(law: Law) -> None:
