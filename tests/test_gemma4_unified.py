@@ -9,11 +9,13 @@ that is the first must be seen."""
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
-import math
 import random
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -609,17 +611,30 @@ def test_half_precision_senses_the_same(tmp_path: Path, dtype: torch.dtype) -> N
         assert torch.cosine_similarity(full(given_).flatten(), less.float().flatten(), 0) > 0.99
 
 
+@pytest.fixture
+def processor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The module of their processor. It imports torchvision, which no CPU build of torch has, for resizing alone."""
+    name, package = "image_processing_gemma4_unified", reference().models.gemma4_unified.__name__
+    resizing = "torchvision.transforms.v2.functional"
+    if importlib.util.find_spec("torchvision") is None:
+        for at in range(resizing.count(".") + 1):
+            part = ".".join(resizing.split(".")[: at + 1])
+            monkeypatch.setitem(sys.modules, part, ModuleType(part))
+        sys.modules["torchvision.transforms.v2"].__dict__["functional"] = sys.modules[resizing]
+        sys.modules[resizing].__dict__["InterpolationMode"] = object
+    yield importlib.import_module(f"{package}.{name}")
+    sys.modules.pop(f"{package}.{name}")
+
+
 @pytest.mark.parametrize("shape", [(336, 432), (480, 640), (90, 41), (37, 900)])
-def test_patches_and_places_are_those_of_their_processor(shape: tuple[int, int]) -> None:
-    """Their steps, as their processor takes them, behind the resizing, which is torchvision's and cannot run here."""
-    there = reference().models.gemma4_unified.processing_gemma4_unified
+def test_patches_and_places_are_those_of_their_processor(processor: Any, shape: tuple[int, int]) -> None:
+    """Behind the resizing, which `tests/test_gemma4_eye.py` compares."""
     framing = Budget(70 * 9, 16, 3)
-    assert framing.sides(*shape) == there.get_aspect_ratio_preserving_size(*shape, 16, 630, 3)
-    pixels = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    framed = framing.frame(pixels)
-    cut, places = flat(framed, 48)
-    small = patches.cut(framed, 16).permute(0, 2, 3, 1).flatten(1).float() / 255  # 16 px, which they merge
-    rows, cols = framed.shape[1] // 16, framed.shape[2] // 16
-    merged = small.view(rows // 3, 3, cols // 3, 3, 16, 16, 3).permute(0, 2, 1, 4, 3, 5, 6).flatten(2).flatten(0, 1)
-    assert torch.equal(merged, cut) and len(cut) == math.prod(framed.shape[1:]) // 48**2
-    assert places[-1].tolist() == [cols // 3 - 1, rows // 3 - 1]
+    assert framing.sides(*shape) == processor.get_aspect_ratio_preserving_size(*shape, 16, 630, 3)
+    framed = framing.frame(np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8))
+    small = processor.convert_image_to_patches(framed.float() / 255, 16)
+    cols, number = framed.shape[2] // 16, torch.arange(len(small))
+    places = torch.stack([number % cols, number // cols], 1)
+    merged, where = processor.patches_merge(small[None], places[None], len(small) // 9)
+    for theirs, ours in zip((merged[0], where[0]), flat(framed, 48), strict=True):
+        assert torch.equal(theirs, ours)

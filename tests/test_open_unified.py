@@ -1,35 +1,44 @@
-"""An open checkpoint without encoders in the loop: it reads what is typed, and the sound itself of what is said."""
+"""An open checkpoint without encoders in the loop: it reads what is typed, raw sound of what is said, raw pixels."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from liveagent import tool
 from liveagent.action import CallTool
 from liveagent.agent import Agent
-from liveagent.audio import TICK_SAMPLES, Samples
-from liveagent.event import ReplyStarted, SpeechStarted
+from liveagent.audio import TICK_NS, TICK_SAMPLES, Samples
+from liveagent.event import PictureKept, ReplyStarted, SpeechStarted
 from liveagent.nn.nets import Nets
+from liveagent.nn.patches import cut
 from liveagent.nn.raw_ear import RawEar
+from liveagent.nn.raw_eye import RawEye
 from liveagent.ports.media import MediaFile
 from liveagent.runtime.devices import clip_path
 from liveagent.runtime.listener import PREROLL_TICKS
 from liveagent.runtime.open_model import load_nets
 from liveagent.runtime.session import SessionConfig
 from liveagent.runtime.talk import open_session
+from liveagent.video import Pixels, VideoFrame
 from tests.open_checkpoint import TEMPLATE, tokenizer
 from tests.parity import BAR, FAR, error, gains, reference, saved
 from tests.world import World
 
 pytestmark = pytest.mark.slow
 
-MARKS = {"boa_token_id": "<|audio>", "eoa_token_index": "<audio|>", "audio_token_id": "<|audio|>"}
+MARKS = {
+    "boa_token_id": "<|audio>", "eoa_token_index": "<audio|>", "audio_token_id": "<|audio|>", "video_token_id":
+    "<|video|>", "boi_token_id": "<|image>", "eoi_token_id": "<image|>", "image_token_id": "<|image|>",
+}  # fmt: skip
+PX, GROUP, ROWS = 8, 2, 48
 
 
 @tool(phrases=["(turn|switch) {state} the {room} light"])
@@ -48,12 +57,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "sliding_window": 32, "layer_types": ["sliding_attention", "full_attention"] * 2,
             "attention_k_eq_v": True, "num_global_key_value_heads": 1, "final_logit_softcapping": 30.0,
         },
-        audio_config={}, vision_config=None, **{name: made.token_to_id(mark) for name, mark in MARKS.items()},
+        audio_config={},
+        vision_config={
+            "patch_size": PX, "pooling_kernel_size": GROUP, "mm_embed_dim": 24, "output_proj_dims": 24,
+            "mm_posemb_size": 16,
+        },
+        **{name: made.token_to_id(mark) for name, mark in MARKS.items()},
     )  # fmt: skip
     torch.manual_seed(1)
     model = transformers.Gemma4UnifiedForConditionalGeneration(config).eval()
     gains(model, 1)
     saved(model, folder, "60kB")
+    looks = {"patch_size": PX, "pooling_kernel_size": GROUP, "max_soft_tokens": ROWS}
+    (folder / "processor_config.json").write_text(json.dumps({"image_processor": looks, "video_processor": looks}))
     made.save(str(folder / "tokenizer.json"))
     (folder / "chat_template.jinja").write_text(TEMPLATE)
     (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<bos>", "eos_token": "<eos>"}))
@@ -88,17 +104,63 @@ async def test_it_is_typed_to_and_spoken_to_as_transformers_reads_words_and_clip
         vocab = model.decoder.shape.vocab_size
         ours = torch.tensor(await session.context.probe([1], range(vocab)), dtype=torch.float64)
 
-    theirs = reference().Gemma4UnifiedForConditionalGeneration.from_pretrained(str(folder)).eval()
+    assert error(ours, theirs(folder, ids, heard)) <= BAR
+    assert error(ours, theirs(folder, ids, heard[::-1].copy())) > FAR  # else nobody listens
 
-    def said(sound: Samples) -> torch.Tensor:
-        features = torch.tensor(sound).view(1, -1, 640)
-        every = torch.ones(1, features.shape[1], dtype=torch.bool)
-        with torch.inference_mode():
-            logits = theirs(torch.tensor([[*ids, 1]]), input_features=features, input_features_mask=every).logits
-        return torch.log_softmax(logits[0, -1].double(), -1)
 
-    assert error(ours, said(heard)) <= BAR
-    assert error(ours, said(heard[::-1].copy())) > FAR  # else nobody listens
+async def test_what_is_shown_and_said_is_in_the_cache_as_transformers_reads_it(folder: Path, model: Nets) -> None:
+    """Pictures of 48 rows that see each other, which no step of the loop's usual sizes would hold."""
+    eye: object = model.own_eye
+    form, clip = model.template, MediaFile(clip_path(), real_time=False).read()[8_000:40_000]
+    assert isinstance(eye, RawEye) and model.decoder.shape.ahead == ROWS
+    shown = [scene(1), scene(2)]
+
+    def camera(tick: int) -> VideoFrame | None:
+        return VideoFrame(shown[tick >= 30], tick * TICK_NS) if tick % 3 == 0 else None
+
+    config = SessionConfig(echo_gate=False, picture_high_tokens=280, picture_low_tokens=200)
+    async with open_session(Agent(str(folder), tools=[light]), config, model, use_recogniser=False) as session:
+        world = World(session, camera=camera)
+        await world.run(45)
+        assert [each.reason for each in world.of(PictureKept)] == ["first", "changed"]
+        await world.hear(clip, 20)
+        assert [call.args for call in world.of(CallTool)] == [{"room": "kitchen", "state": "on"}]
+        ids = list(session.context.ids)
+        heard = heard_of(world, ids.count(form.sound_id))
+        vocab = model.decoder.shape.vocab_size
+        ours = torch.tensor(await session.context.probe([1], range(vocab)), dtype=torch.float64)
+    assert ids.count(model.pieces.id("<|image|>")) == 2 * ROWS
+    small = [model.small(VideoFrame(each, 0)).pixels for each in shown]
+    assert error(ours, theirs(folder, ids, heard, small)) <= BAR
+    assert error(ours, theirs(folder, ids, heard, small[::-1])) > FAR  # else nobody looks
+    assert error(ours, theirs(folder, ids, heard, small, ahead=False)) > FAR  # else no row sees what is behind it
+
+
+def scene(seed: int) -> Pixels:
+    coarse = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    return np.ascontiguousarray(coarse.repeat(8, 0).repeat(8, 1))
+
+
+def theirs(
+    folder: Path, ids: Sequence[int], sound: Samples, shown: Sequence[Pixels] = (), ahead: bool = True
+) -> Tensor:
+    """What transformers says behind these ids and one more, with this sound and these pictures in them."""
+    net = reference().Gemma4UnifiedForConditionalGeneration.from_pretrained(str(folder)).eval()
+    every = torch.tensor([[*ids, 1]])
+    given: dict[str, Any] = {"input_ids": every, "input_features": torch.tensor(sound).view(1, -1, 640)}
+    given["input_features_mask"] = torch.ones(given["input_features"].shape[:2], dtype=torch.bool)
+    if shown:
+        side = PX * GROUP
+        pixels = torch.stack([cut(torch.tensor(each).permute(2, 0, 1), side) for each in shown])
+        down, across = torch.meshgrid(*(torch.arange(n // side) for n in shown[0].shape[:2]), indexing="ij")
+        given["pixel_values"] = pixels.permute(0, 1, 3, 4, 2).flatten(2).float() / 255
+        given["image_position_ids"] = torch.stack([across, down], -1).flatten(0, 1).expand(len(shown), -1, -1)
+    seen = (every == net.config.image_token_id).long() * ahead
+    given["attention_mask"] = net.create_masks_for_generate(
+        net.config, torch.empty(*every.shape, 0), None, None, torch.arange(every.shape[1])[None], mm_token_type_ids=seen
+    )
+    with torch.inference_mode():
+        return torch.log_softmax(net(**given).logits[0, -1].double(), -1)
 
 
 def heard_of(world: World, rows: int) -> Samples:

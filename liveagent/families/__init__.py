@@ -80,7 +80,7 @@ FAMILIES = (
         "gemma4_unified", "Gemma 4 12B", ("Gemma4UnifiedForConditionalGeneration", "Gemma4UnifiedForCausalLM"),
         "gemma4_unified", "sound, as it comes", "pictures, film", "words", "see its page",
         (Member("google/gemma-4-12B-it", 12e9, None),), "decoder, ear, eye, all together",
-        live="talks, and hears for itself; blind", part_of=TOWERS,
+        live="talks, hears and sees for itself", part_of=TOWERS,
     ),
     Family(
         "whisper", "Whisper", ("WhisperForConditionalGeneration",), "whisper", "clips, 99 languages", "nothing",
