@@ -28,10 +28,8 @@ BLOCK_TOKENS = 32
 PICTURE_ROWS = 280
 """Of the largest picture, where a processor's file says nothing else: where its rows see each other, they are read at
 once too."""
-LOADING_BYTES = 100_000_000
-"""What is held beside the weights that are there already while more are read: of files, and rows that are rounded."""
 PROCESS_BYTES = 600_000_000
-"""What a process with torch, and a step's own numbers, take beside weights and cache."""
+"""What a process with torch, a step's own numbers, and what is read of files at once take beside weights and cache."""
 DTYPES = {"float32": 4, "bfloat16": 2}
 NAMES = {"F64": "float32", "F32": "float32", "BF16": "bfloat16", "F16": "bfloat16"}
 QUANTIZE = ("int8", "int4")
@@ -115,8 +113,7 @@ class CacheShape:
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What a model needs here. `weights`: bytes in memory of each part, "decoder", "ear", "eye", and "table", which is
-    looked up in; `loading_bytes`: the most while they are read, which is a few rows more: each is
-    quantised as it comes;
+    looked up in, quantised where they are, which is done as they are read (`nn/checkpoint.py`);
     `sorted_bytes`: of the second copy that a CPU's products read, sorted for them (`nn/linear.py`);
     `free_bytes` of the memory where it would run, None where nobody says; `bandwidth`: bytes a second
     that this memory gives, measured, None where it was not; `instead`: what would fit, where this does not."""
@@ -133,7 +130,6 @@ class Cost:
     lanes: int
     weights: Mapping[str, int]
     cache_bytes: int
-    loading_bytes: int
     sorted_bytes: int = 0
     free_bytes: int | None = None
     bandwidth: float | None = None
@@ -146,7 +142,7 @@ class Cost:
     @property
     def memory_bytes(self) -> int:
         """The most that it takes at any time."""
-        return max(self.weights_bytes + self.sorted_bytes + self.cache_bytes, self.loading_bytes) + PROCESS_BYTES
+        return self.weights_bytes + self.sorted_bytes + self.cache_bytes + PROCESS_BYTES
 
     @property
     def fits(self) -> bool | None:
@@ -250,7 +246,6 @@ def cost_of(
         lanes=lanes,
         weights={part: size for part, size in weights.items() if size},
         cache_bytes=cache_bytes,
-        loading_bytes=sum(weights.values()) + LOADING_BYTES,
         sorted_bytes=copied,
     )
 

@@ -101,8 +101,7 @@ def _costing(found: Plan) -> Iterator[tuple[str, str]]:
     if cost.cache_bytes:
         parts.append(f"cache {_size(cost.cache_bytes)} ({cost.cache_tokens} tokens, {cost.lanes} lanes)")
     kind = cost.dtype + (f" and {cost.quantize}" if cost.quantize else "")
-    loading = f", {_size(cost.loading_bytes)} while it is read" if cost.quantize else ""
-    yield "memory", f"{_size(cost.memory_bytes)} in all as {kind}: {', '.join(parts)}{loading}"
+    yield "memory", f"{_size(cost.memory_bytes)} at most as {kind}: {', '.join(parts)}"
     if cost.free_bytes is not None:
         yield "free", f"{_size(cost.free_bytes)}: {'it fits' if cost.fits else 'it does not fit'}"
     for each in cost.instead:

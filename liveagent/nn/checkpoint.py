@@ -3,15 +3,19 @@
 Nothing in it is run: pickled weights and code that comes with a checkpoint are refused (`Release`, which also sees that
 no file is missing or cut short before the first is read). A family (`families/`) says under which names a network's
 tensors stand here; `fill` puts them there and says what is missing, of another shape, or more than fits into memory.
+
+Files are mapped, and what was read of them counts as this process's memory until they are let go; so they are, again
+and again. With a `Fold` a matrix is never whole in memory: its rows are read and rounded a few at a time.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -36,13 +40,54 @@ Source: TypeAlias = str | tuple[str, ...] | Made
 """Where a tensor comes from: one of the checkpoint's, several one above the other (dim 0), or made of some."""
 
 
+READ_BYTES = 64 << 20
+"""So much of a file is read before it is let go and opened again."""
+
+
+class Rows(Protocol):
+    """A matrix `[out, in]`, or one whose rows are read as they are asked for."""
+
+    @property
+    def shape(self) -> torch.Size: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __getitem__(self, rows: slice, /) -> Tensor: ...
+
+
+class Fold(Protocol):
+    """What becomes of some of a network's weights while they are read (`nn/quant.py`)."""
+
+    device: torch.device
+
+    def taken(self, net: nn.Module) -> Sequence[str]:
+        """The names of those weights, as in the network's `state_dict`."""
+        ...
+
+    def put(self, net: nn.Module, name: str, weight: Rows) -> None:
+        """Take one of them, which is on `device` already or comes there as it is asked for."""
+        ...
+
+    def size_bytes(self, net: nn.Module, name: str, shape: torch.Size, dtype: torch.dtype) -> int:
+        """What one of them takes of this machine's memory then."""
+        ...
+
+
 class Checkpoint:
-    """`folder`, `config` (of `config.json`), `names` of all its tensors."""
+    """`folder`, `config` (of `config.json`), `names` of all its tensors. `fold`: what networks that are filled from
+    here on have their weights folded by; None: they stay as they are."""
+
+    fold: Fold | None = None
 
     def __init__(self, folder: Path, config: Mapping[str, Any], places: Mapping[str, Path]) -> None:
         self.folder, self.config, self._places = folder, config, dict(places)
         self.names = frozenset(places)
         self._open: dict[Path, Any] = {}
+        self._mapped_bytes: dict[Path, int] = {}  # of what is open, what was read
         self._read: set[str] = set()
 
     @classmethod
@@ -66,19 +111,31 @@ class Checkpoint:
         """Another JSON file of the folder, such as `preprocessor_config.json`; empty where there is none."""
         return read_json(self.folder / file) if (self.folder / file).is_file() else {}
 
-    def read(self, name: str) -> Tensor:
-        """One tensor as it is stored. ConfigError when it is missing or its file damaged."""
+    def read(self, name: str, rows: slice | None = None) -> Tensor:
+        """One tensor as it is stored, or some rows of it. ConfigError when it is missing or its file damaged."""
+        with self._file_of(name) as (path, file):
+            tensor: Tensor = file.get_tensor(name)
+        found = tensor if rows is None else tensor[rows]
+        self._read.add(name)
+        self._mapped_bytes[path] += found.nbytes
+        return found
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """A tensor's shape, unread. Raises as `read`."""
+        with self._file_of(name) as (_, file):
+            return tuple(file.get_slice(name).get_shape())
+
+    @contextmanager
+    def _file_of(self, name: str) -> Iterator[tuple[Path, Any]]:
         path = self._places.get(name)
         if path is None:
             raise ConfigError(f"{self.folder} holds no weights {name!r}: its {CONFIG} is of another checkpoint")
         try:
-            if path not in self._open:
-                self._open[path] = safe_open(str(path), framework="pt")
-            self._read.add(name)
-            tensor: Tensor = self._open[path].get_tensor(name)
+            if path not in self._open or self._mapped_bytes[path] >= READ_BYTES:
+                self._open[path], self._mapped_bytes[path] = safe_open(str(path), framework="pt"), 0
+            yield path, self._open[path]
         except (SafetensorError, OSError) as error:
             raise ConfigError(f"{path} is damaged ({error}): fetch it again") from None
-        return tensor
 
     def fill(self, net: nn.Module, sources: Mapping[str, Source], dtype: torch.dtype = torch.float32) -> None:
         """Give a network, which may stand on the device "meta", all its weights, as `dtype`.
@@ -90,31 +147,51 @@ class Checkpoint:
         wanted = net.state_dict()
         if unknown := sorted(wanted.keys() - sources.keys()):
             raise ConfigError(f"nothing says where {unknown[0]} comes from ({len(unknown)} of {len(wanted)} tensors)")
-        self._check_memory(wanted, dtype)
+        fold = self.fold
+        folded = {} if fold is None else dict.fromkeys(fold.taken(net))
+        self._check_memory(net, wanted, dtype, folded)
         found: dict[str, Tensor] = {}
-        for name, like in wanted.items():
-            source = sources[name]
-            names = source.names if isinstance(source, Made) else (source,) if isinstance(source, str) else source
-            parts = [self.read(each) for each in names]
-            try:
-                tensor = (
-                    source.by(*parts) if isinstance(source, Made) else parts[0] if len(parts) == 1 else torch.cat(parts)
-                )
-            except RuntimeError as error:
-                raise ConfigError(f"{', '.join(names)} in {self.folder} do not fit together: {error}") from None
-            if tensor.shape != like.shape:
-                raise ConfigError(
-                    f"{', '.join(names)} in {self.folder} has the shape {tuple(tensor.shape)}, but {CONFIG} speaks of "
-                    f"{tuple(like.shape)}: take both from the same release"
-                )
-            found[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
-        net.load_state_dict(found, assign=True)
+        for name in (each for each in wanted if each not in folded):
+            found[name] = self._whole(sources[name], wanted[name].shape, dtype)
+        net.load_state_dict(found, strict=not folded, assign=True)
+        for name in folded:
+            assert fold is not None
+            source, shape = sources[name], wanted[name].shape
+            if isinstance(source, Made):
+                fold.put(net, name, self._whole(source, shape, dtype).to(fold.device))
+            else:
+                fold.put(net, name, FileRows(self, _names(source), shape, dtype, fold.device))
 
-    def _check_memory(self, wanted: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+    def _whole(self, source: Source, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        names = _names(source)
+        parts = [self.read(each) for each in names]
+        try:
+            tensor = (
+                source.by(*parts) if isinstance(source, Made) else parts[0] if len(parts) == 1 else torch.cat(parts)
+            )
+        except RuntimeError as error:
+            raise ConfigError(f"{', '.join(names)} in {self.folder} do not fit together: {error}") from None
+        self.check_shape(names, tensor.shape, shape)
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    def check_shape(self, names: Sequence[str], found: Sequence[int], wanted: Sequence[int]) -> None:
+        """ConfigError where what stands under these names is not what `config.json` speaks of."""
+        if tuple(found) != tuple(wanted):
+            raise ConfigError(
+                f"{', '.join(names)} in {self.folder} has the shape {tuple(found)}, but {CONFIG} speaks of "
+                f"{tuple(wanted)}: take both from the same release"
+            )
+
+    def _check_memory(
+        self, net: nn.Module, wanted: Mapping[str, Tensor], dtype: torch.dtype, folded: Collection[str]
+    ) -> None:
         """Weights are read into this machine's memory first, wherever they go."""
+        fold = self.fold
         needed = sum(
-            math.prod(each.shape) * (dtype.itemsize if each.is_floating_point() else each.dtype.itemsize)
-            for each in wanted.values()
+            fold.size_bytes(net, name, each.shape, dtype)
+            if fold is not None and name in folded
+            else math.prod(each.shape) * (dtype.itemsize if each.is_floating_point() else each.dtype.itemsize)
+            for name, each in wanted.items()
         )
         free = free_memory()
         if free is not None and needed > free:
@@ -127,3 +204,35 @@ class Checkpoint:
     def unread(self) -> frozenset[str]:
         """What nobody has asked for yet: a family that leaves some of it out has misread the checkpoint."""
         return self.names - self._read
+
+
+class FileRows:
+    """The rows of one of a checkpoint's tensors, or of several one above the other, read as they are asked for; as
+    `dtype`, on `device`. ConfigError: together they have not the shape that is wanted."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, names: Sequence[str], shape: torch.Size, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self._checkpoint, self.shape, self.dtype, self.device = checkpoint, shape, dtype, device
+        self._parts: list[tuple[str, int]] = []
+        for name in names:
+            found = checkpoint.shape(name)
+            if len(names) == 1 or found[1:] != shape[1:]:
+                checkpoint.check_shape(names, found, shape)
+            self._parts.append((name, found[0]))
+        if sum(rows for _, rows in self._parts) != shape[0]:
+            checkpoint.check_shape(names, (sum(rows for _, rows in self._parts), *shape[1:]), shape)
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        first, last, _ = rows.indices(self.shape[0])
+        found, at = [], 0
+        for name, count in self._parts:
+            part = slice(max(0, first - at), min(count, last - at))
+            if part.start < part.stop:
+                found.append(self._checkpoint.read(name, part).to(self.device, self.dtype))
+            at += count
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+
+def _names(source: Source) -> tuple[str, ...]:
+    return source.names if isinstance(source, Made) else (source,) if isinstance(source, str) else source

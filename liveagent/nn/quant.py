@@ -8,6 +8,9 @@ table whose rows are also the output stays at 8 bits even then: it decides which
 In bfloat16 on a CPU torch has products of its own for such weights, which read a quarter or half of the bytes; their
 rows are the same to the bit however many there are, so passes need no rows that nobody uses (`Stack.rows_apart`).
 Otherwise weights are unfolded tile by tile, small enough to stay near the processor, and multiplied as usual.
+
+A checkpoint's weights are rounded as they are read (`Folding`), a tile of a matrix at a time: no precise copy of it is
+ever whole in memory.
 """
 
 from __future__ import annotations
@@ -18,8 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from liveagent.errors import ConfigError
+from liveagent.header import Stored
+from liveagent.nn.checkpoint import Rows
 from liveagent.nn.linear import Embedding, Linear
 from liveagent.nn.stack import Stack
+from liveagent.plan import tensor_bytes
 
 Kind = Literal["int8", "int4"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -35,15 +41,17 @@ FEW_ROWS = 16
 class _Bytes(nn.Module):
     """`[out, in]` weights of 8 bits: whole numbers, and a scale for each row."""
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Rows) -> None:
         super().__init__()
         self.shape, self.dtype = weight.shape, weight.dtype
-        scales = (weight.float().abs().amax(1, keepdim=True) / 127).clamp_min(1e-30).to(weight.dtype)
+        scales = torch.empty(weight.shape[0], dtype=weight.dtype, device=weight.device)
         numbers = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
-        for at in range(0, len(weight), _tile(weight)):  # of a large table, not a copy of all of it in float32
+        for at in range(0, weight.shape[0], _tile(weight)):
             part = slice(at, at + _tile(weight))
-            numbers[part] = (weight[part].float() / scales[part].float()).round_().clamp_(-127, 127).to(torch.int8)
-        self.numbers, self.scales = nn.Buffer(numbers), nn.Buffer(scales[:, 0].contiguous())
+            tile = weight[part].float()
+            scales[part] = (tile.abs().amax(1) / 127).clamp_min(1e-30).to(weight.dtype)
+            numbers[part] = (tile / scales[part].float()[:, None]).round_().clamp_(-127, 127).to(torch.int8)
+        self.numbers, self.scales = nn.Buffer(numbers), nn.Buffer(scales)
 
     @property
     def apart(self) -> bool:
@@ -68,7 +76,7 @@ class _Nibbles(nn.Module):
     """`[out, in]` weights of 4 bits: whole numbers from 0 to 15, two in a byte, and for each group a step and the
     weight that the number 8 stands for."""
 
-    def __init__(self, weight: Tensor, product: bool) -> None:
+    def __init__(self, weight: Rows, product: bool) -> None:
         """`product`: it will be multiplied with, not only looked up; then it may lie as torch's kernel wants it."""
         super().__init__()
         self.shape, self.dtype = weight.shape, weight.dtype
@@ -120,21 +128,22 @@ class _Nibbles(nn.Module):
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
-def _tile(weight: Tensor) -> int:
-    """Rows of a matrix that are unfolded at a time."""
+def _tile(weight: Rows) -> int:
+    """Rows of a matrix that are folded or unfolded at a time."""
     return max(1, TILE // weight.shape[1])
 
 
-def _folded(weight: Tensor, kind: str, product: bool = True) -> _Bytes | _Nibbles:
+def _folded(weight: Rows, kind: str, product: bool = True) -> _Bytes | _Nibbles:
     return _Nibbles(weight, product) if kind == "int4" and weight.shape[1] % 16 == 0 else _Bytes(weight)
 
 
 class QuantLinear(nn.Module):
     """In place of a `Linear`, for running. Made where it runs: its weights lie as that device wants them."""
 
-    def __init__(self, like: Linear, kind: str) -> None:
+    def __init__(self, like: Linear, kind: str, weight: Rows | None = None) -> None:
+        """`weight`: instead of its own."""
         super().__init__()
-        self.folded = _folded(like.weight.detach(), kind)
+        self.folded = _folded(like.weight.detach() if weight is None else weight, kind)
         self.bias = None if like.bias is None else nn.Buffer(like.bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -148,9 +157,10 @@ class QuantLinear(nn.Module):
 class QuantEmbedding(nn.Module):
     """In place of an `Embedding`: looked up, and where the output is tied, multiplied with."""
 
-    def __init__(self, like: Embedding, kind: str, output: bool) -> None:
+    def __init__(self, like: Embedding, kind: str, output: bool, weight: Rows | None = None) -> None:
         super().__init__()
-        self.folded = _folded(like.weight.detach(), "int8" if output else kind, product=False)
+        rows = like.weight.detach() if weight is None else weight
+        self.folded = _folded(rows, "int8" if output else kind, product=False)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -171,21 +181,50 @@ class QuantEmbedding(nn.Module):
         return self.folded.times(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
 
 
+class Folding:
+    """Rounds a stack's weights to `kind`, as they are read where a `Checkpoint` has it as its `fold`; `device`: where
+    they will run. ConfigError: no such kind."""
+
+    def __init__(self, kind: str, device: str | torch.device = "cpu") -> None:
+        if kind not in KINDS:
+            raise ConfigError(f"weights can be {' or '.join(KINDS)}, not {kind!r}")
+        self.kind, self.device = kind, torch.device(device)
+
+    def taken(self, net: nn.Module) -> tuple[str, ...]:
+        """The names of the weights that are rounded: all matrices of a stack, and nothing of another network."""
+        layers = net.named_modules() if isinstance(net, Stack) else ()
+        return tuple(f"{name}.weight" for name, each in layers if type(each) in (Linear, Embedding))
+
+    def put(self, net: nn.Module, name: str, weight: Rows) -> None:
+        """Round these weights into the place of those that are called so."""
+        holder, _, layer = name.removesuffix(".weight").rpartition(".")
+        parent = net.get_submodule(holder)
+        like = getattr(parent, layer)
+        made: nn.Module
+        with torch.no_grad():
+            if isinstance(like, Embedding):
+                made = QuantEmbedding(like, self.kind, self._is_output(net, name), weight)
+            else:
+                made = QuantLinear(like, self.kind, weight)
+        setattr(parent, layer, made)
+
+    def size_bytes(self, net: nn.Module, name: str, shape: torch.Size, dtype: torch.dtype) -> int:
+        """What they take of the memory of this machine's processor, then."""
+        kind = "int8" if self._is_output(net, name) else self.kind
+        stored = Stored("F32", tuple(shape))
+        return tensor_bytes(stored, str(dtype).removeprefix("torch."), kind) if self.device.type == "cpu" else 0
+
+    @staticmethod
+    def _is_output(net: nn.Module, name: str) -> bool:
+        return isinstance(net, Stack) and net.shape.tied and name == "embedding.weight"
+
+
 def quantised(net: Stack, kind: str) -> Stack:
-    """The same stack, its weights rounded and the precise ones let go. ConfigError: no such kind."""
-    if kind not in KINDS:
-        raise ConfigError(f"weights can be {' or '.join(KINDS)}, not {kind!r}")
-    with torch.no_grad():
-        for holder in list(net.modules()):
-            for name, each in list(holder.named_children()):
-                made: nn.Module
-                if type(each) is Linear:
-                    made = QuantLinear(each, kind)
-                elif type(each) is Embedding:
-                    made = QuantEmbedding(each, kind, output=net.shape.tied and each is net.embedding)
-                else:
-                    continue
-                setattr(holder, name, made)
+    """The same stack, its weights rounded and the precise ones let go, as far as none were before. ConfigError: no such
+    kind."""
+    folding = Folding(kind)
+    for name in folding.taken(net):
+        folding.put(net, name, net.get_parameter(name).detach())
     net.rows_apart = all(each.folded.apart for each in net.modules() if isinstance(each, QuantLinear)) and apart(net)
     return net.eval()
 

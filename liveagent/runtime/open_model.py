@@ -11,7 +11,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liveagent.errors import ConfigError
+from liveagent.errors import ConfigError, DeviceError
 from liveagent.families import family_of
 from liveagent.nn.model import Model, checked, weights_folder
 from liveagent.nn.pieces import Pieces
@@ -64,7 +64,7 @@ def load_nets(
     from liveagent.nn.ear import Ear
     from liveagent.nn.nano import Nano
     from liveagent.nn.nets import Nets
-    from liveagent.nn.quant import quantised
+    from liveagent.nn.quant import Folding, quantised
     from liveagent.nn.vad import Vad
 
     if folder is None or not is_checkpoint(folder):
@@ -86,9 +86,12 @@ def load_nets(
     marks, seen = _sound_marks(checkpoint), _picture_marks(checkpoint)
     own = family.own_ear(checkpoint, kind) if marks is not None else None
     eye = family.own_eye(checkpoint, kind) if seen is not None else None
+    if quantize is not None:
+        _check_device(device)
+        checkpoint.fold = Folding(quantize, device)
     decoder = family.decoder(checkpoint, kind)
-    if quantize is not None and device == "cpu":
-        decoder = quantised(decoder, quantize)  # before anything is sorted for running
+    if quantize is not None:
+        decoder = quantised(decoder, quantize)
     nets.hold(
         Ear.load(nano / "ear.safetensors"),
         decoder,
@@ -98,10 +101,18 @@ def load_nets(
         own_eye=eye,
         seen_id=seen.layers if seen is not None else 0,
     )
-    nets.to(device)
-    if quantize is not None and device != "cpu":
-        nets.decoder = quantised(nets.decoder, quantize)  # made where it runs
-    return nets
+    return nets.to(device)
+
+
+def _check_device(device: str) -> None:
+    """DeviceError where there is no such one here."""
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        why = str(error).partition("\n")[0]
+        raise DeviceError(f"cannot run on {device}: {why}; choose --device cpu") from None
 
 
 def _sound_marks(checkpoint: Checkpoint) -> SenseMarks | None:
