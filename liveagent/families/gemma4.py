@@ -1,4 +1,4 @@
-"""Gemma 4 (Apache-2.0): text decoder of E2B and E4B, as `Gemma4ForConditionalGeneration` checkpoints lay it out.
+"""Gemma 4 (Apache-2.0): text decoder of E2B, E4B and 31B, as `Gemma4ForConditionalGeneration` checkpoints lay it out.
 
 Local layers see the last 512 tokens, every sixth or so all of them, with longer heads; the last layers read keys and
 values of the last layer of their kind that has its own; each layer has an input of its own for every token. Ear and eye
