@@ -171,7 +171,7 @@ class Peer:
         self.tell(ev.PicturesEvicted(now, (100, 101), 28))
         self.tell(
             ev.FrameSeen(now, False, "changed", 9, 64),
-            Patches(now, tuple(i in {9, 10, 17, 18, 44, 45, 46, 52, 53} for i in range(64))),
+            Patches(now, tuple(i in {9, 10, 17, 18, 44, 45, 46, 52, 53} for i in range(64)), 8),
         )
         for decided, token, voiced in ((310, 392, 480), (205, 260, 331), (411, 470, 602)):
             times = {

@@ -691,7 +691,7 @@ def test_a_client_that_does_not_read_is_let_go() -> None:
 
 def test_what_has_no_word_here_is_passed_over() -> None:
     wire = set_up()
-    wire.tell(Memory(()), Patches(0, (True,)), TextTyped(0, "x"), TurnsSet(0), VoiceSet(0))
+    wire.tell(Memory(()), Patches(0, (True,), 1), TextTyped(0, "x"), TurnsSet(0), VoiceSet(0))
     assert wire.said() == []
 
 

@@ -310,10 +310,10 @@ def test_what_the_cache_holds_and_what_was_looked_at() -> None:
     spans = (Span(0, "system", 0, 40, 0, 0), Span(3, "reply", 40, 9, 5, 1, False, 4))
     codec.tell(Memory(spans), 0)
     codec.tell(Memory(spans[:1]), 1)
-    codec.tell(Patches(7, (True, *([False] * 14), True)), 2)
+    codec.tell(Patches(7, (True, *([False] * 14), True), 4), 2)
     memory, patches = texts(codec.take())
     assert memory == {"type": "memory", "t_ns": 0, "spans": [[0, "system", 40, 0, None], [3, "reply", 9, 5, 4]]}
-    assert patches == {"type": "patches", "t_ns": 7, "of": 16, "mask": "8001"}
+    assert patches == {"type": "patches", "t_ns": 7, "of": 16, "columns": 4, "mask": "8001"}
 
 
 def test_speech_travels_in_order_in_parts() -> None:

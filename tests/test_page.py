@@ -1153,12 +1153,27 @@ def test_the_patches_are_shown_on_what_the_servers_camera_saw(visit: Callable[..
         seen.page.get_by_role("button", name="Inside").click()
         now = peer.t_ns
         mask = tuple(i == 10 for i in range(64))  # x 32 to 48, y 16 to 32 of 128
-        peer.tell(ev.FrameSeen(now, False, "changed", 1, 64), Patches(now, mask), looked(peer))
+        peer.tell(ev.FrameSeen(now, False, "changed", 1, 64), Patches(now, mask, 8), looked(peer))
         look = seen.page.locator("canvas.look")
         playwright.expect(look).to_have_attribute("aria-label", "Picture: 1 of 64 patches were encoded anew")
         seen.coloured("canvas.look", 80, 56, "220,30,30")  # what was encoded anew, as it is
         assert seen.page.evaluate(PIXEL, ["canvas.look", 100, 56]) != "220,30,30"  # the rest behind a veil
         assert peer.pictures == []
+        seen.page.close()
+
+
+def test_pictures_that_are_no_squares_are_shown_as_they_are(visit: Callable[..., Visit]) -> None:
+    with Peer(camera="server") as peer:
+        seen = visit(peer)
+        seen.page.get_by_role("button", name="Inside").click()
+        now, pixels = peer.t_ns, np.full((64, 128, 3), 120, np.uint8)
+        pixels[16:32, 32:48] = 220, 30, 30
+        mask = tuple(i == 10 for i in range(32))  # x 32 to 48, y 16 to 32 of 128 x 64: in the middle of the square
+        peer.tell(ev.FrameSeen(now, False, "changed", 1, 32), Patches(now, mask, 8), Looked(now, pixels))
+        look = seen.page.locator("canvas.look")
+        playwright.expect(look).to_have_attribute("aria-label", "Picture: 1 of 32 patches were encoded anew")
+        seen.coloured("canvas.look", 80, 112, "220,30,30")
+        assert seen.page.evaluate(PIXEL, ["canvas.look", 80, 30]) == "0,0,0"  # nothing above it
         seen.page.close()
 
 

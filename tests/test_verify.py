@@ -81,7 +81,7 @@ async def test_the_loop_holds_and_random_weights_know_nothing(folder: Path, monk
         "a spoken question", "an interruption", "the cache is what it says", "rolling", "memory is flat",
         "steps are flat",
     }  # fmt: skip
-    assert loop["a picture question"].outcome == "absent" and "not in the loop yet" in loop["a picture question"].said
+    assert loop["a picture question"].outcome == "absent" and "has no eye" in loop["a picture question"].said
     assert found.of("what is the capital of france").outcome == "failed"  # honestly, and no fault of the loop
     assert found.of("latency").figures["tokens_per_s"] > 0
     assert found.holds and found.verdict.startswith("the loop holds")
@@ -333,9 +333,11 @@ def test_what_grows_is_found(memory: list[int], steps: list[float], weak: list[s
     assert [each.name for each in roll.checks() if each.outcome == "failed"] == weak
 
 
-async def test_a_picture_that_is_seen_is_asked_about() -> None:
-    """Nano's eye is in the loop; where a checkpoint's is, it is asked in the same way."""
-    stage = Stage(Agent("nano"), load_nets(), Path(), itertools.count().__next__, 0.1, None, False)
+@pytest.mark.parametrize("whose", ["nano", "a checkpoint's"])
+async def test_a_picture_that_is_seen_is_asked_about(whose: str, tmp_path: Path) -> None:
+    folder = None if whose == "nano" else write(tmp_path / "seeing", sees=True)
+    agent = Agent(str(folder or "nano"))
+    stage = Stage(agent, load_nets(folder), tmp_path, itertools.count().__next__, 0.1, None, False)
     try:
         loop, quality = await verify_talk.picture_question(stage)
     finally:

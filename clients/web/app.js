@@ -91,7 +91,7 @@ on("event", (e) => {
 on("played", (report) => story.played(report));
 on("look", (picture) => {
   eyes.look(picture);
-  if (eyes.theirs) look.shown(picture.rgb);
+  if (eyes.theirs) look.shown(picture);
 });
 on("mic", () => {});
 on("level", (level) => drawBars(level));

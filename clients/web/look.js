@@ -25,25 +25,29 @@ export class LookView {
     /** The newest patches. */
     this.mask = "";
     this.count = 0;
+    this.columns = 0;
   }
 
   /**
    * A camera of the server's saw this.
-   * @param {Uint8Array} rgb
+   * @param {import("./frames.js").Looked} picture
    */
-  shown(rgb) {
-    this.sentPixels(rgb);
+  shown({ width, height, rgb }) {
+    this.sentPixels(rgb, width, height);
     this.#draw(this.count, this.mask);
   }
 
   /**
-   * The toy table was sent: what it sees, 128 x 128.
+   * Pixels were sent; of the toy table 128 x 128.
    * @param {Uint8Array} rgb
+   * @param {number} width
+   * @param {number} height
    */
-  sentPixels(rgb) {
+  sentPixels(rgb, width = EYE_PX, height = EYE_PX) {
+    [this.small.width, this.small.height] = [width, height];
     const pen = this.small.getContext("2d");
     if (!pen) return;
-    const image = pen.createImageData(EYE_PX, EYE_PX);
+    const image = pen.createImageData(width, height);
     for (let i = 0, j = 0; i < rgb.length; i += 3, j += 4) {
       for (let c = 0; c < 3; c++) image.data[j + c] = rgb[i + c];
       image.data[j + 3] = 255;
@@ -56,6 +60,7 @@ export class LookView {
    * @param {HTMLVideoElement} video
    */
   sentFrame(video) {
+    this.small.width = this.small.height = EYE_PX;
     const pen = this.small.getContext("2d");
     const { videoWidth, videoHeight } = video;
     if (!pen || !videoWidth) return;
@@ -79,7 +84,7 @@ export class LookView {
     }
     if (e.type === "patches") {
       this.looked = true;
-      [this.count, this.mask] = [e.of, e.mask];
+      [this.count, this.mask, this.columns] = [e.of, e.mask, e.columns];
       this.#draw(e.of, e.mask);
     }
   }
@@ -91,15 +96,19 @@ export class LookView {
   #draw(of, mask) {
     const pen = this.canvas.getContext("2d");
     if (!pen) return;
-    const side = Math.round(Math.sqrt(of));
-    const each = PX / Math.max(1, side);
+    const columns = this.columns || 1;
+    const rows = Math.ceil(of / columns);
+    const each = PX / Math.max(columns, rows);
+    const [left, top] = [(PX - columns * each) / 2, (PX - rows * each) / 2];
     pen.imageSmoothingEnabled = true;
-    pen.drawImage(this.small, 0, 0, PX, PX);
+    pen.clearRect(0, 0, PX, PX);
+    if (of && this.small.width !== this.small.height) pen.drawImage(this.small, left, top, columns * each, rows * each);
+    else pen.drawImage(this.small, 0, 0, PX, PX);
     const style = getComputedStyle(this.canvas);
     let count = 0;
     for (let i = 0; i < of; i++) {
       const encoded = (parseInt(mask.slice((i >> 3) * 2, (i >> 3) * 2 + 2), 16) >> (7 - (i & 7))) & 1;
-      const [x, y] = [(i % side) * each, Math.floor(i / side) * each];
+      const [x, y] = [left + (i % columns) * each, top + Math.floor(i / columns) * each];
       if (encoded) {
         count++;
         pen.lineWidth = 2;

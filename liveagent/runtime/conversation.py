@@ -35,6 +35,7 @@ from liveagent.event import (
     TextTyped,
     TurnsSet,
 )
+from liveagent.keyframe import PATCH_PX
 from liveagent.policy import Question
 from liveagent.runtime.clearing import Terms
 from liveagent.runtime.ear_process import EarProcess
@@ -523,9 +524,10 @@ class Conversation:
     def _view(self, item: Event | Action) -> None:
         if isinstance(item, FrameSeen):
             self.stats.dropped_frames += item.dropped
-            mask = self.live.session.looking.patches if self.live is not None and self.live.session.looking else None
-            if item.patches and mask is not None:
-                self.codec.tell(Patches(item.t_ns, tuple(bool(each) for each in mask)), item.t_ns)
+            looking = self.live.session.looking if self.live is not None else None
+            if item.patches and looking is not None and looking.patches is not None and looking.pixels is not None:
+                columns = -(-looking.pixels.shape[1] // PATCH_PX)
+                self.codec.tell(Patches(item.t_ns, tuple(map(bool, looking.patches)), columns), item.t_ns)
         elif isinstance(item, CacheChanged):
             self.stats.cache = dict(item.by_kind)
         self.codec.tell(item, time.monotonic_ns())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from liveagent.agent import Agent
 from liveagent.runtime.robot import Robot
+from liveagent.video import Pixels, resize
 from liveagent.wire.codec import Looked, RobotStands
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 EVERY_NS = 250_000_000
 REPEAT_NS = 2_000_000_000
 """How a robot stands is told again that often though nothing changed: nobody may have listened."""
+SHOWN_PX = 192
+"""The longer side of a picture that is shown, at most: 80 kB of bytes."""
 DIGITS = 3
 """Of a joint, in radians or metres: what a person can read, and a joint that trembles is not told."""
 
@@ -57,7 +60,7 @@ class Showing:
             return
         if looking is not None and looking.pixels is not None and looking.t_ns != self._looked_ns:
             self._at_ns, self._looked_ns = now_ns, looking.t_ns
-            yield Looked(looking.t_ns, looking.pixels)
+            yield Looked(looking.t_ns, _shown(looking.pixels))
         for robot in self.robots:
             stands = _stands(robot)
             if stands is None:
@@ -66,6 +69,15 @@ class Showing:
             if stands != told or now_ns - told_ns >= REPEAT_NS:
                 self._at_ns, self._stood[stands.name] = now_ns, (now_ns, stands)
                 yield stands
+
+
+def _shown(pixels: Pixels) -> Pixels:
+    """A picture as large as it is shown."""
+    scale = SHOWN_PX / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    high, wide = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    return resize(pixels, high, wide)
 
 
 def _stands(robot: Robot) -> RobotStands | None:

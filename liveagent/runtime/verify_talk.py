@@ -205,9 +205,9 @@ async def _say(text: str) -> tuple[Samples | None, str]:
 async def picture_question(stage: Stage) -> list[Check]:
     name = "a picture question"
     if not stage.model.sees:
-        return [Check(name, "loop", "absent", "not in the loop yet: this model's eye does not feed conversations")]
-    red = np.full((128, 128, 3), 200, np.uint8)
-    red[32:96, 32:96] = (220, 20, 20)
+        return [Check(name, "loop", "absent", "this model has no eye")]
+    red = np.full((384, 384, 3), 200, np.uint8)
+    red[96:288, 96:288] = (220, 20, 20)
     async with stage.talk() as talk:
         talk.lane.bound(most=48)
         for _ in range(20):

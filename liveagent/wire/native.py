@@ -33,8 +33,9 @@ From the server, text; `seq` counts what a peer that comes back may ask to be to
     {"seq": 12, "e": {"type": "ReplyStarted", …}}    an event, or an action (`Say`, `Duck`, `Freeze`, `Resume`,
                                                      `StopPlayback`, `Note`)
     {"type": "memory", "t_ns": …, "spans": [[id, kind, tokens, t_ns, heard_tokens | null], …]}   what the cache holds
-    {"type": "patches", "t_ns": …, "of": 64, "mask": "…"}   which patches of a picture were just encoded: hexadecimal,
-                                                     row by row, the first patch in the highest bit of the first byte
+    {"type": "patches", "t_ns": …, "of": 64, "columns": 8, "mask": "…"}   which patches of a picture were just encoded:
+                                                     hexadecimal, row by row, the first patch in the highest bit of the
+                                                     first byte
     {"type": "robot", "name": "arm", "there": true, "stopped": false, "joints": {"lift": 0.31, …}}
                                                      how a robot stands, at most four times a second while it changes;
                                                      joints in radians or metres
@@ -306,7 +307,11 @@ class NativeCodec:
             self._pass_on(_line({"type": "going_away", "left_ms": item.left_ms}))
         elif isinstance(item, Patches):
             mask = np.packbits(np.array(item.mask, bool)).tobytes().hex()
-            self._pass_on(_line({"type": "patches", "t_ns": item.t_ns, "of": len(item.mask), "mask": mask}))
+            self._pass_on(
+                _line({
+                    "type": "patches", "t_ns": item.t_ns, "of": len(item.mask), "columns": item.columns, "mask": mask,
+                })
+            )  # fmt: skip
         elif isinstance(item, Looked):
             self._look(item)
         elif isinstance(item, RobotStands):
