@@ -124,8 +124,8 @@ class Confirming:
 
 @dataclass(frozen=True, slots=True)
 class Patches:
-    """Which patches of the picture taken at `t_ns` were just encoded, row by row, so many `columns` in a row, for a peer
-    that shows them."""
+    """Which patches of the picture taken at `t_ns` were just encoded, row by row, so many `columns` in a row, for a
+    peer that shows them."""
 
     t_ns: int
     mask: tuple[bool, ...]
