@@ -54,13 +54,19 @@ def in_turns(acts: Mapping[str, Callable[[], object]], rounds: int) -> dict[str,
     return {name: statistics.median(each) for name, each in took.items()}
 
 
-def filled(net: Stack, tokens: int, room: int) -> DecoderState:
-    """A lane that holds so many tokens, whose keys and values are drawn instead of computed."""
-    state, at = net.init_state(1, tokens + room), 0
+def occupy(state: DecoderState, lane: int, tokens: int) -> None:
+    """Let an empty lane hold so many tokens, whose keys and values are nought."""
+    at = 0
     while at < tokens:
-        spot = state.spot(0, min(32, tokens - at))
+        spot = state.spot(lane, min(32, tokens - at))
         state.advance(spot)
         at += spot.count
+
+
+def filled(net: Stack, tokens: int, room: int) -> DecoderState:
+    """A lane that holds so many tokens, whose keys and values are drawn instead of computed."""
+    state = net.init_state(1, tokens + room)
+    occupy(state, 0, tokens)
     for slab in (state.keys, state.raw, state.values):
         slab[:, :, :, :tokens].normal_()
     for slab in (state.near_keys, state.near_values):

@@ -28,6 +28,7 @@ import torch
 
 from liveagent.audio import RATE_HZ, TICK_NS, TICK_SAMPLES, Samples
 from liveagent.bench.eye import FRAME_NS, talking
+from liveagent.bench.most import TICK_MS, Most, ranked
 from liveagent.bench.said import commands, loud, spoken_by
 from liveagent.bench.seats import Seat, seats
 from liveagent.load import load_agent
@@ -39,7 +40,6 @@ from liveagent.sight import PICTURE_PX, WIDTH
 from liveagent.train.voices import espeak, speak
 from liveagent.video import Pixels
 
-TICK_MS = 80.0
 GAP_SAMPLES = RATE_HZ * 3 // 5
 VOICES = ("flite/slt", "flite/awb", "espeak")
 ASKED = "tell me a joke"
@@ -168,8 +168,7 @@ async def ticks_ms(
 
 
 def p95(values: Sequence[float]) -> float:
-    ranked = sorted(values)
-    return ranked[max(0, -(-len(ranked) * 95 // 100) - 1)]
+    return ranked(values, 0.95)
 
 
 async def _all(model: Nano, first: int, most: int, ticks: int, seed: int) -> dict[str, Any]:
@@ -178,23 +177,15 @@ async def _all(model: Nano, first: int, most: int, ticks: int, seed: int) -> dic
     trained = model.sees
     model = seeing(model)
     tried: dict[str, Any] = {}
-    held, count, step = 0, first, 4
-    while count <= most:
+    found = Most(first, most)
+    while (count := found.next) is not None:
         measured, parts, replying = await ticks_ms(model, count, ticks, speech, reply, clip=clip)
-        fits = p95(measured) <= TICK_MS
         tried[str(count)] = {
             "p95_ms": round(p95(measured), 1), "p50_ms": round(sorted(measured)[len(measured) // 2], 1),
             "replied_to": round(replying, 2), "ms_a_tick": parts,
         }  # fmt: skip
-        if fits:
-            held = count
-        elif step == 4 and count > 1:
-            count, step = count - 4, 1  # one by one from the last that fitted
-        else:
-            break
-        count += step
-        if str(count) in tried:
-            break
+        found.tell(count, p95(measured) <= TICK_MS)
+    held = found.held
     measured, parts, _ = await ticks_ms(model, max(1, held), ticks, speech, reply)
     blind = {"sessions": max(1, held), "p95_ms": round(p95(measured), 1), "ms_a_tick": parts}
     detail = {"weights": model.fingerprint, "eye_trained": trained, "tried": tried, "without_cameras": blind}

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from liveagent.bench.beside import saved
+from liveagent.bench.decode import occupy
 from liveagent.bench.proportions import random_stack, running, soften, whole
 from liveagent.bench.rival import Rival, reference
 from liveagent.families import gemma4_ear, gemma4_eye
@@ -46,11 +47,8 @@ class Sides:
 
     def remember(self, tokens: int) -> None:
         """Both hold so many tokens from now on: the same keys and values, drawn."""
-        net, state, at = self.core.model.decoder, self.core._cache, 0
-        while at < tokens:
-            spot = state.spot(KEPT, min(32, tokens - at))
-            state.advance(spot)
-            at += spot.count
+        net, state = self.core.model.decoder, self.core._cache
+        occupy(state, KEPT, tokens)
         self._cache, self._tokens = reference().DynamicCache(config=self.rival.config), tokens
         ring = state.near[KEPT] >= 0
         serials = state.near[KEPT][ring]

@@ -1,0 +1,230 @@
+"""How many conversations one engine holds on a GPU, each with a live microphone and a camera, at every hour of its day.
+
+All lanes of the engine's core get their 80 ms of sound at once, and a tick is what all of them take, in wall time. A
+lane goes round every eight seconds: somebody speaks for four, is then replied to for four (what closes the turn, a
+first sentence of twelve tokens, then six a second), and after that what was said is taken back, so that each stays at
+1024 tokens. Lanes are spread evenly over that round. Sound goes through the VAD and nano's ear in every tick, and those
+do not sleep here. A model of a checkpoint's kind reads, while somebody speaks, what its own ear makes of the sound, and
+once a round a picture of which a quarter of the patches has changed. nano looks at five such pictures a second, keeps
+one a round and reads a piece every 320 ms. What a session does around the engine (turns, voices, hands) runs on other
+processors and is not here: `bench sessions` and `bench load` have it.
+
+    lanes, tick_p99_ms             the most lanes of a random model of E2B's size in bfloat16 whose p99 tick is no
+                                   longer than 80 ms, and that tick                                            report
+    nano_lanes, nano_tick_p99_ms   the same of nano, in float32                                                report
+
+`detail` has every number of lanes that was tried, and where memory ended it before time did.
+`python -m liveagent.bench.lanes --device cpu --size tiny`: the same on one thread of the processor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from liveagent.audio import RATE_HZ, TICK_NS, TICK_SAMPLES, Samples
+from liveagent.bench.beside import sound
+from liveagent.bench.decode import occupy
+from liveagent.bench.eye import FRAME_NS, talking
+from liveagent.bench.most import TICK_MS, Most, ranked
+from liveagent.bench.proportions import SIZES, random_ear, random_eye, random_stack, running, whole
+from liveagent.bench.sessions import seeing
+from liveagent.errors import DeviceError
+from liveagent.keyframe import Keyframes
+from liveagent.nn.nano import Nano
+from liveagent.nn.nets import Nets
+from liveagent.runtime.core import Core
+from liveagent.runtime.work import (
+    Append,
+    Decode,
+    Encode,
+    Encoded,
+    Listen,
+    Look,
+    Reply,
+    Rewind,
+    Seen,
+    Sights,
+    Sounds,
+    Work,
+)
+from liveagent.sight import PICTURE_PX
+from liveagent.video import Pixels
+
+ROUND, SPEAKS = 100, 50
+"""Ticks of a round, and those of them in which somebody speaks."""
+SEEN_AT = 25
+"""When a picture is kept."""
+HISTORY, SLOTS = 1024, 1536
+FIRST_TOKENS = 12
+CLOSES = (5, 6, 7, 8, 9, 5)
+CLIP = 8
+OWN_PX = 384
+
+
+class Guest:
+    """What one lane is asked for, tick by tick."""
+
+    def __init__(self, core: Core, lane: int, at: int, speech: Samples, clip: Sequence[Pixels]) -> None:
+        """at: in which tick of its round it begins."""
+        self.core, self.lane, self.speech, self.clip = core, lane, speech, clip
+        self.index = self.at = at
+        self._keyframes, self._shown, self._t_ns = Keyframes(refresh_s=0), 0, 0
+        model = core.model
+        self._own_ear, self._own_eye = model.own_ear is not None, model.own_eye is not None
+
+    def tick(self) -> Generator[Work, Reply, None]:
+        """The work of the next tick; what comes of it is sent in."""
+        at = self.index % ROUND
+        here = np.arange(self.index * TICK_SAMPLES, (self.index + 1) * TICK_SAMPLES)
+        samples = np.take(self.speech, here, mode="wrap")
+        yield Listen(samples)
+        yield from self._look(at)
+        if at < SPEAKS:
+            yield from self._hear(samples, at)
+        elif at == SPEAKS:
+            yield Append(CLOSES)
+            yield Decode(FIRST_TOKENS, ())
+        elif at % 2 == 0:
+            yield Decode(1, ())
+        elif at == ROUND - 1:
+            yield Rewind(HISTORY)
+        self.index += 1
+
+    def _hear(self, samples: Samples, at: int) -> Generator[Work, Reply, None]:
+        if not self._own_ear:
+            if at % 4 == 0:
+                yield Append((7,))
+            return
+        encoded = yield Encode(samples, self.index == self.at or at == 0)
+        assert isinstance(encoded, Encoded)
+        if len(encoded.rows):
+            yield Append((0,) * len(encoded.rows), sounds=Sounds(encoded.rows))
+
+    def _look(self, at: int) -> Generator[Work, Reply, None]:
+        every = ROUND if self._own_eye else max(1, FRAME_NS // TICK_NS)
+        if not self.clip or at % every != SEEN_AT % every:
+            return
+        pixels = self.clip[self._shown % len(self.clip)]
+        change = self._keyframes.feed(pixels, self._t_ns)
+        self._shown, self._t_ns = self._shown + 1, self._t_ns + FRAME_NS
+        seen = yield Look(pixels, None if change.full else change.patches)
+        assert isinstance(seen, Seen)
+        if at == SEEN_AT:
+            ids = (0,) * (len(seen.sight) + 1)
+            yield Append(ids, sights=Sights(seen.sight, np.arange(len(seen.sight), dtype=np.int64)))
+
+
+def tick(guests: Sequence[Guest]) -> None:
+    """One tick of all of them together. Raises what went wrong in any."""
+    failed: list[BaseException] = []
+
+    def go(guest: Guest, work: Generator[Work, Reply, None], reply: Reply | BaseException | None) -> None:
+        if isinstance(reply, BaseException):
+            failed.append(reply)
+            return
+        try:
+            asked = next(work) if reply is None else work.send(reply)
+        except StopIteration:
+            return
+        guest.core.submit(guest.lane, asked, lambda said: go(guest, work, said))
+
+    for guest in guests:
+        go(guest, guest.tick(), None)
+    while guests and guests[0].core.step():
+        pass
+    if failed:
+        raise failed[0]
+
+
+def ticks_ms(model: Nets, count: int, ticks: int, clip: Sequence[Pixels], warm_up: int = 8) -> list[float]:
+    """Milliseconds of each tick of so many lanes together, wherever the model runs."""
+    core = Core(model, lanes=max(4, count), slots=SLOTS, sleeps=False)
+    with torch.inference_mode():
+        for lane in range(count):
+            occupy(core._cache, lane, HISTORY)
+            core._lane[lane].length = HISTORY
+        for slab in (core._cache.keys, core._cache.values, core._cache.near_keys, core._cache.near_values):
+            slab.normal_()
+    speech = sound(1, 60, RATE_HZ)[0].numpy()
+    guests = [Guest(core, core.open(), lane * ROUND // count, speech, clip) for lane in range(count)]
+    for guest in guests:  # what is said is not begun in the middle
+        core.run(guest.lane, Append(CLOSES))
+    measured = []
+    for number in range(warm_up + ticks):
+        began = time.perf_counter()
+        tick(guests)
+        if number >= warm_up:
+            measured.append(1000 * (time.perf_counter() - began))
+    return measured
+
+
+def held(
+    model: Nets, first: int, most: int, ticks: int, clip: Sequence[Pixels]
+) -> tuple[int, float | None, dict[str, Any]]:
+    """The most lanes that fit, their p99 tick (None where not one fits), and all that were tried."""
+    found, tried = Most(first, most), dict[str, Any]()
+    while (count := found.next) is not None:
+        try:
+            measured = ticks_ms(model, count, ticks, clip)
+        except torch.OutOfMemoryError:
+            tried[str(count)] = "more than its memory holds"
+            found.tell(count, False)
+            continue
+        tried[str(count)] = {f"p{share:.0%}"[:-1] + "_ms": round(ranked(measured, share), 1) for share in (0.5, 0.99)}
+        found.tell(count, ranked(measured, 0.99) <= TICK_MS)
+    return found.held, tried[str(found.held)]["p99_ms"] if found.held else None, tried
+
+
+def random_model(size: str, device: str) -> Nets:
+    """One of a checkpoint's kind, with ear and eye."""
+    config, dtype = whole(size), torch.bfloat16
+    return running(
+        random_stack(config["text_config"], dtype), random_ear(config, dtype), random_eye(config, dtype), device
+    )
+
+
+def run(
+    size: str = "e2b", device: str = "cuda", first: int = 4, most: int = 512, ticks: int = 200,
+    weights: str | Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The figures; some minutes. DeviceError: there is no GPU, or no such device."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(
+            "no GPU here: python -m liveagent.bench.lanes --device cpu measures the same on the processor"
+        )
+    threads = torch.get_num_threads()
+    if device == "cpu":
+        torch.set_num_threads(1)
+    try:
+        return _measured(size, device, first, most, ticks, weights)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _measured(size: str, device: str, first: int, most: int, ticks: int, weights: str | Path | None) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    detail: dict[str, Any] = {"size": size, "device": torch.cuda.get_device_name() if device == "cuda" else device}
+    for name, clip in (("", talking(OWN_PX, CLIP)), ("nano_", talking(PICTURE_PX, CLIP))):
+        model = seeing(Nano.load(weights)).to(device) if name else random_model(size, device)
+        count, p99_ms, tried = held(model, first, most, ticks, clip)
+        result |= {f"{name}lanes": count, f"{name}tick_p99_ms": p99_ms}
+        detail[f"{name}tried"] = tried
+        del model
+    return {**result, "detail": detail}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, default="e2b")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--ticks", type=int, default=200)
+    given = parser.parse_args()
+    print(json.dumps(run(given.size, given.device, ticks=given.ticks), indent=2))

@@ -1,0 +1,123 @@
+"""The bench `lanes`: its search, what a lane is asked for, and at tiny size that every lane comes round."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from liveagent.audio import TICK_SAMPLES
+from liveagent.bench import lanes
+from liveagent.bench.eye import talking
+from liveagent.bench.most import Most, ranked
+from liveagent.bench.sessions import seeing
+from liveagent.errors import ConfigError, DeviceError
+from liveagent.runtime.core import Core
+from liveagent.runtime.work import Append, Decode, Encode, Encoded, Heard, Look, Rewind, Seen
+from tests.nano import random_nano
+
+SPEECH = np.ones(7 * TICK_SAMPLES, np.float32)
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3, 4, 5, 7, 8, 11, 16, 40])
+def test_the_most_that_fit_are_found(limit: int) -> None:
+    found, tried = Most(4, 16), list[int]()
+    while (count := found.next) is not None:
+        tried.append(count)
+        found.tell(count, count <= limit)
+    assert found.held == min(limit, 16)
+    assert len(tried) == len({*tried}) <= 7 and max(tried) <= 16
+
+
+def test_a_rank_is_a_value_that_was_measured() -> None:
+    values = list(range(1, 201))
+    assert (ranked(values, 0.5), ranked(values, 0.95), ranked(values, 0.99)) == (100, 190, 198)
+    assert ranked([3.0], 0.99) == 3.0 and ranked([2.0, 1.0], 1.0) == 2.0
+
+
+def asked(own: bool) -> list[list[Any]]:
+    """The work of one lane in each tick of a round; what comes of it is made up."""
+    model = type("Model", (), {"own_ear": own or None, "own_eye": own or None})()
+    guest = lanes.Guest(type("Engine", (), {"model": model})(), 0, 0, SPEECH, talking(128, 2))
+    told = []
+    for _ in range(lanes.ROUND):
+        work, here = guest.tick(), list[Any]()
+        reply: Any = None
+        try:
+            while True:
+                here.append(next(work) if reply is None else work.send(reply))
+                reply = {
+                    Encode: Encoded(np.zeros((2, 8), np.float32)), Look: Seen(np.zeros((16, 20), np.float32), 16, 64)
+                }.get(type(here[-1]), Heard(()))  # fmt: skip
+        except StopIteration:
+            told.append(here)
+    return told
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_lane_goes_round(own: bool) -> None:
+    told = asked(own)
+    kinds = Counter(type(each) for tick in told for each in tick)
+    assert all(type(tick[0]).__name__ == "Listen" for tick in told)
+    assert kinds[Encode] == (lanes.SPEAKS if own else 0)
+    assert kinds[Look] == (1 if own else lanes.ROUND // 2)
+    kept = [each for tick in told for each in tick if isinstance(each, Append) and each.sights is not None]
+    assert len(kept) == 1 and len(kept[0].ids) == 17
+    decoded = sum(each.max_tokens for tick in told for each in tick if isinstance(each, Decode))
+    assert decoded == lanes.FIRST_TOKENS + 24
+    assert told[-1][-1] == Rewind(lanes.HISTORY)
+    grown = sum(len(each.ids) for tick in told for each in tick if isinstance(each, Append)) + decoded
+    assert grown <= 256  # what layers with a window can take back
+
+
+def test_without_a_gpu_it_says_what_measures_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match=r"^no GPU here: .*--device cpu measures the same on the processor$"):
+        lanes.run()
+    with pytest.raises(ConfigError, match="no size is called"):
+        lanes.run("e4b", "cpu")
+
+
+def test_memory_may_end_it_before_time_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ticks_ms(model: Any, count: int, *_: Any) -> list[float]:
+        if count > 6:
+            raise torch.OutOfMemoryError("there is no more")
+        return [10.0 * count] * 100
+
+    monkeypatch.setattr(lanes, "ticks_ms", ticks_ms)
+    count, p99_ms, tried = lanes.held(None, 4, 64, 100, ())  # type: ignore[arg-type]
+    assert (count, p99_ms) == (6, 60.0)
+    assert tried["8"] == "more than its memory holds" and tried["6"] == {"p50_ms": 60.0, "p99_ms": 60.0}
+    monkeypatch.setattr(lanes, "ticks_ms", lambda *_: [90.0])
+    assert lanes.held(None, 4, 64, 100, ())[:2] == (0, None)  # type: ignore[arg-type]
+
+
+def test_what_goes_wrong_in_a_lane_ends_the_bench() -> None:
+    core = Core(seeing(random_nano()), slots=64)
+    guest = lanes.Guest(core, core.open(), lanes.ROUND - 1, SPEECH, ())
+    with pytest.raises(ConfigError, match="cannot rewind to 1024"):
+        lanes.tick([guest])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["nano", "a checkpoint's"])
+def test_lanes_come_round(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "HISTORY", 60)
+    monkeypatch.setattr(lanes, "SLOTS", 330)
+    made: list[Core] = []
+
+    class Kept(Core):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            made.append(self)
+
+    monkeypatch.setattr(lanes, "Core", Kept)
+    model = seeing(random_nano()) if kind == "nano" else lanes.random_model("tiny", "cpu")
+    measured = lanes.ticks_ms(model, 3, lanes.ROUND, talking(96 if model.own_eye else 128, 2), warm_up=0)
+    assert len(measured) == lanes.ROUND and min(measured) > 0
+    # Each has been taken back once, and has read again what somebody has said since.
+    lengths = [lane.length for lane in made[0]._lane[:3]]
+    assert lengths[0] == 60 and all(60 <= each < 330 for each in lengths) and len({*lengths}) == 3
