@@ -97,6 +97,11 @@ class StackConfig:
                 places.append(places[block.keys_from])
         return tuple(places)
 
+    @cached_property
+    def holding(self) -> int:
+        """Layers up to the last that holds keys. What those behind it make of a token is for its logits alone."""
+        return max((number + 1 for number, block in enumerate(self.blocks) if block.keys_from is None), default=0)
+
     def shape(self, near: bool) -> tuple[int, int, int]:
         """Layers of a kind that hold keys, their heads of keys, and the heads' width; no layers: (0, 1, 2)."""
         kind = [block for block in self.blocks if bool(block.window) == near]
@@ -331,7 +336,7 @@ class Stack(nn.Module):
         stays bit-unchanged, its logits are zero); `times` `[B, T]` when each token came, in seconds (float64), None:
         all at 0. ConfigError when a lane would overflow, or a row sees what is not there yet; no lane is changed then.
         """
-        counts, hidden = self._read(x, count, state, times)
+        counts, hidden = self._read(x, count, state, times, last=True)
         out = hidden.new_zeros(len(counts), self.shape.vocab_size)
         busy = [(b, n) for b, n in enumerate(counts) if n]
         for group in _groups(busy, self.pass_rows):
@@ -361,8 +366,14 @@ class Stack(nn.Module):
         return self._read(x, count, state, times)[1]
 
     def _read(
-        self, x: Tensor, count: Tensor | Sequence[int], state: DecoderState, times: Tensor | None
+        self,
+        x: Tensor,
+        count: Tensor | Sequence[int],
+        state: DecoderState,
+        times: Tensor | None,
+        last: bool = False,
     ) -> tuple[list[int], Tensor]:
+        """How many each lane reads, and the hidden rows; `last`: of each lane's last token alone."""
         counts = count.tolist() if isinstance(count, Tensor) else list(count)
         lanes, time, _ = x.shape
         if len(counts) != lanes or lanes != state.lanes or max(counts, default=0) > time:
@@ -376,7 +387,7 @@ class Stack(nn.Module):
         hidden = torch.zeros(lanes, time, self.shape.width, dtype=state.keys.dtype, device=x.device)
         when = None if times is None else times.to("cpu", torch.float64)
         for group in _groups(spots, -(-self.pass_rows // time)):
-            self._pass(x, group, state, when, ahead, hidden)
+            self._pass(x, group, state, when, ahead, hidden, last)
         return counts, hidden
 
     def _ahead(self, x: Tensor, counts: list[int]) -> dict[int, Tensor]:
@@ -394,11 +405,12 @@ class Stack(nn.Module):
 
     def _pass(
         self, x: Tensor, group: list[Spot], state: DecoderState, times: Tensor | None, ahead: dict[int, Tensor],
-        out: Tensor,
+        out: Tensor, last: bool,
     ) -> None:  # fmt: skip
         """Append the rows of `x [B, T, R]` that `group` places; their hidden rows into `out [B, T, D]`.
 
         The pass has rows for as many lanes as make up `pass_rows`, busy or not: its shape is the same whoever is in it.
+        `last`: layers behind the last that holds keys see each lane's last row alone, in as few rows as that.
         """
         time, shape = x.shape[1], self.shape
         lanes = len(group) if self.rows_apart else -(-self.pass_rows // time)
@@ -411,15 +423,22 @@ class Stack(nn.Module):
         inputs = self.layer_inputs(rows[:, 1:], h)
         turning = self._turns(group, lanes, time, times, x.device)
         views = [View(at, state, shape.blocks, ahead.get(at.lane)) for at in group]
+        counts = [at.count for at in group]
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, Block)
+            if last and time > 1 and number == shape.holding:
+                lanes = len(group) if self.rows_apart else max(lanes, self.pass_rows)
+                h = _last(h, counts, lanes)
+                inputs = None if inputs is None else torch.stack([_last(each, counts, lanes) for each in inputs])
+                turning = {near: (_last(cos, counts, lanes), _last(sin, counts, lanes))
+                           for near, (cos, sin) in turning.items()}  # fmt: skip
+                time, counts = 1, [1] * len(group)
             window, place, kv = layer.config.window, shape.places[number], layer.key_heads
             heads = layer.heads_of(h)
             own = layer.own_keys
             turned = turn(heads[:, :, :-kv] if own else heads, *turning[bool(window)]).to(h.dtype)
             seen = h.new_zeros(lanes, time, layer.heads * layer.head_width)
-            for row, (at, view) in enumerate(zip(group, views, strict=True)):
-                n = at.count
+            for row, (n, view) in enumerate(zip(counts, views, strict=True)):
                 if own:
                     keys, raw, values = turned[row, :n, -kv:], heads[row, :n, -2 * kv : -kv], heads[row, :n, -kv:]
                     if window:
@@ -431,7 +450,7 @@ class Stack(nn.Module):
             h = layer.finish(h, seen, None if inputs is None else inputs[number])
         for row, (at, view) in enumerate(zip(group, views, strict=True)):
             view.put_rows(rows[row, 1 : at.count + 1])
-            out[at.lane, : at.count] = h[row, : at.count]
+            out[at.lane, at.count - counts[row] : at.count] = h[row, : counts[row]]
             state.advance(at, None if times is None else times[at.lane, : at.count])
 
     def _turns(
@@ -476,6 +495,14 @@ class Stack(nn.Module):
 
 def _groups(items: list[T], size: int) -> list[list[T]]:
     return [items[at : at + size] for at in range(0, len(items), size)]
+
+
+def _last(rows: Tensor, counts: Sequence[int], lanes: int) -> Tensor:
+    """Of each lane's first `counts` rows `[b, T, …]` the last, `[lanes, 1, …]`."""
+    found = rows.new_zeros(lanes, 1, *rows.shape[2:])
+    for row, n in enumerate(counts):
+        found[row, 0] = rows[row, n - 1]
+    return found
 
 
 def _band(

@@ -54,10 +54,12 @@ class View:
         self.state.rows[self.at.lane].index_copy_(0, self.slots, rows)
 
     def attend(self, queries: Tensor, window: int, layer: int, scale: float | None = None) -> Tensor:
-        """Queries `[n, H, hd]` to what they find, `[n, H, hd]`, in one fused call."""
-        n, share = self.at.count, self.share[bool(window)]
+        """Queries `[n, H, hd]` of the last n tokens to what they find, `[n, H, hd]`, in one fused call."""
+        n, share = len(queries), self.share[bool(window)]
         keys, values = (slab[layer] for slab in (self.near_seen if window else self.seen))
         mask = self.masks[window] if window else self.mask
+        if n < self.at.count and mask is not None:
+            mask = mask[-n * share :]
         if share == 1:
             asked = queries.transpose(0, 1)[None]
             found = F.scaled_dot_product_attention(asked, keys, values, attn_mask=mask, scale=scale)
