@@ -53,7 +53,10 @@ class Tongue:
         return tokenizer
 
     def sound_marks(self, tokens: Tokens) -> SenseMarks | None:
-        return None if self.sound is None else SenseMarks(*(tokens.id(each) for each in self.sound), 0)
+        if self.sound is None:
+            return None
+        opens, row, closes = (tokens.id(each) for each in self.sound)
+        return SenseMarks(opens, row, closes, 0)
 
 
 def _added(tokenizer: Tokenizer, tongue: Tongue) -> Tokenizer:

@@ -93,7 +93,7 @@ def eye(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> RowEye:
                 vit.class_token,
                 strategy == "default",
             )
-            framing = _framing(_processor(checkpoint), vit)
+            framing = framing_of(_processor(checkpoint), vit)
             net = RowEye(Vit(vit), projector, framing, framing)
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{checkpoint.folder}: config.json is no LLaVA's ({type(error).__name__}: {error})") from None
@@ -196,7 +196,7 @@ def _processor(checkpoint: Checkpoint) -> Mapping[str, Any]:
     return both or checkpoint.settings("preprocessor_config.json")
 
 
-def _framing(processor: Mapping[str, Any], vit: VitConfig) -> Framing:
+def framing_of(processor: Mapping[str, Any], vit: VitConfig) -> Framing:
     """How pictures are brought to size. ValueError: in a way that is not there."""
     for name, wanted in (("do_resize", True), ("do_rescale", True), ("rescale_factor", 1 / 255)):
         if processor.get(name, wanted) != wanted:

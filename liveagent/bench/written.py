@@ -1,0 +1,245 @@
+"""A whole conversation, written by our `Chat` piece by piece and by `transformers` at once: the ids must be the same.
+
+Instructions, tools, questions, replies, calls with every kind of argument, what they gave, a failure, two calls in one
+turn of the agent's, a reply that was cut, a note, and sound where the model hears. `Chat` keeps in
+the cache what the agent's turn was opened with (`Tongue.keeps`), a template leaves it out of turns that have passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import numpy as np
+
+from liveagent.bench.rival import reference
+from liveagent.bench.tongues import TONGUES, Tongue
+from liveagent.nn.chat import CallSyntax, Chat, Mark
+from liveagent.nn.tokens import Tokens
+from liveagent.ports.chat_template import ChatTemplate
+from liveagent.tool import Tool, tool
+
+INSTRUCTIONS = "You are a helpful agent in a house.\nBe brief."
+ROWS = 25
+"""Of a second of sound."""
+Turn = tuple[str, Any]
+
+
+@tool
+async def light(room: Literal["kitchen", "living room"], state: Literal["on", "off"], level: int = 3) -> str:
+    """Switch a room's light."""
+    return ""
+
+
+@tool
+async def search(words: str, most: float = 1.5, safe: bool = True) -> str:
+    """Search the web: "words" are looked for."""
+    return ""
+
+
+TOOLS = (light, search)
+TALK: tuple[Turn, ...] = (
+    ("user", "Hello there"),
+    ("reply", "How are you today?"),
+    ("note", "It rains."),
+    ("user", "turn on the kitchen light please"),
+    ("call", ("light", {"room": "living room", "state": "on", "level": 3})),
+    ("result", ("light", "it is on.")),
+    ("reply", "The light is on."),
+    ("user", 'what is a "zigbee" hub, and where is mine?'),
+    ("call", ("search", {"words": 'a "hub": é, {x}', "most": 0.5, "safe": False})),
+    ("result", ("search", "failed: the web is far away")),
+    ("call", ("search", {"words": "hubs"})),
+    ("result", ("search", '{"found": [1, 2]}')),
+    ("reply", "It is a radio; yours is… under the stairs."),
+    ("user", "no, the other"),
+    ("cut", "The other one is"),
+    ("user", "thank you"),
+)
+HEARD: tuple[Turn, ...] = (*TALK, ("reply", "Gladly."), ("sound", "what did I say?"), ("reply", "That."), ("sound", ""))
+
+
+def schemas(tools: Sequence[Tool]) -> list[dict[str, Any]]:
+    return [
+        {"type": "function", "function": {"name": t.name, "description": t.description, "parameters": dict(t.schema)}}
+        for t in tools
+    ]
+
+
+def messages(talk: Sequence[Turn]) -> list[dict[str, Any]]:
+    """As `transformers` wants them."""
+    found: list[dict[str, Any]] = [{"role": "system", "content": INSTRUCTIONS}]
+    for kind, said in talk:
+        if kind == "user":
+            found.append({"role": "user", "content": said})
+        elif kind == "sound":
+            words = [{"type": "text", "text": said}] if said else []
+            found.append({"role": "user", "content": [{"type": "audio"}, *words]})
+        elif kind in ("reply", "cut"):
+            found.append({"role": "assistant", "content": said if kind == "reply" else f"{said}…"})
+        elif kind == "note":
+            found.append({"role": "system", "content": said})
+        elif kind == "call":
+            call = {"type": "function", "function": {"name": said[0], "arguments": said[1]}}
+            found.append({"role": "assistant", "content": "", "tool_calls": [call]})
+        else:
+            found.append({"role": "tool", "name": said[0], "content": said[1]})
+    return found
+
+
+def ours(chat: Chat, talk: Sequence[Turn], kept: Sequence[int] = ()) -> list[int]:
+    """The pieces as a session puts them together. `kept`: of what the agent's turn is opened with, what is left away
+    once it has been answered."""
+    tools = {each.name: each for each in TOOLS}
+    ids = chat.prompt(INSTRUCTIONS, TOOLS)
+    for at, (kind, said) in enumerate(talk):
+        if kind == "call":
+            ids += chat.written(tools[said[0]], said[1])
+        elif kind == "result":
+            ids += chat.returned(said[0], said[1].removeprefix("failed: "), said[1].startswith("failed: "))
+        elif kind == "reply":
+            ids += [*chat.say_open, *chat.encode(said), *chat.reply_close(False)]
+        elif kind == "cut":
+            ids += [*chat.say_open, *chat.encode(said), *chat.cut_mark]
+        elif kind == "note":
+            ids += chat.note(said)
+        else:
+            ids += chat.user_open(False)
+            if kind == "sound":
+                ids += [*chat.sound_open, *[chat.sound_id] * ROWS, *chat.sound_close]
+            ids += [*chat.words(said.split(" ")), *chat.user_close, *chat.agent_open]
+        if kept and at + 1 < len(talk) and ids[-len(kept) :] == list(kept):
+            del ids[-len(kept) :]
+    return ids
+
+
+def theirs(folder: Path, tongue: Tongue, talk: Sequence[Turn]) -> list[int]:
+    """What `transformers` makes of the folder's template and tokenizer, with a second of sound in each place of one."""
+    transformers = reference()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder))
+    options = {"tools": schemas(TOOLS), "add_generation_prompt": True, "enable_thinking": False}
+    if tongue.sound is None:
+        found: list[int] = tokenizer.apply_chat_template(messages(talk), return_dict=False, **options)
+        return found
+    text = tokenizer.apply_chat_template(messages(talk), tokenize=False, **options)
+    found = tokenizer(text.replace(tongue.sound[1], _sound(tongue)), add_special_tokens=False).input_ids
+    return found
+
+
+def _sound(tongue: Tongue) -> str:
+    """What their processor writes in the place of a second of sound."""
+    transformers = reference()
+    assert tongue.sound is not None
+    from transformers.models.gemma4.processing_gemma4 import Gemma4Processor
+
+    opens, row, closes = tongue.sound
+    heard = transformers.Gemma4AudioFeatureExtractor()([np.zeros(16_001, np.float32)], sampling_rate=16_000)
+    names = SimpleNamespace(boa_token=opens, audio_token=row, eoa_token=closes)
+    written: Any = Gemma4Processor.replace_audio_token
+    return str(written(names, {"input_features_mask": heard["input_features_mask"]}, 0))
+
+
+def chat_of(folder: Path, tongue: Tongue) -> Chat:
+    tokens = Tokens.load(folder)
+    return Chat(tokens, ChatTemplate.load(folder).render, tongue.calls(), tongue.sound_marks(tokens))
+
+
+# --- mistakes made on purpose
+
+
+class Spoilt:
+    """A `CallSyntax` with something wrong in what it writes."""
+
+    def __init__(self, calls: CallSyntax, change: Callable[[str], str], of: str) -> None:
+        self._calls, self._change, self._of = calls, change, of
+
+    def write(self, name: str, args: Mapping[str, Any]) -> list[str]:
+        return self._changed("write", self._calls.write(name, args))
+
+    def result(self, name: str, text: str) -> list[str]:
+        return self._changed("result", self._calls.result(name, text))
+
+    def _changed(self, of: str, parts: list[str]) -> list[str]:
+        return parts if of != self._of else [part if isinstance(part, Mark) else self._change(part) for part in parts]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._calls, name)
+
+
+MISTAKES: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "turns": {
+        "a line end less behind a role": ("message.role }}\n", "message.role }}"),
+        "a line end less behind a turn": ("<turn|>\n{% endif", "<turn|>{% endif"),
+        "another name of the agent's": ("<|turn>model", "<|turn>assistant"),
+        "the beginning twice": ("{{ bos_token }}", "{{ bos_token }}{{ bos_token }}"),
+        "tools without their descriptions": ("'description': tool.function.description, ", ""),
+        "marks in another order": ("<turn|>", "<|turn>"),
+    },
+    "chatml": {
+        "a line end less behind a role": ("message.role ~ '\\n'", "message.role ~ ''"),
+        "a line end less behind a turn": ("{{- '<|im_end|>\\n' }}", "{{- '<|im_end|>' }}"),
+        "another name of the agent's": ("<|im_start|>assistant", "<|im_start|>agent"),
+        "a line end less between tools": ("'\\n' ~ (tool | tojson)", "(tool | tojson)"),
+        "tools without quotes": ("(tool | tojson)", "(tool | string)"),
+    },
+    "headers": {
+        "a line end less behind a role": ("<|end_header_id|>\\n\\n' ~", "<|end_header_id|>\\n' ~"),
+        "a line end less before the agent": ("<|end_header_id|>\\n\\n' }}", "<|end_header_id|>\\n' }}"),
+        "another name of the agent's": ("<|start_header_id|>assistant", "<|start_header_id|>agent"),
+        "no beginning": ("{{- bos_token }}", ""),
+        "tools in one line": ("tojson(indent=4)", "tojson"),
+    },
+}  # fmt: skip
+"""What is replaced in the template that `Chat` is made of."""
+OF_CALLS: Mapping[str, tuple[str, Callable[[str], str]]] = {
+    "a space in a call": ("write", lambda part: part.replace(":", " :")),
+    "a call's arguments in capitals": ("write", str.upper),
+    "a space less in a result": ("result", lambda part: part.replace(" ", "", 1)),
+}
+
+
+def wrong(folder: Path, name: str, tongue: Tongue) -> Iterator[tuple[str, Chat]]:
+    """Every mistake that can be made in a tongue, and the `Chat` that makes it."""
+    tokens, right = Tokens.load(folder), ChatTemplate.load(folder)
+    sound = tongue.sound_marks(tokens)
+    for mistake, (old, new) in MISTAKES.get(name.partition("_")[0], {}).items():
+        spoilt = ChatTemplate(tongue.template.replace(old, new), tongue.settings)
+        yield mistake, Chat(tokens, spoilt.render, tongue.calls(), sound)
+    for mistake, (of, change) in OF_CALLS.items():
+        yield mistake, Chat(tokens, right.render, Spoilt(tongue.calls(), change, of), sound)
+    letters = Tokens.load(folder)
+    letters.marked = letters.encode  # type: ignore[method-assign]
+    chat = Chat(tokens, right.render, tongue.calls(), sound)
+    chat.tokens = letters
+    yield "marks as letters", chat
+    if sound is not None:
+        yield (
+            "sound's marks turned about",
+            Chat(tokens, right.render, tongue.calls(), replace(sound, opens=sound.closes, closes=sound.opens)),
+        )
+
+
+def compared(folder: Path) -> dict[str, Any]:
+    """For each tongue whether the ids are the same, and the mistakes in it of which that is said too."""
+    found, blind, made = dict[str, Any](), list[str](), 0
+    for name, tongue in TONGUES.items():
+        place = folder / name
+        tongue.write(place)
+        chat, talk = chat_of(place, tongue), HEARD if tongue.sound is not None else TALK
+        kept = chat.tokens.marked(tongue.keeps) if tongue.keeps else []
+        there = theirs(place, tongue, talk)
+        found[name] = {"equal": ours(chat, talk, kept) == there, "ids": len(there)}
+        if tongue.keeps:
+            found[name]["keeps"] = tongue.keeps
+        for mistake, spoilt in wrong(place, name, tongue):
+            made += 1
+            if ours(spoilt, talk, kept) == there:
+                blind.append(f"{name}: {mistake}")
+    return found | {
+        "equal": all(each["equal"] for each in found.values()),
+        "mutations_caught": f"{made - len(blind)} of {made}",
+        "not_caught": blind,
+    }
