@@ -136,6 +136,7 @@ class Agent:
         """
         path = Path(self.model)
         weights = path if path.exists() else None
+        cost, ear = self._cost(cache_tokens, lanes)
         files = [path] if path.is_file() else sorted(path.rglob("*")) if weights else []
         return Plan(
             model=self.model,
@@ -153,48 +154,50 @@ class Agent:
             ),
             camera=self.camera,
             watches=tuple(watch.condition for watch in self.watches),
-            cost=self._cost(cache_tokens, lanes),
+            cost=cost,
+            ear=ear,
         )
 
-    def _cost(self, cache_tokens: int | None, lanes: int | None) -> Cost | None:
-        """None of nano."""
+    def _cost(self, cache_tokens: int | None, lanes: int | None) -> tuple[Cost | None, Cost | None]:
+        """Its model's, None of nano, and its pretrained ear's."""
         from liveagent.runtime.holding import check_held
         from liveagent.runtime.open_model import is_checkpoint, read_model
-        from liveagent.runtime.weighing import LANES, is_checkpoint_name, weigh
+        from liveagent.runtime.weighing import LANES, is_checkpoint_name, weigh, weigh_ear
 
         agent = self if cache_tokens is None else self.replace(cache_tokens=cache_tokens)
         if self.model == "nano":
             check_held(agent, read_model(None, self.device))
-            return None
         if not is_checkpoint_name(self.model):
-            return None
+            return None, None if self.ear is None else weigh_ear(self.ear, self.device)
         found = weigh(
             self.model, self.device, dtype=self.dtype, quantize=self.quantize, cache_tokens=agent.cache_tokens,
-            lanes=lanes or LANES,
+            lanes=lanes or LANES, ear=self.ear,
         )  # fmt: skip
         if found.family.live and not found.family.ear and is_checkpoint(self.model):
             check_held(agent, read_model(self.model, self.device))
-        return found.cost
+        return found.cost, found.cost.ear
 
     def fetch(self, progress: Callable[[str, int, int], None] | None = None, *, lanes: int | None = None) -> Agent:
         """The same agent with its model on this disk: itself, or where its model has a hub's name, one whose model is
         the folder of it, fetched if it is not there yet. `progress`: told the file, the bytes that came, and of how
-        many; `lanes`: for so many who talk at once.
+        many; `lanes`: for so many who talk at once. A pretrained ear is weighed too, and not fetched.
 
         Raises:
             ConfigError: there is no such model, or none that can talk.
             DeviceError: it does not fit into memory or onto the disk; said before a byte of its weights comes.
             LinkError: the hub cannot be reached, or breaks off; what came is kept.
         """
-        if self.model == "nano":
+        if self.model == "nano" and self.ear is None:
             return self
-        from liveagent.runtime.weighing import LANES, fetched, is_checkpoint_name
+        from liveagent.runtime.weighing import LANES, check_ear, fetched, is_checkpoint_name
 
         if not is_checkpoint_name(self.model):
+            if self.ear is not None:
+                check_ear(self.ear, self.device)
             return self
         folder = fetched(
             self.model, self.device, progress, dtype=self.dtype, quantize=self.quantize,
-            cache_tokens=self.cache_tokens, lanes=lanes or LANES,
+            cache_tokens=self.cache_tokens, lanes=lanes or LANES, ear=self.ear,
         )  # fmt: skip
         return self.replace(model=str(folder))
 

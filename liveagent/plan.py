@@ -116,7 +116,8 @@ class Cost:
     looked up in, quantised where they are, which is done as they are read (`nn/checkpoint.py`);
     `sorted_bytes`: of the second copy that a CPU's products read, sorted for them (`nn/linear.py`);
     `free_bytes` of the memory where it would run, None where nobody says; `bandwidth`: bytes a second
-    that this memory gives, measured, None where it was not; `instead`: what would fit, where this does not."""
+    that this memory gives, measured, None where it was not; `instead`: what would fit, where this does not;
+    `ear`: of a pretrained ear that runs beside it, in a process of its own."""
 
     model: str
     family: str
@@ -134,6 +135,7 @@ class Cost:
     free_bytes: int | None = None
     bandwidth: float | None = None
     instead: tuple[str, ...] = ()
+    ear: Cost | None = None
 
     @property
     def weights_bytes(self) -> int:
@@ -141,7 +143,12 @@ class Cost:
 
     @property
     def memory_bytes(self) -> int:
-        """The most that it takes at any time."""
+        """The most that it takes at any time, with the ear beside it."""
+        return self.own_bytes + (0 if self.ear is None else self.ear.memory_bytes)
+
+    @property
+    def own_bytes(self) -> int:
+        """The same without that ear."""
         return self.weights_bytes + self.sorted_bytes + self.cache_bytes + PROCESS_BYTES
 
     @property
@@ -171,13 +178,14 @@ class Cost:
             return None
         need, free = self.memory_bytes / 1e9, (self.free_bytes or 0) / 1e9
         would = f"; these would fit: {'; '.join(self.instead)}" if self.instead else "; take a smaller model"
-        return f"{self.model} needs {need:.1f} GB of memory, and {free:.1f} GB are free{would}"
+        who = self.model if self.ear is None else f"{self.model} with the ear {self.ear.model}"
+        return f"{who} needs {need:.1f} GB of memory, and {free:.1f} GB are free{would}"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What an agent will listen for and load, known without loading it. `cost`: of a model of a family's; None of nano,
-    which costs next to nothing."""
+    which costs next to nothing. `ear`: of its pretrained ear, None where it has none."""
 
     model: str
     weights: Path | None  # None: the weights that come with the package, or ones that are not there yet
@@ -190,6 +198,7 @@ class Plan:
     camera: str | None  # what it looks at when nothing else is given
     watches: tuple[str, ...]  # the conditions that it waits for
     cost: Cost | None = None
+    ear: Cost | None = None
 
 
 def cost_of(
@@ -248,6 +257,13 @@ def cost_of(
         cache_bytes=cache_bytes,
         sorted_bytes=copied,
     )
+
+
+def clip_bytes(config: Mapping[str, Any]) -> int:
+    """What an ear that writes down whole clips keeps of one, in float32; 0 of an ear that does not."""
+    names = ("decoder_layers", "d_model", "max_source_positions", "max_target_positions")
+    layers, width, heard, written = (each if type(each := config.get(name)) is int else 0 for name in names)
+    return 2 * layers * width * (heard + written) * DTYPES["float32"]
 
 
 def check_precision(dtype: str | None, quantize: str | None) -> None:
@@ -314,8 +330,12 @@ def with_advice(cost: Cost, others: Sequence[Cost], siblings: Mapping[str, float
             told += [each.quantize] if each.quantize and each.quantize != cost.quantize else []
             told += [f"a cache of {each.cache_tokens} tokens"] if each.cache_tokens != cost.cache_tokens else []
             advice.append(f"{' with '.join(told)} ({each.memory_bytes / 1e9:.1f} GB)")
+    if cost.ear is not None and cost.own_bytes <= cost.free_bytes:
+        advice.append(f"no --ear ({cost.own_bytes / 1e9:.1f} GB)")
     for name, numbers in siblings.items():
-        about = numbers * DTYPES[cost.dtype] + cost.cache_bytes + PROCESS_BYTES
-        if numbers < cost.numbers * 0.9 and about <= cost.free_bytes:
+        share = numbers / max(1, cost.numbers)
+        about = share * (cost.weights_bytes + cost.sorted_bytes) + cost.memory_bytes - cost.own_bytes
+        about += cost.cache_bytes + PROCESS_BYTES
+        if share < 0.9 and about <= cost.free_bytes:
             advice.append(f"{name} (about {about / 1e9:.0f} GB)")
     return replace(cost, instead=tuple(advice))

@@ -9,14 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from liveagent.families import described, family_of
+from liveagent.families import described, family_of, whisper
 from liveagent.families.gemma4 import decoder
 from liveagent.nn.checkpoint import Checkpoint
 from liveagent.nn.linear import Embedding, Linear, sort_weights
 from liveagent.nn.quant import Folding, quantised, weight_bytes
 from liveagent.plan import QUANTIZE, cost_of
 from liveagent.release import Release
-from liveagent.runtime.weighing import sorts_on
+from liveagent.runtime.weighing import sorts_on, weigh_ear
+from tests import tiny_whisper
 from tests.parity import reference, saved
 from tests.test_plan import held
 
@@ -137,3 +138,17 @@ def test_an_ear_has_no_cache_that_rolls(tmp_path: Path) -> None:
     cost = cost_of(found, family.name, family.part_of)
     assert family.ear and cost.cache_bytes == cost.cache_tokens == 0
     assert cost.weights == {"ear": size(model.model)} and cost.dtype == "float32"
+
+
+def test_a_pretrained_ear_and_what_it_keeps_of_a_clip(tmp_path: Path) -> None:
+    folder = tiny_whisper.write(tmp_path)
+    cost, ear = weigh_ear(str(folder)), whisper.load(folder)
+    held = size(ear.encoder) + size(ear.scribe)
+    assert cost.weights_bytes == pytest.approx(held, rel=0.02), "but for biases of keys, which are none"
+    state = ear.scribe.init_state(1)
+    tensors = [each for each in vars(state).values() if isinstance(each, torch.Tensor) and each.is_floating_point()]
+    assert cost.cache_bytes == sum(each.nbytes for each in tensors)
+    if sorts_on("cpu", "float32"):
+        layers = [each for each in nn.ModuleList([ear.encoder, ear.scribe]).modules()]
+        copied = [each for each in layers if isinstance(each, Linear | Embedding) and each._sorted.weight is not None]
+        assert sum(each.weight.nbytes for each in copied) <= cost.sorted_bytes <= cost.weights_bytes

@@ -26,7 +26,7 @@ from liveagent.runtime import weighing
 from liveagent.runtime.engine_process import EngineProcess
 from liveagent.runtime.open_model import load_nets
 from liveagent.runtime.session import SessionConfig
-from liveagent.runtime.weighing import fetched, free_bytes, is_checkpoint_name, sorts_on, weigh
+from liveagent.runtime.weighing import fetched, free_bytes, is_checkpoint_name, sorts_on, weigh, weigh_ear
 from tests.hub_peer import FakeHub
 
 runner = CliRunner()
@@ -43,9 +43,10 @@ def config(architecture: str, **more: Any) -> bytes:
 
 
 WEIGHTS = {"model.language_model.embed_tokens.weight": torch.zeros(500, 64, dtype=torch.bfloat16)}
+CLIP = {"decoder_layers": 2, "d_model": 64, "max_source_positions": 100, "max_target_positions": 28}
 MODELS = {
     GEMMA: {CONFIG: config("Gemma4ForConditionalGeneration", text_config=TEXT), WHOLE: save(WEIGHTS)},
-    EAR: {CONFIG: config("WhisperForConditionalGeneration"), WHOLE: save(WEIGHTS)},
+    EAR: {CONFIG: config("WhisperForConditionalGeneration", **CLIP), WHOLE: save(WEIGHTS)},
     ODD: {CONFIG: config("BertModel"), WHOLE: save(WEIGHTS)},
 }
 
@@ -251,3 +252,42 @@ def test_what_a_session_holds_is_weighed_and_no_longer_than_its_places(monkeypat
         assert told.exit_code == 3 and "these would fit: a cache of 1536 tokens (" in told.stderr
     with pytest.raises(ConfigError, match=f"{GEMMA} reads 524288 tokens at most, and not 524289"):
         fetched(GEMMA, cache_tokens=524_289)
+
+
+def test_a_pretrained_ear_is_weighed_beside_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weighing, "free_memory", lambda: 1 << 40)
+    ear = weigh_ear(EAR)
+    again = ear.weights_bytes if sorts_on("cpu", "float32") else 0
+    clip = 2 * 2 * 64 * (100 + 28) * 4
+    assert (ear.model, ear.dtype, ear.weights) == (EAR, "float32", {"ear": 500 * 64 * 4})
+    assert ear.memory_bytes == ear.weights_bytes + again + clip + PROCESS_BYTES and ear.cache_bytes == clip
+    alone, both = Agent(GEMMA).plan(), Agent(GEMMA, ear=EAR).plan()
+    assert alone.ear is None and alone.cost is not None and both.cost is not None and both.ear == both.cost.ear
+    assert both.cost.memory_bytes == alone.cost.memory_bytes + ear.memory_bytes
+    nano = Agent(ear=EAR).plan()
+    assert nano.cost is None and nano.ear is not None and nano.ear.weights == ear.weights
+    with pytest.raises(ConfigError, match=f"{GEMMA} is a Gemma 4, which is no ear"):
+        weigh_ear(GEMMA)
+    monkeypatch.setattr(weighing, "free_memory", lambda: alone.cost.memory_bytes if alone.cost else 0)
+    told = Agent(GEMMA, ear=EAR).plan().cost
+    assert told is not None and told.fits is False and told.instead[-1].startswith("no --ear (0.6 GB)")
+
+
+def test_serve_and_talk_refuse_an_ear_that_has_no_room(monkeypatch: pytest.MonkeyPatch, peer: FakeHub) -> None:
+    set_live(monkeypatch, "talks")
+    room = weigh(GEMMA, bandwidth=lambda _: None).cost.memory_bytes
+    monkeypatch.setattr(weighing, "free_memory", lambda: room)
+    for command in ("talk", "serve"):
+        told = runner.invoke(app, [command, "--model", GEMMA, "--ear", EAR])
+        assert told.exit_code == 3 and f"{GEMMA} with the ear {EAR} needs 1.2 GB of memory" in told.stderr
+    monkeypatch.setattr(weighing, "free_memory", lambda: 1000)
+    for command in ("talk", "serve"):
+        told = runner.invoke(app, [command, "voice", "--ear", EAR])
+        assert told.exit_code == 3 and f"{EAR} needs 0.6 GB of memory, and 0.0 GB are free" in told.stderr
+    said = runner.invoke(app, ["plan", GEMMA, "--ear", EAR]).output
+    for each in (f"ear        {EAR}", "both       1.2 GB at most", "it does not fit", "a clip 0.1 MB"):
+        assert each in said
+    both = json.loads(runner.invoke(app, ["plan", GEMMA, "--ear", EAR, "--json"]).output)
+    assert both["ear"]["model"] == EAR and both["cost"]["memory_bytes"] > both["cost"]["own_bytes"]
+    heard = runner.invoke(app, ["plan", "voice", "--ear", EAR]).output
+    assert f"ear        {EAR}" in heard and "model      nano" in heard and "it does not fit" in heard

@@ -142,9 +142,9 @@ def talk(
         made = with_voice(with_sources(load_agent(agent), home, mcp), voice)
         if device is not None:
             made = made.replace(device=device)
-        made = with_model(made, model, dtype, quantize, cache_tokens)
         if ear is not None:
             made = made.replace(ear=ear)
+        made = with_model(made, model, dtype, quantize, cache_tokens)
         status = talk_with(
             made,
             agent,
@@ -218,9 +218,9 @@ def serve(
         made = with_voice(with_sources(load_agent(agent), home, mcp), voice)
         if device is not None:
             made = made.replace(device=device)
-        made = with_model(made, model, dtype, quantize, cache_tokens, lanes)
         if ear is not None:
             made = made.replace(ear=ear)
+        made = with_model(made, model, dtype, quantize, cache_tokens, lanes)
         place = Place(host, port, tls_cert, tls_key, tls_self_signed, tuple(key or ()), tuple(origin or ()))
         place.check()
         write_log(log_json)

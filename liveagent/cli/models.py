@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from liveagent.cli.program import AsJson, Device, app, console, typed_errors
+from liveagent.cli.program import AsJson, Device, Ear, app, console, typed_errors
 
 if TYPE_CHECKING:
     from liveagent.agent import Agent
@@ -51,6 +51,7 @@ def plan(
     cache_tokens: CacheTokens = None,
     lanes: Lanes = 4,
     device: Device = None,
+    ear: Ear = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what an agent listens for, and what its model costs here, before anything is fetched or loaded."""
@@ -66,11 +67,13 @@ def plan(
         made = Agent(agent) if of_model else load_agent(agent)
         asked = {
             "model": model, "device": device, "dtype": dtype, "quantize": quantize, "cache_tokens": cache_tokens,
+            "ear": ear,
         }  # fmt: skip
         made = made.replace(**{name: value for name, value in asked.items() if value is not None})
         found = made.plan(lanes=lanes)
         if as_json:
-            said = dataclasses.asdict(found) | ({} if found.cost is None else {"cost": _as_json(found.cost)})
+            costs = {"cost": found.cost, "ear": found.ear}
+            said = dataclasses.asdict(found) | {name: each and _as_json(each) for name, each in costs.items()}
             typer.echo(json.dumps(said, indent=2, default=str))
         else:
             for name, value in (*_costing(found), *(() if of_model else _listening(found))):
@@ -88,37 +91,51 @@ def _listening(found: Plan) -> Iterator[tuple[str, str]]:
 
 
 def _costing(found: Plan) -> Iterator[tuple[str, str]]:
-    cost = found.cost
+    cost, ear = found.cost, found.ear
     if cost is None:
         yield "model", found.model + (f", {found.weights_bytes / 1e6:.1f} MB" if found.weights else "")
+    else:
+        yield from _described("model", cost)
+    if ear is not None:
+        yield from _described("ear", ear)
+    last = cost or ear
+    if last is None:
         return
-    yield "model", f"{cost.model}, {cost.numbers / 1e9:.2f} billion numbers"
-    yield "licence", cost.licence or "nobody says: look at its page"
-    yield "download", f"{_size(cost.download_bytes)}" if cost.download_bytes else "nothing: it is there"
-    parts = [f"{part} {_size(size)}" for part, size in cost.weights.items()]
-    if cost.sorted_bytes:
-        parts.append(f"sorted for this CPU {_size(cost.sorted_bytes)}")
-    if cost.cache_bytes:
-        parts.append(f"cache {_size(cost.cache_bytes)} ({cost.cache_tokens} tokens, {cost.lanes} lanes)")
-    kind = cost.dtype + (f" and {cost.quantize}" if cost.quantize else "")
-    yield "memory", f"{_size(cost.memory_bytes)} at most as {kind}: {', '.join(parts)}"
-    if cost.free_bytes is not None:
-        yield "free", f"{_size(cost.free_bytes)}: {'it fits' if cost.fits else 'it does not fit'}"
-    for each in cost.instead:
+    if cost is not None and ear is not None:
+        yield "both", f"{_size(cost.memory_bytes)} at most"
+    if last.free_bytes is not None:
+        yield "free", f"{_size(last.free_bytes)}: {'it fits' if last.fits else 'it does not fit'}"
+    for each in last.instead:
         yield "would fit", each
-    if cost.tick_ms is not None and cost.step_ms is not None and cost.bandwidth is not None:
+    if cost is not None and cost.tick_ms is not None and cost.step_ms is not None and cost.bandwidth is not None:
         how = (
             f"a step reads {_size(cost.step_bytes)} of weights, and memory gives {cost.bandwidth / 1e9:.1f} GB a second"
         )
         yield "tick", f"about {cost.tick_ms:.0f} ms, an estimate: {how}"
 
 
+def _described(what: str, cost: Cost) -> Iterator[tuple[str, str]]:
+    """A model or an ear, each for itself."""
+    yield what, f"{cost.model}, {cost.numbers / 1e9:.2f} billion numbers"
+    yield "licence", cost.licence or "nobody says: look at its page"
+    yield "download", f"{_size(cost.download_bytes)}" if cost.download_bytes else "nothing: it is there"
+    parts = [f"{part} {_size(size)}" for part, size in cost.weights.items()]
+    if cost.sorted_bytes:
+        parts.append(f"sorted for this CPU {_size(cost.sorted_bytes)}")
+    if cost.cache_bytes:
+        lanes = f"cache {_size(cost.cache_bytes)} ({cost.cache_tokens} tokens, {cost.lanes} lanes)"
+        parts.append(lanes if cost.cache_tokens else f"a clip {_size(cost.cache_bytes)}")
+    kind = cost.dtype + (f" and {cost.quantize}" if cost.quantize else "")
+    yield "memory", f"{_size(cost.own_bytes)} at most as {kind}: {', '.join(parts)}"
+
+
 def _as_json(cost: Cost) -> dict[str, object]:
     """With what is worked out of it."""
     import dataclasses
 
-    names = ("weights_bytes", "memory_bytes", "fits", "step_bytes", "step_ms", "tick_ms")
-    return dataclasses.asdict(cost) | {name: getattr(cost, name) for name in names}
+    names = ("weights_bytes", "own_bytes", "memory_bytes", "fits", "step_bytes", "step_ms", "tick_ms")
+    said = dataclasses.asdict(cost) | {name: getattr(cost, name) for name in names}
+    return {name: each for name, each in said.items() if name != "ear"}
 
 
 def _size(size_bytes: float) -> str:
@@ -168,7 +185,7 @@ def with_model(
     asked = {"model": model, "dtype": dtype, "quantize": quantize, "cache_tokens": cache_tokens}
     agent = agent.replace(**{name: value for name, value in asked.items() if value is not None})
     if agent.model == "nano":
-        return agent
+        return agent.fetch()
     with _fetching() as progress:
         return agent.fetch(progress, lanes=lanes)
 

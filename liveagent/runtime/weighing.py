@@ -10,7 +10,7 @@ from pathlib import Path
 from liveagent.errors import ConfigError, DeviceError
 from liveagent.families import FAMILIES, Family, described
 from liveagent.memory import free_memory
-from liveagent.plan import CACHE_TOKENS, Cost, cost_of, with_advice
+from liveagent.plan import CACHE_TOKENS, Cost, clip_bytes, cost_of, with_advice
 from liveagent.ports.hub import NAME, Hub, Offer, Progress
 from liveagent.release import CONFIG
 
@@ -43,25 +43,30 @@ def weigh(
     quantize: str | None = None,
     cache_tokens: int | None = None,
     lanes: int = LANES,
+    ear: str | None = None,
     bandwidth: Callable[[str], float | None] | None = None,
     hub: Hub | None = None,
 ) -> Weighed:
-    """Look at a model's settings and headers, and at this machine. `bandwidth`: how that of a device is measured.
+    """Look at a model's settings and headers, and at this machine. `ear`: a pretrained one that is to run beside it.
+    `bandwidth`: how that of a device is measured.
 
     Raises:
-        ConfigError: there is no such model, or none that liveagent can read.
+        ConfigError: there is no such model or ear, or none that liveagent can read.
         LinkError: the hub cannot be reached.
     """
-    offer = (hub or Hub()).look(model)
+    hub = hub or Hub()
+    offer = hub.look(model)
+    heard = None if ear is None else weigh_ear(ear, device, hub)
     family = described(offer.release.architecture, model)
     tokens = cache_tokens or CACHE_TOKENS
     chosen = dtype or dtype_on(device)
 
     def cost(dtype: str, quantize: str | None, tokens: int) -> Cost:
         sorts = sorts_on(device, dtype)
-        return cost_of(
+        found = cost_of(
             offer.release, family.name, family.part_of, dtype, quantize, tokens, lanes, family.licence, sorts
         )  # fmt: skip
+        return replace(found, ear=heard)
 
     asked = replace(
         cost(chosen, quantize, tokens),
@@ -76,6 +81,27 @@ def weigh(
     others = [each for each in others if each.memory_bytes < asked.memory_bytes]
     siblings = {each.name: each.numbers for each in family.members if each.numbers is not None and each.name != model}
     return Weighed(offer, family, with_advice(asked, others, siblings))
+
+
+def weigh_ear(ear: str, device: str = "cpu", hub: Hub | None = None) -> Cost:
+    """What a pretrained ear costs there, which runs in float32. Raises as `weigh`."""
+    offer = (hub or Hub()).look(ear)
+    family = described(offer.release.architecture, ear)
+    if not family.ear:
+        raise ConfigError(f"{ear} is a {family.title}, which is no ear that could stand in front of another model")
+    sorts = sorts_on(device, "float32")
+    cost = cost_of(
+        offer.release, family.name, family.part_of, "float32", lanes=1, licence=family.licence, sorts=sorts
+    )  # fmt: skip
+    cost = replace(cost, model=ear, cache_tokens=0, cache_bytes=clip_bytes(offer.release.config))
+    siblings = {each.name: each.numbers for each in family.members if each.numbers is not None and each.name != ear}
+    return with_advice(replace(cost, free_bytes=free_bytes(device)), [], siblings)
+
+
+def check_ear(ear: str, device: str = "cpu") -> None:
+    """DeviceError: a pretrained ear does not fit into memory. Raises as `weigh`, too."""
+    if (refusal := weigh_ear(ear, device).refusal) is not None:
+        raise DeviceError(refusal)
 
 
 def dtype_on(device: str) -> str:
@@ -102,9 +128,11 @@ def fetched(
     quantize: str | None = None,
     cache_tokens: int | None = None,
     lanes: int = LANES,
+    ear: str | None = None,
     hub: Hub | None = None,
 ) -> Path:
-    """The folder of a model that can hold a conversation here, fetched where it is not there yet.
+    """The folder of a model that can hold a conversation here, fetched where it is not there yet. `ear`: a pretrained
+    one that must have room beside it, and is not fetched.
 
     Raises:
         DeviceError: it does not fit into memory or onto the disk; said before a byte of its weights comes.
@@ -114,7 +142,7 @@ def fetched(
     hub = hub or Hub()
     found = weigh(
         model, device, dtype=dtype, quantize=quantize, cache_tokens=cache_tokens, lanes=lanes,
-        bandwidth=lambda _: None, hub=hub,
+        ear=ear, bandwidth=lambda _: None, hub=hub,
     )  # fmt: skip
     if found.family.ear:
         raise ConfigError(
