@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from liveagent.agent import Agent
-from liveagent.audio import TICK_NS
+from liveagent.audio import TICK_NS, TICK_SAMPLES
+from liveagent.clients.arm.jpeg import jpeg
 from liveagent.errors import ConfigError, DeviceError
 from liveagent.event import FrameSeen, Interrupted, PictureKept, ReplyStarted, Watched
 from liveagent.keyframe import PATCH_PX
@@ -28,13 +29,16 @@ from liveagent.runtime.open_model import load_nets, read_model
 from liveagent.runtime.record import Recorder, header_of
 from liveagent.runtime.replay import replay
 from liveagent.runtime.row_looking import RowLooking
+from liveagent.runtime.server import Server
 from liveagent.runtime.session import Session, SessionConfig
 from liveagent.runtime.talk import LANES, open_session
 from liveagent.runtime.work import Append, Look, Probe, Reset, Seen, Sights
 from liveagent.video import Pixels, VideoFrame
 from liveagent.watch import Watch
+from liveagent.wire.native import HEADER
 from tests.open_checkpoint import EYE, ROWS, write
 from tests.parity import BAR, FAR, error, reference
+from tests.site import serving
 from tests.world import World
 
 pytestmark = pytest.mark.slow
@@ -341,6 +345,24 @@ async def test_it_sees_in_a_process_of_its_own(folder: Path, core: Core) -> None
             assert np.array_equal(there.sight, here.sight) and there.patches == here.patches
     finally:
         engine.close()
+
+
+async def test_a_server_shows_it_what_a_peers_camera_sends(folder: Path) -> None:
+    agent = Agent(str(folder), instructions="Be brief.", voice=None)
+    server = Server(agent, config=CONFIG)
+    assert server.weights_bytes > 10_000
+    with serving(server) as site:
+        async with site.talk() as talk:
+            assert (await talk.greeted())["agent"]["sees"]
+            await talk.socket.send(HEADER.pack(2, 0, 0, 0, 0) + jpeg(scene(1).repeat(2, 0).repeat(2, 1)))
+            await talk.socket.send(HEADER.pack(1, 0, 0, 0, 0) + bytes(2 * 4 * TICK_SAMPLES))
+            patches = await talk.until("patches")
+            assert patches["of"] == 48 and patches["columns"] == 8 and patches["mask"] == "f" * 12
+            kept = await talk.until("PictureKept")
+            assert kept["tokens"] > ROWS and kept["reason"] == "first"
+            await talk.say({"type": "text", "text": "what is there"})
+            assert (await talk.until("AnswerStarted"))["why"] == "turn"
+            await talk.until("Say")
 
 
 def test_how_it_sees_is_read_without_weights(folder: Path, model: Nets, tmp_path: Path) -> None:

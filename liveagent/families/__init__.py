@@ -74,7 +74,7 @@ FAMILIES = (
         "gemma4", "Gemma 4", ("Gemma4ForConditionalGeneration", "Gemma4ForCausalLM"), "gemma4", "sound, as it comes",
         "pictures, film", "words", "Apache-2.0",
         (Member("google/gemma-4-e2b-it", 5.10e9, 10.2e9), Member("google/gemma-4-e4b-it", 7.94e9, 15.9e9)),
-        "decoder, ear, eye", live="talks, and hears for itself; blind", part_of=TOWERS,
+        "decoder, ear, eye", live="talks, hears and sees for itself", part_of=TOWERS,
     ),
     Family(
         "gemma4_unified", "Gemma 4 12B", ("Gemma4UnifiedForConditionalGeneration", "Gemma4UnifiedForCausalLM"),

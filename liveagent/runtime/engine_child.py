@@ -91,11 +91,10 @@ def main(arguments: list[str]) -> int:
     link = socket.socket(fileno=int(fd))
     try:
         began = time.monotonic()
-        from liveagent.nn.model import checked
         from liveagent.runtime.core import Core
-        from liveagent.runtime.open_model import is_checkpoint, load_nets
+        from liveagent.runtime.open_model import folder_of, load_nets
 
-        folder = Path(weights) if is_checkpoint(weights or None) else checked(weights or None)
+        folder = folder_of(weights or None)
         model = load_nets(folder, device, dtype or None, quantize or None)
         child = EngineChild(link, Core(model, int(lanes), int(slots)))
         size = sum(each.stat().st_size for each in folder.iterdir() if each.is_file())

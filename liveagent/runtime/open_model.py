@@ -31,6 +31,11 @@ def is_checkpoint(folder: str | Path | None) -> bool:
     return folder is not None and (Path(folder) / "config.json").is_file()
 
 
+def folder_of(model: str | Path | None) -> Path:
+    """Where a model's files lie; None: nano's. ConfigError: some are missing."""
+    return Path(model) if model is not None and is_checkpoint(model) else checked(model)
+
+
 def picture_px(folder: str | Path | None) -> int | None:
     """The side of the square to which a camera may bring its pictures for this model's eye, before anything of it is
     read; None: it takes their proportions as they are."""

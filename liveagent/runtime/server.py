@@ -30,7 +30,6 @@ from typing import Any, TypeAlias
 
 from liveagent.agent import Agent
 from liveagent.errors import EngineLost, LiveAgentError
-from liveagent.nn.model import checked
 from liveagent.policy import Question
 from liveagent.ports.call_journal import CallJournal
 from liveagent.ports.heap import give_back
@@ -47,7 +46,7 @@ from liveagent.runtime.holding import check_held
 from liveagent.runtime.house import OpenHouse
 from liveagent.runtime.link import Link
 from liveagent.runtime.logline import SCRUBBED, Scrub
-from liveagent.runtime.open_model import read_model
+from liveagent.runtime.open_model import folder_of, read_model
 from liveagent.runtime.reception import Reception
 from liveagent.runtime.request import Admit, ClientTools
 from liveagent.runtime.resident import Resident
@@ -202,7 +201,7 @@ class Server:
 
     @property
     def weights_bytes(self) -> int:
-        return sum(each.stat().st_size for each in checked(self._weights).iterdir() if each.is_file())
+        return sum(each.stat().st_size for each in folder_of(self._weights).iterdir() if each.is_file())
 
     async def _keep(self) -> None:
         """Measure, weigh, sweep, for as long as it lives."""
