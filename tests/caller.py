@@ -21,8 +21,9 @@ from liveagent.runtime.server import Server
 from liveagent.runtime.session import Session
 from liveagent.table import Surface, Table, Thing, draw
 from liveagent.tools import home
-from liveagent.train.voices import espeak, speak
+from liveagent.train.voices import speak
 from liveagent.watch import Sighting
+from tests.espeak import new_espeak
 from tests.site import WAIT_S, Site
 
 STORY = (
@@ -64,7 +65,7 @@ AGENT = Agent(
 @functools.cache
 def speech(text: str, rate_hz: int, silence_s: float = 1.2) -> Pcm:
     """Somebody says this, and then nothing for a while."""
-    (said,) = speak("espeak", [text], 3, espeak())
+    (said,) = speak("espeak", [text], 3, new_espeak())
     sound = np.concatenate([np.zeros(RATE_HZ // 4), said.samples / 32768, np.zeros(int(silence_s * RATE_HZ))])
     if rate_hz != RATE_HZ:
         sound = Resampler(RATE_HZ, rate_hz).feed(sound.astype(np.float32))

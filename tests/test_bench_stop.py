@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 
 import numpy as np
 import pytest
 
+from liveagent.bench import stop
 from liveagent.bench.stop import SPEECH_RMS, by_itself, hear, hearing, levelled, spoken, trials
 from liveagent.runtime.stop_ear import StopEar
+from tests.espeak import new_espeak
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 pytest.importorskip("espeakng_loader")
+
+
+@pytest.fixture(autouse=True)
+def same_sounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stop, "espeak", functools.cache(new_espeak))
 
 
 def test_its_noise_is_as_loud_as_it_says() -> None:

@@ -33,7 +33,7 @@ from liveagent.runtime.server import Server
 from liveagent.runtime.stop_process import Door, Lookout, StopProcess
 from liveagent.runtime.stop_wire import StopAddress
 from liveagent.runtime.way import MqttWay
-from liveagent.train.voices import espeak
+from tests.espeak import new_espeak
 from tests.lab import eventually
 from tests.site import serving, small_agent, write_weights
 
@@ -50,7 +50,7 @@ CHUNK = 320
 def said() -> np.ndarray:
     """Somebody says "stop", in a quiet room."""
     pytest.importorskip("pocketsphinx")
-    word = espeak().say("stop", random.Random(3))
+    word = new_espeak().say("stop", random.Random(3))
     assert word is not None
     sound = np.concatenate([np.zeros(12000, np.int16), word.samples, np.zeros(16000, np.int16)])
     hiss = np.random.default_rng(0).standard_normal(len(sound)) * 20
