@@ -127,7 +127,7 @@ def test_replay_writes_what_was_and_fails_a_check_that_does_not_hold(monkeypatch
     difference = types.SimpleNamespace(tick=3, was="Say on", now="Say off")
     events = ((1, WordsHeard(0, ("hello",), "ear", True)),)
 
-    def replay(path: Path, check: bool) -> Any:
+    def replay(path: Path, check: bool, named: str | None) -> Any:
         differs = difference if path.name == "other" else None
         return types.SimpleNamespace(
             events=events, actions=(), warnings=("another torch",), trouble="", ticks=10, tokens=4, difference=differs

@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 def replay(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `talk --record FILE` wrote.")],
     check: Annotated[bool, typer.Option("--check", help="Fail unless everything comes out as it did.")] = False,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME|FOLDER", help="Where its model is, if not where it was."),
+    ] = None,
 ) -> None:
     """Run a recording again: the same sound, the same words, the same decisions."""
     with typed_errors():
         from liveagent.clients.terminal import Terminal
         from liveagent.runtime.replay import replay as run
 
-        report = run(file, check)
+        report = run(file, check, named=model)
         terminal = Terminal("replay", console=console())
         terminal.plain = True
         with terminal.live():

@@ -30,6 +30,7 @@ from liveagent.film import Film
 from liveagent.journal import ATTENDED, Header, JournalWriter, Record, read, to_int16
 from liveagent.jsonform import Json
 from liveagent.runtime.answer import Out
+from liveagent.runtime.open_model import is_checkpoint
 from liveagent.stretch import Stretch, wiped
 from liveagent.video import VideoFrame
 
@@ -98,7 +99,7 @@ def header_of(
         liveagent=__version__,
         torch=torch.__version__,
         instruction_set=torch.backends.cpu.get_cpu_capability(),
-        dtype="float32",
+        dtype=dtype_of(agent),
         lanes=lanes,
         seed=agent.seed,
         agent=agent_hash(agent),
@@ -113,8 +114,25 @@ def header_of(
             "recogniser": recogniser,
             "hears": {name: _version(name) for name in (HEARS if recogniser else HEARS[:1])},
             **({"ear": Path(agent.ear).name} if config.dictated and agent.ear else {}),
+            **_model_of(agent),
         },
     )
+
+
+def dtype_of(agent: Agent) -> str:
+    """How precise its model's weights are where it runs."""
+    if agent.dtype is not None or agent.model == "nano":
+        return agent.dtype or "float32"
+    return "float32" if agent.device == "cpu" or not is_checkpoint(agent.model) else "bfloat16"
+
+
+def _model_of(agent: Agent) -> dict[str, Json]:
+    """What a replay must load where it is not nano's; how much was held is among the settings."""
+    if agent.model == "nano":
+        return {}
+    path = Path(agent.model)
+    said: dict[str, Json] = {"model": str(path.absolute()) if path.exists() else agent.model}
+    return said if agent.quantize is None else {**said, "quantize": agent.quantize}
 
 
 def _version(package: str) -> str:

@@ -22,13 +22,16 @@ from liveagent.film import Film
 from liveagent.journal import ATTENDED, Header, Recording, read
 from liveagent.jsonform import Json
 from liveagent.manners import Manners
+from liveagent.plan import MOST_TOKENS
 from liveagent.runtime.answer import Out
 from liveagent.runtime.core import Core
 from liveagent.runtime.engine import Engine, Lane
 from liveagent.runtime.forget import State
 from liveagent.runtime.listener import Listener
+from liveagent.runtime.open_model import load_nets, read_model
 from liveagent.runtime.record import header_of
 from liveagent.runtime.session import SILENT_SAMPLES, Session, SessionConfig
+from liveagent.runtime.weighing import is_checkpoint_name
 from liveagent.stretch import seals, states
 from liveagent.video import VideoFrame
 
@@ -141,7 +144,8 @@ def config_of(header: Header) -> SessionConfig:
         config = SessionConfig(**_typed(SessionConfig(), given), manners=Manners(**_typed(Manners(), manners)))
     except TypeError as error:
         raise ConfigError(f"the recording was made by another version of liveagent: {error}") from error
-    if not 1 <= config.slots <= MAX_SLOTS or not 4 <= header.lanes <= MAX_LANES:
+    most = MOST_TOKENS if "model" in header.more else MAX_SLOTS
+    if not 1 <= config.slots <= most or not 4 <= header.lanes <= MAX_LANES:
         raise ConfigError(f"the recording wants {config.slots} slots and {header.lanes} lanes: no session has so many")
     return config
 
@@ -214,16 +218,19 @@ def difference_of(each: RecordedTick, out: Out) -> Difference:
 
 
 class Stage:
-    """What a recording is played on again: its agent, weights and settings, as they are here and now. `warnings`: what
-    of them is not as it was. Raises ConfigError for settings that this version does not know."""
+    """What a recording is played on again: its agent, weights and settings, as they are here and now. `named`: a folder
+    or a hub's name to take the weights from, instead of where they were. `warnings`: what of them is not as it was.
+    ConfigError: for settings that this version does not know, and for weights of another checkpoint than it was
+    recorded with, before they are loaded."""
 
-    def __init__(self, recording: Recording, agent: Agent | None = None, model: Nets | None = None) -> None:
+    def __init__(
+        self, recording: Recording, agent: Agent | None = None, model: Nets | None = None, named: str | None = None
+    ) -> None:
         from liveagent.load import load_agent
-        from liveagent.runtime.talk import load_model
 
         header = self.header = recording.header
-        self.agent = agent or load_agent(str(header.more.get("origin", "voice")))
-        self.model = model or load_model(self.agent)
+        self.agent = agent or _with_model(load_agent(str(header.more.get("origin", "voice"))), header, named)
+        self.model = model or _load(self.agent, header)
         self.config = config_of(header)
         listener = self._listener()
         now = header_of(self.agent, self.model, header.lanes, self.config, "", listener.has_recogniser)
@@ -235,6 +242,9 @@ class Stage:
         ran, runs = header.more.get("device", "cpu"), now.more["device"]
         if ran != runs:
             warnings += (f"recorded on {ran}, here it runs on {runs}",)
+        rounded, rounds = header.more.get("quantize"), now.more.get("quantize")
+        if rounded != rounds:
+            warnings += (f"recorded with quantize {rounded or 'none'}, here it is {rounds or 'none'}",)
         if bool(header.more.get("recogniser")) != listener.has_recogniser:
             with_, without = ("here", "then") if listener.has_recogniser else ("then", "here")
             warnings += (f"PocketSphinx listened {with_}, and not {without}",)
@@ -257,12 +267,42 @@ class Stage:
             engine.close()
 
 
-def replay(path: Path, check: bool = False, agent: Agent | None = None, model: Nets | None = None) -> Report:
+def _with_model(agent: Agent, header: Header, named: str | None) -> Agent:
+    """The agent with the model that a session was recorded with, as precise as it was. Raises as `Agent.fetch`."""
+    more = header.more
+    was = more.get("model")
+    if named is None and was is None:
+        return agent
+    if named is None and not Path(str(was)).exists():
+        raise ConfigError(f"recorded with {was}, which is not here: give its folder or its hub's name as --model")
+    given: dict[str, Any] = {"model": named or str(was)}
+    if was is not None:
+        quantize = more.get("quantize")
+        given["quantize"] = None if quantize is None else str(quantize)
+        given["dtype"] = header.dtype if is_checkpoint_name(given["model"]) else None
+    return agent.replace(**given).fetch()
+
+
+def _load(agent: Agent, header: Header) -> Nets:
+    """Its weights. ConfigError where they are not those that a recording with an open model was made with."""
+    folder = None if agent.model == "nano" else agent.model
+    if "model" in header.more and (found := read_model(folder, agent.device).fingerprint) != header.weights:
+        raise ConfigError(
+            f"recorded with other weights ({header.weights}) than those of {agent.model} ({found}), which would decide "
+            "otherwise: give the checkpoint that it was recorded with as --model"
+        )
+    return load_nets(folder, agent.device, agent.dtype, agent.quantize)
+
+
+def replay(
+    path: Path, check: bool = False, agent: Agent | None = None, model: Nets | None = None, named: str | None = None
+) -> Report:
     """Replay a file. With `check`, a recording from another build, agent or weights raises ConfigError: its numbers
-    cannot be expected to be the same; without, the differences in the header come back as warnings.
+    cannot be expected to be the same; without, the differences in the header come back as warnings. One that was
+    recorded with an open model is replayed with that very checkpoint or not at all; `named`: where it is now.
     """
     recording = load(path)
-    stage = Stage(recording, agent, model)
+    stage = Stage(recording, agent, model, named)
     if check and stage.warnings:
         raise ConfigError("this recording cannot be checked here: " + "; ".join(stage.warnings))
 
