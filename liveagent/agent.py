@@ -28,7 +28,8 @@ class Agent:
     `model` is a name or the path of a weights folder. `questions` are phrases (no arguments) that the model answers
     in words. `wake`: act only on what follows this phrase; None listens always. `voice`: a name that espeak-ng knows, a
     voice file of piper's or Kokoro's ("lessac.onnx", "kokoro-v1.0.onnx#bf_emma"), None for silence. `ear` is a
-    pretrained ear that hears along, a folder or a hub's name ("openai/whisper-small"): its words go before the others'.
+    pretrained ear that hears along, a folder or a hub's name ("openai/whisper-small"): its words go before the others',
+    in `language` ("de"); None: as the ear was made for, English in front of nano, else the one that it hears.
     `device` is torch's name of where they run. `say`: how words that no dictionary has are said, in words that it has
     ("zigbee": "zig bee"). `camera`: what it looks at when nothing else is given: "table" (the toy table), "camera",
     "screen", a device, a file or an address. `watches`: what it waits for in what it sees. `answers`: False listens and
@@ -36,8 +37,8 @@ class Agent:
     changed, and answers aloud. `sources`: where more tools come from once it lives, such as `Home(...)`; those that are
     given among `tools` are put here. `policy`: what its calls may do, beside what each tool says itself. `dtype` and
     `quantize` ("int8", "int4"): how precise an open model's weights are in memory, else as it suits the device.
-    `cache_tokens`: how many tokens one session holds before the oldest go; None: 1536. Raises
-    ConfigError for anything that could not work, before anything is opened.
+    `cache_tokens`: how many tokens one session holds before the oldest go; None: 1536 with nano, 8192 with an open
+    model. Raises ConfigError for anything that could not work, before anything is opened.
     """
 
     model: str = "nano"
@@ -59,6 +60,7 @@ class Agent:
     dtype: str | None = None
     quantize: str | None = None
     cache_tokens: int | None = None
+    language: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model:
@@ -80,6 +82,12 @@ class Agent:
             raise ConfigError(f"voice={self.voice!r}: give a name, a path, or None for silence")
         if self.ear is not None and not (isinstance(self.ear, str) and self.ear):
             raise ConfigError(f"ear={self.ear!r}: give a pretrained ear's folder or name, or None")
+        if self.language is not None:
+            if not isinstance(self.language, str) or not re.fullmatch("[A-Za-z]{2,3}", self.language):
+                raise ConfigError(f"language={self.language!r}: give a code such as de, or None")
+            if self.ear is None:
+                raise ConfigError("language= is what a pretrained ear writes down: give an ear= too")
+            object.__setattr__(self, "language", self.language.lower())
         if self.camera is not None and not (isinstance(self.camera, str) and self.camera):
             raise ConfigError(f"camera={self.camera!r}: give table, camera, screen, a device, a file or an address")
         if self.remark is not None:

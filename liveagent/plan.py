@@ -19,7 +19,9 @@ from liveagent.window import Budget
 
 TICK_MS = 80.0
 CACHE_TOKENS = 1536
-"""What a session holds unless it is told otherwise."""
+"""What a session with nano holds unless it is told otherwise."""
+OPEN_TOKENS = 8192
+"""The same with an open model, where it reads so many: its tools and its pictures take more."""
 MOST_TOKENS = 1 << 20
 BACK_TOKENS = 256
 """What layers with a window must be able to take back at any time, beside what they see."""
@@ -294,6 +296,11 @@ def places_of(config: Mapping[str, Any]) -> int | None:
     text = config.get("text_config", config)
     said = text.get("max_position_embeddings") if isinstance(text, Mapping) else None
     return said if type(said) is int and said > 0 else None
+
+
+def usual_tokens(config: Mapping[str, Any]) -> int:
+    """What a session with an open model holds unless it is told otherwise."""
+    return min(OPEN_TOKENS, places_of(config) or OPEN_TOKENS)
 
 
 def stored_dtype(release: Release) -> str:

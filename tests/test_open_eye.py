@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from liveagent.agent import Agent
-from liveagent.audio import TICK_NS, TICK_SAMPLES
+from liveagent.audio import TICK_NS
 from liveagent.clients.arm.jpeg import jpeg
 from liveagent.errors import ConfigError, DeviceError
 from liveagent.event import FrameSeen, Interrupted, PictureKept, ReplyStarted, Watched
@@ -355,12 +355,11 @@ async def test_a_server_shows_it_what_a_peers_camera_sends(folder: Path) -> None
         async with site.talk() as talk:
             assert (await talk.greeted())["agent"]["sees"]
             await talk.socket.send(HEADER.pack(2, 0, 0, 0, 0) + jpeg(scene(1).repeat(2, 0).repeat(2, 1)))
-            await talk.socket.send(HEADER.pack(1, 0, 0, 0, 0) + bytes(2 * 4 * TICK_SAMPLES))
             patches = await talk.until("patches")
             assert patches["of"] == 48 and patches["columns"] == 8 and patches["mask"] == "f" * 12
             kept = await talk.until("PictureKept")
             assert kept["tokens"] > ROWS and kept["reason"] == "first"
-            await talk.say({"type": "text", "text": "what is there"})
+            await talk.say({"type": "TextTyped", "text": "what is there"})
             assert (await talk.until("AnswerStarted"))["why"] == "turn"
             await talk.until("Say")
 

@@ -31,7 +31,11 @@ Quantize: TypeAlias = Annotated[
 ]
 CacheTokens: TypeAlias = Annotated[
     int | None,
-    typer.Option("--cache-tokens", metavar="N", help="How many tokens a session holds, and the oldest go; else 1536."),
+    typer.Option(
+        "--cache-tokens",
+        metavar="N",
+        help="How many tokens a session holds, and the oldest go; else 1536, of an open model 8192.",
+    ),
 ]
 Lanes: TypeAlias = Annotated[int, typer.Option("--lanes", min=4, help="How many may talk at once.")]
 

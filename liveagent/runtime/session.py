@@ -72,6 +72,7 @@ from liveagent.runtime.far_end import KINDS as FAR_KINDS
 from liveagent.runtime.far_end import FarEnd
 from liveagent.runtime.forget import Forgetting, State
 from liveagent.runtime.hearing import Hearing
+from liveagent.runtime.holding import tokens_of
 from liveagent.runtime.last_words import LastWords
 from liveagent.runtime.listener import QUIET_SPEECH, Listener, Understood
 from liveagent.runtime.looking import Looking
@@ -117,10 +118,9 @@ class SessionConfig:
 
     @classmethod
     def of(cls, agent: Agent, **more: Any) -> SessionConfig:
-        """An agent's own: how much is kept, and of which kinds, follows its `cache_tokens`."""
-        if agent.cache_tokens is None:
-            return cls(**more)
-        held = Budget.of(agent.cache_tokens)
+        """An agent's own: how much is kept, and of which kinds, follows its `cache_tokens`, and its model where these
+        are not given."""
+        held = Budget.of(tokens_of(agent))
         marks = held.high_tokens, held.low_tokens, held.picture_high, held.picture_low
         return cls(held.capacity_tokens, *marks, **more)
 

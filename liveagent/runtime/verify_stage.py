@@ -77,7 +77,7 @@ class Stage:
     ) -> None:
         self.agent, self.model, self.folder, self.clock, self.minutes = agent, model, folder, clock, minutes
         self.cost, self.use_recogniser = cost, use_recogniser
-        self.engine = Engine(Core(model, LANES, SessionConfig().slots))
+        self.engine = Engine(Core(model, LANES, SessionConfig.of(agent).slots))
 
     def close(self) -> None:
         self.engine.close()
@@ -97,7 +97,7 @@ class Stage:
         """A conversation that has just begun."""
         agent = self.agent.replace(instructions=instructions, tools=tuple(tools))
         listener = Listener.of(agent, self.model, use_recogniser=self.use_recogniser)
-        session = Session(agent, self.model, self.lane(), listener, SessionConfig(voice=voice))
+        session = Session(agent, self.model, self.lane(), listener, SessionConfig.of(agent, voice=voice))
         try:
             await session.open()
             yield Pretence(session, results, self.clock)

@@ -10,7 +10,7 @@ from pathlib import Path
 from liveagent.errors import ConfigError, DeviceError
 from liveagent.families import FAMILIES, Family, described
 from liveagent.memory import free_memory
-from liveagent.plan import CACHE_TOKENS, Cost, clip_bytes, cost_of, with_advice
+from liveagent.plan import CACHE_TOKENS, Cost, clip_bytes, cost_of, usual_tokens, with_advice
 from liveagent.ports.hub import NAME, Hub, Offer, Progress
 from liveagent.release import CONFIG
 
@@ -58,7 +58,7 @@ def weigh(
     offer = hub.look(model)
     heard = None if ear is None else weigh_ear(ear, device, hub)
     family = described(offer.release.architecture, model)
-    tokens = cache_tokens or CACHE_TOKENS
+    tokens = cache_tokens or usual_tokens(offer.release.config)
     chosen = dtype or dtype_on(device)
 
     def cost(dtype: str, quantize: str | None, tokens: int) -> Cost:
