@@ -103,6 +103,9 @@ def test_too_little_memory_is_said_before_anything_is_made(monkeypatch: pytest.M
     monkeypatch.setattr(live_gap, "free_memory", lambda: 8e9)
     with pytest.raises(DeviceError, match="8 GB of memory are free, e2b needs 20: take --size 0.3b"):
         live_gap.run("e2b")
+    assert live_gap.largest() == "0.3b"
+    monkeypatch.setattr(live_gap, "free_memory", lambda: None)
+    assert live_gap.largest() == "e2b"
     with pytest.raises(ConfigError, match="no size is called 'e4b'"):
         live_gap.run("e4b")
 
