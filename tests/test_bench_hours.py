@@ -49,7 +49,7 @@ def test_the_oracle_can_tell(net: Stack, blind: str, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(KVCache, "apply", lazy)
     else:
         seen = KVCache.near_mask
-        monkeypatch.setattr(KVCache, "near_mask", lambda self, at, window: seen(self, at, window + 1))
+        monkeypatch.setattr(KVCache, "near_mask", lambda self, at, window, *more: seen(self, at, window + 1, *more))
     with exact():
         figures, _ = hours.live(net, 6, 1, 1, SMALL, every=3)
     assert figures["oracle_diff"] > 1e-3

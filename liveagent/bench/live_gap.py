@@ -23,7 +23,8 @@ is over is on neither side, and no recogniser or turn logic is in the load.
                           does not keep up, and what it is behind by is part of `ours_ms`                       report
 
 `detail.video` has the same with a picture of each of the turn's seconds on both sides, `detail.theirs_parts_ms` what
-their time went into, `detail.left_over_ms` how far ours was behind at the last sample. Weights are random, honest for speed; how much of a picture has changed is the eye bench's talking head.
+their time went into, `detail.left_over_ms` how far ours was behind at the last sample. Weights are random, honest for
+speed; how much of a picture has changed is the eye bench's talking head.
 Without 20 GB of memory it is done at 0.3 B (`detail.size`); `python -m liveagent.bench.live_gap --size tiny`: any size.
 """
 
