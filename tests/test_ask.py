@@ -91,6 +91,7 @@ def test_when_it_happened(shown: Path, sees: None, question: str, answer: str, a
     assert done == sorted(done) and done[-1][0] == pytest.approx(7.9, abs=0.2) and abs(done[0][1] - 8) < 0.3
 
 
+@pytest.mark.slow
 def test_any_other_question_is_asked_when_the_film_is_over(shown: Path, sees: None) -> None:
     found = ask(shown, "What is on the table?", AGENT, random_nano())
     assert found.answer and 0 <= found.sure <= 1 and found.at_s is not None and found.at == clock(found.at_s)
@@ -135,6 +136,7 @@ def test_what_cannot_be_asked_or_watched_says_so(tmp_path: Path, shown: Path) ->
             ask(path, question, AGENT, model)
 
 
+@pytest.mark.slow
 async def test_the_picture_that_an_answer_rests_on() -> None:
     """One of those that are kept; and finding it out leaves everything as it was."""
     async with watching(AGENT, SessionConfig(voice=False, echo_gate=False)) as session:

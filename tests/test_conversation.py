@@ -166,6 +166,7 @@ async def test_a_hole_in_the_sound_is_silence_and_counted(peer: Peer) -> None:
     assert peer.talk.stats.received_samples == 2 * TICK_SAMPLES
 
 
+@pytest.mark.slow
 async def test_sound_that_comes_too_fast_is_not_taken_and_said(peer: Peer) -> None:
     second = np.zeros(RATE_HZ, np.int16)
     await peer.ask(*[Sound(second, RATE_HZ)] * 16)

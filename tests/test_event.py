@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import typing
+from functools import cache
 from typing import Any
 
 import pytest
@@ -45,6 +46,7 @@ def _strategy(hint: Any) -> st.SearchStrategy[Any]:
     return simple[hint]
 
 
+@cache
 def _instances(cls: type) -> st.SearchStrategy[Any]:
     hints = typing.get_type_hints(cls)
     return st.builds(cls, **{f.name: _strategy(hints[f.name]) for f in dataclasses.fields(cls)})

@@ -63,6 +63,7 @@ async def look(session: Session) -> np.ndarray:
     return np.array(await session.context.probe([marks(session.model).user], list(vocab)))
 
 
+@pytest.mark.slow
 def test_said_or_by_id_a_session_is_then_one_that_never_had_it() -> None:
     """The oracle lives through the same ticks, and nobody ever tells it the secret."""
 
@@ -155,6 +156,7 @@ def forgotten(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, World]:
     return path, record(path, play)
 
 
+@pytest.mark.slow
 def test_no_byte_of_it_is_in_the_recording(forgotten: tuple[Path, World]) -> None:
     path, world = forgotten
     (event,) = world.of(Forgotten)
@@ -170,6 +172,7 @@ def test_no_byte_of_it_is_in_the_recording(forgotten: tuple[Path, World]) -> Non
     assert not list(path.parent.glob("*.part"))
 
 
+@pytest.mark.slow
 def test_and_its_replay_checks(forgotten: tuple[Path, World]) -> None:
     path, world = forgotten
     recording = load(path)
@@ -184,6 +187,7 @@ def test_and_its_replay_checks(forgotten: tuple[Path, World]) -> None:
     assert before * TICK_NS < event.since_ns
 
 
+@pytest.mark.slow
 def test_a_replay_of_it_that_decides_otherwise_is_told(forgotten: tuple[Path, World]) -> None:
     """The check after the forgetting is no formality: another result there is seen."""
     path, _ = forgotten

@@ -111,6 +111,7 @@ async def test_news_is_kept_once_it_has_settled_and_what_is_no_news_is_not(sessi
     assert len(still) > 20 and isinstance(session.looking, Looking)
 
 
+@pytest.mark.slow
 async def test_a_picture_waits_for_a_reply_that_is_being_decoded(session: Session) -> None:
     scenes = (BALL, CUBE, BOTH)
     world = World(session, camera=lambda tick: frame(scenes[tick // 6 % 3], tick))

@@ -212,7 +212,7 @@ def address(tmp_path: Path) -> Iterator[str]:
     _Serve.body = make(tmp_path / "a.mp3", "libmp3lame", seconds=20).read_bytes()
     _Serve.stall.clear()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Serve)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
     _Serve.stall.set()
@@ -225,6 +225,7 @@ def test_an_address(address: str) -> None:
     assert abs(pitch(MediaFile(f"{address}/a.mp3").read()) - HZ) < 3
 
 
+@pytest.mark.slow
 def test_an_address_that_stops_in_the_middle(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(media_module, "TIMEOUT_S", 1.0)
     got = 0

@@ -210,6 +210,7 @@ def test_a_microphone_that_falls_silent_is_lost_too(pulse: Pulse, opened: Callab
     assert ear.chunker.gap_samples > 0
 
 
+@pytest.mark.slow
 def test_a_stream_that_ends_after_its_first_blocks_is_not_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """PortAudio fills a stream's buffer before it finds out that the device is gone."""
     monkeypatch.setattr(portaudio, "RETRY_S", (0.05,))

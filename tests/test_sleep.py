@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from liveagent.audio import RATE_HZ, TICK_SAMPLES
 from liveagent.ports.media import MediaFile
@@ -25,6 +26,7 @@ def heard(core: Core, lane: int, sound: np.ndarray) -> list[Heard]:
     return said
 
 
+@pytest.mark.slow
 def test_an_ear_sleeps_in_silence_and_wakes_with_a_pre_roll() -> None:
     model = random_nano()
     ours, always = Core(model), Core(model, sleeps=False)
@@ -44,6 +46,7 @@ def test_an_ear_sleeps_in_silence_and_wakes_with_a_pre_roll() -> None:
     assert abs(frames[0] - frames[1]) <= 4  # every block from there on
 
 
+@pytest.mark.slow
 def test_what_wakes_is_the_lanes_own_sound() -> None:
     model = random_nano()
     alone, beside = Core(model), Core(model)

@@ -241,6 +241,7 @@ async def test_what_is_wrong_with_one_is_noted_and_the_others_are_there(session:
     assert [note.code for note in world.of(Noted)].count("tool_refused") == 1
 
 
+@pytest.mark.slow
 async def test_what_has_no_room_in_the_prompt_is_called_by_its_phrases_and_by_its_words(session: Session) -> None:
     world = World(session)
     wordy = [replace(turn, name=f"turn_{name}", phrases=(), arguments=(), description="very long " * 90)
@@ -296,6 +297,7 @@ def test_an_event_with_found_tools_is_written_and_read() -> None:
         from_json('{"type": "ToolsFound", "t_ns": 1, "tools": [3]}')
 
 
+@pytest.mark.slow
 def test_a_recording_knows_which_tools_there_were_and_replays_without_their_source(tmp_path: Path) -> None:
     path = tmp_path / "talk.larec"
 

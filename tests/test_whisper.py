@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from liveagent.errors import ConfigError
 from liveagent.families import whisper
+from liveagent.nn.checkpoint import Checkpoint
 from liveagent.nn.transcriber import Marks, Transcriber, Written
 from tests import tiny_whisper
 
@@ -33,7 +34,7 @@ def noise(seconds: float, seed: int = 0) -> np.ndarray:
 
 
 def test_a_text_with_its_language_and_times(ear: Transcriber) -> None:
-    one, again, other = ear.write(noise(1)), ear.write(noise(1)), ear.write(noise(1, 3))
+    one, again, other = (ear.write(noise(1, seed), most_tokens=160) for seed in (0, 0, 1))
     assert one == again and one.language in tiny_whisper.LANGUAGES
     assert one.ids != other.ids and 0 <= one.no_speech <= 1 and one.logp < 0
     timed = ear.write(noise(1), "de", with_times=True, most_tokens=60)
@@ -146,3 +147,38 @@ def test_what_may_be_missing(tmp_path: Path, ear: Transcriber) -> None:
     (tmp_path / "preprocessor_config.json").unlink()
     with pytest.raises(ConfigError, match="contradicts"):  # this one's clips are shorter than 30 s
         whisper.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "usual"),
+    [
+        ({}, None), ({"language": "<|de|>"}, "de"), ({"language": "ZH"}, "zh"), ({"language": "german"}, None),
+        ({"forced_decoder_ids": [[1, "de"], [2, 7]]}, "de"), ({"forced_decoder_ids": [[1, None], [2, 7]]}, None),
+        ({"forced_decoder_ids": [[1, "de"]], "task": "transcribe"}, None), ({"forced_decoder_ids": [[2, "de"]]}, None),
+        ({"forced_decoder_ids": [[1, "de"]], "language": "zh"}, "zh"), ({"forced_decoder_ids": "de"}, None),
+    ],
+)  # fmt: skip
+def test_the_language_that_a_checkpoint_was_made_for(
+    tmp_path: Path, folder: Path, said: dict[str, Any], usual: str | None
+) -> None:
+    words = tiny_whisper.tokenizer()
+    if isinstance(forced := said.get("forced_decoder_ids"), list):
+        ids = [[at, words.token_to_id("<|de|>") if each == "de" else each] for at, each in forced]
+        said = said | {"forced_decoder_ids": ids}
+    file = json.loads((folder / "generation_config.json").read_text())
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    (tmp_path / "generation_config.json").write_text(json.dumps(file | said))
+    (tmp_path / "model.safetensors").symlink_to(folder / "model.safetensors")
+    marks = whisper.marks_of(Checkpoint.open(tmp_path), words, words.get_vocab_size())
+    assert marks.usual == usual == marks.language(None)
+    assert marks.language(None, "en") == (usual or "en") and marks.language(None, "xx") == usual
+    assert marks.language("zh") == "zh"
+
+
+def test_a_language_that_is_asked_for_must_be_known(ear: Transcriber) -> None:
+    with pytest.raises(ConfigError, match=r"no language 'xx'; it knows de, en, zh"):
+        ear.marks.language("xx")
+    alone = Marks(1, 0, 2, 3)
+    assert alone.language("en") is None and alone.language(None, "en") is None
+    with pytest.raises(ConfigError, match="knows English alone"):
+        alone.language("de")
