@@ -16,7 +16,7 @@ from liveagent.bench.most import Most, ranked
 from liveagent.bench.sessions import seeing
 from liveagent.errors import ConfigError, DeviceError
 from liveagent.runtime.core import Core
-from liveagent.runtime.work import Append, Decode, Encode, Encoded, Heard, Look, Rewind, Seen
+from liveagent.runtime.work import Append, Decode, Done, Encode, Encoded, Listen, Look, Rewind, Seen
 from tests.nano import random_nano
 
 SPEECH = np.ones(7 * TICK_SAMPLES, np.float32)
@@ -42,16 +42,19 @@ def asked(own: bool) -> list[list[Any]]:
     """The work of one lane in each tick of a round; what comes of it is made up."""
     model = type("Model", (), {"own_ear": own or None, "own_eye": own or None})()
     guest = lanes.Guest(type("Engine", (), {"model": model})(), 0, 0, SPEECH, talking(128, 2))
-    told = []
+    told, length = [], lanes.room(model)[0]
     for _ in range(lanes.ROUND):
         work, here = guest.tick(), list[Any]()
         reply: Any = None
         try:
             while True:
                 here.append(next(work) if reply is None else work.send(reply))
+                length += len(here[-1].ids) if isinstance(here[-1], Append) else 0
+                length += here[-1].max_tokens if isinstance(here[-1], Decode) else 0
+                length = here[-1].length if isinstance(here[-1], Rewind) else length
                 reply = {
                     Encode: Encoded(np.zeros((2, 8), np.float32)), Look: Seen(np.zeros((16, 20), np.float32), 16, 64)
-                }.get(type(here[-1]), Heard(()))  # fmt: skip
+                }.get(type(here[-1]), Done(length))  # fmt: skip
         except StopIteration:
             told.append(here)
     return told
@@ -61,16 +64,18 @@ def asked(own: bool) -> list[list[Any]]:
 def test_a_lane_goes_round(own: bool) -> None:
     told = asked(own)
     kinds = Counter(type(each) for tick in told for each in tick)
-    assert all(type(tick[0]).__name__ == "Listen" for tick in told)
+    assert all(isinstance(tick[0], Listen) for tick in told)
     assert kinds[Encode] == (lanes.SPEAKS if own else 0)
-    assert kinds[Look] == (1 if own else lanes.ROUND // 2)
+    assert kinds[Look] == (1 if own else 40)
     kept = [each for tick in told for each in tick if isinstance(each, Append) and each.sights is not None]
     assert len(kept) == 1 and len(kept[0].ids) == 17
     decoded = sum(each.max_tokens for tick in told for each in tick if isinstance(each, Decode))
     assert decoded == lanes.FIRST_TOKENS + 24
-    assert told[-1][-1] == Rewind(lanes.HISTORY)
-    grown = sum(len(each.ids) for tick in told for each in tick if isinstance(each, Append)) + decoded
-    assert grown <= 256  # what layers with a window can take back
+    back = [each.length for tick in told for each in tick if isinstance(each, Rewind)]
+    history = 8192 * 2 // 3 if own else 1024
+    assert back == ([history, history] if own else [history])  # for the picture, and at the round's end
+    again = [len(each.ids) for each in told[lanes.SEEN_AT] if isinstance(each, Append)]
+    assert again == ([17, 2 * lanes.SEEN_AT, 2] if own else [17])
 
 
 def test_without_a_gpu_it_says_what_measures_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,14 +104,14 @@ def test_what_goes_wrong_in_a_lane_ends_the_bench() -> None:
     core = Core(seeing(random_nano()), slots=64)
     guest = lanes.Guest(core, core.open(), lanes.ROUND - 1, SPEECH, ())
     with pytest.raises(ConfigError, match="cannot rewind to 1024"):
-        lanes.tick([guest])
+        lanes.together([guest], [guest.tick()])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["nano", "a checkpoint's"])
 def test_lanes_come_round(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes, "HISTORY", 60)
-    monkeypatch.setattr(lanes, "SLOTS", 330)
+    for name in ("CACHE_TOKENS", "OPEN_TOKENS"):
+        monkeypatch.setattr(lanes, name, 540)
     made: list[Core] = []
 
     class Kept(Core):
@@ -120,4 +125,4 @@ def test_lanes_come_round(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(measured) == lanes.ROUND and min(measured) > 0
     # Each has been taken back once, and has read again what somebody has said since.
     lengths = [lane.length for lane in made[0]._lane[:3]]
-    assert lengths[0] == 60 and all(60 <= each < 330 for each in lengths) and len({*lengths}) == 3
+    assert lengths[0] == 360 and all(360 <= each < 540 for each in lengths) and len({*lengths}) == 3

@@ -3,11 +3,12 @@
 All lanes of the engine's core get their 80 ms of sound at once, and a tick is what all of them take, in wall time. A
 lane goes round every eight seconds: somebody speaks for four, is then replied to for four (what closes the turn, a
 first sentence of twelve tokens, then six a second), and after that what was said is taken back, so that each stays at
-1024 tokens. Lanes are spread evenly over that round. Sound goes through the VAD and nano's ear in every tick, and those
-do not sleep here. A model of a checkpoint's kind reads, while somebody speaks, what its own ear makes of the sound, and
-once a round a picture of which a quarter of the patches has changed. nano looks at five such pictures a second, keeps
-one a round and reads a piece every 320 ms. What a session does around the engine (turns, voices, hands) runs on other
-processors and is not here: `bench sessions` and `bench load` have it.
+two thirds of what a session holds. Lanes are spread evenly over that round. Sound goes through the VAD and nano's ear
+in every tick, and those do not sleep here. A model of a checkpoint's kind reads, while somebody speaks, what its own
+ear makes of the sound, and once a round a picture of which a quarter of the patches has changed, in front of the open
+turn. nano looks at five such pictures a second, keeps one a round and reads a piece every 320 ms. What a session does
+around the engine (turns, voices, hands) runs on other processors and is not here: `bench sessions` and `bench load`
+have it.
 
     lanes, tick_p99_ms             the most lanes of a random model of E2B's size in bfloat16 whose p99 tick is no
                                    longer than 80 ms, and that tick                                            report
@@ -40,10 +41,12 @@ from liveagent.errors import DeviceError
 from liveagent.keyframe import Keyframes
 from liveagent.nn.nano import Nano
 from liveagent.nn.nets import Nets
+from liveagent.plan import CACHE_TOKENS, OPEN_TOKENS
 from liveagent.runtime.core import Core
 from liveagent.runtime.work import (
     Append,
     Decode,
+    Done,
     Encode,
     Encoded,
     Listen,
@@ -62,11 +65,16 @@ ROUND, SPEAKS = 100, 50
 """Ticks of a round, and those of them in which somebody speaks."""
 SEEN_AT = 25
 """When a picture is kept."""
-HISTORY, SLOTS = 1024, 1536
 FIRST_TOKENS = 12
 CLOSES = (5, 6, 7, 8, 9, 5)
 CLIP = 8
 OWN_PX = 384
+
+
+def room(model: Nets) -> tuple[int, int]:
+    """How many tokens a lane holds when a round begins, and how many it could hold."""
+    slots = CACHE_TOKENS if model.own_ear is None else OPEN_TOKENS
+    return slots * 2 // 3, slots
 
 
 class Guest:
@@ -76,9 +84,16 @@ class Guest:
         """at: in which tick of its round it begins."""
         self.core, self.lane, self.speech, self.clip = core, lane, speech, clip
         self.index = self.at = at
-        self._keyframes, self._shown, self._t_ns = Keyframes(refresh_s=0), 0, 0
-        model = core.model
-        self._own_ear, self._own_eye = model.own_ear is not None, model.own_eye is not None
+        self._history = room(core.model)[0]
+        self._own_ear, self._own_eye = core.model.own_ear is not None, core.model.own_eye is not None
+        self._keyframes, self._shown = Keyframes(refresh_s=0), 0
+        self._length, self._rows = 0, list[np.ndarray]()  # of the lane, and of the sound of the open turn
+
+    def begin(self) -> Generator[Work, Reply, None]:
+        """Nobody begins in the middle: something was said and seen before."""
+        yield from self._append(CLOSES)
+        if self.clip:
+            yield from self._see()
 
     def tick(self) -> Generator[Work, Reply, None]:
         """The work of the next tick; what comes of it is sent in."""
@@ -86,44 +101,60 @@ class Guest:
         here = np.arange(self.index * TICK_SAMPLES, (self.index + 1) * TICK_SAMPLES)
         samples = np.take(self.speech, here, mode="wrap")
         yield Listen(samples)
-        yield from self._look(at)
+        if self.clip and (
+            at == SEEN_AT if self._own_eye else at * TICK_NS // FRAME_NS != (at - 1) * TICK_NS // FRAME_NS
+        ):
+            sight = yield from self._see()
+            if at == SEEN_AT:
+                yield from self._keep(sight)
         if at < SPEAKS:
             yield from self._hear(samples, at)
         elif at == SPEAKS:
-            yield Append(CLOSES)
+            yield from self._append(CLOSES)
             yield Decode(FIRST_TOKENS, ())
+            self._rows = []
         elif at % 2 == 0:
             yield Decode(1, ())
         elif at == ROUND - 1:
-            yield Rewind(HISTORY)
+            yield Rewind(self._history)
         self.index += 1
+
+    def _append(self, ids: Sequence[int], **senses: Any) -> Generator[Work, Reply, None]:
+        done = yield Append(tuple(ids), **senses)
+        assert isinstance(done, Done)
+        self._length = done.length
 
     def _hear(self, samples: Samples, at: int) -> Generator[Work, Reply, None]:
         if not self._own_ear:
             if at % 4 == 0:
-                yield Append((7,))
+                yield from self._append((7,))
             return
         encoded = yield Encode(samples, self.index == self.at or at == 0)
         assert isinstance(encoded, Encoded)
         if len(encoded.rows):
-            yield Append((0,) * len(encoded.rows), sounds=Sounds(encoded.rows))
+            yield from self._append([0] * len(encoded.rows), sounds=Sounds(encoded.rows))
+            self._rows.append(encoded.rows)
 
-    def _look(self, at: int) -> Generator[Work, Reply, None]:
-        every = ROUND if self._own_eye else max(1, FRAME_NS // TICK_NS)
-        if not self.clip or at % every != SEEN_AT % every:
-            return
+    def _see(self) -> Generator[Work, Reply, np.ndarray]:
         pixels = self.clip[self._shown % len(self.clip)]
-        change = self._keyframes.feed(pixels, self._t_ns)
-        self._shown, self._t_ns = self._shown + 1, self._t_ns + FRAME_NS
+        change = self._keyframes.feed(pixels, self._shown * FRAME_NS)
+        self._shown += 1
         seen = yield Look(pixels, None if change.full else change.patches)
         assert isinstance(seen, Seen)
-        if at == SEEN_AT:
-            ids = (0,) * (len(seen.sight) + 1)
-            yield Append(ids, sights=Sights(seen.sight, np.arange(len(seen.sight), dtype=np.int64)))
+        return seen.sight
+
+    def _keep(self, sight: np.ndarray) -> Generator[Work, Reply, None]:
+        """In front of the open turn, which steps aside."""
+        if self._rows:
+            yield Rewind(self._length - sum(map(len, self._rows)))
+        yield from self._append([0] * (len(sight) + 1), sights=Sights(sight, np.arange(len(sight), dtype=np.int64)))
+        if self._rows:
+            rows = np.concatenate(self._rows)
+            yield from self._append([0] * len(rows), sounds=Sounds(rows))
 
 
-def tick(guests: Sequence[Guest]) -> None:
-    """One tick of all of them together. Raises what went wrong in any."""
+def together(guests: Sequence[Guest], works: Sequence[Generator[Work, Reply, None]]) -> None:
+    """The work of all of them at once. Raises what went wrong in any."""
     failed: list[BaseException] = []
 
     def go(guest: Guest, work: Generator[Work, Reply, None], reply: Reply | BaseException | None) -> None:
@@ -136,8 +167,8 @@ def tick(guests: Sequence[Guest]) -> None:
             return
         guest.core.submit(guest.lane, asked, lambda said: go(guest, work, said))
 
-    for guest in guests:
-        go(guest, guest.tick(), None)
+    for guest, work in zip(guests, works, strict=True):
+        go(guest, work, None)
     while guests and guests[0].core.step():
         pass
     if failed:
@@ -146,21 +177,24 @@ def tick(guests: Sequence[Guest]) -> None:
 
 def ticks_ms(model: Nets, count: int, ticks: int, clip: Sequence[Pixels], warm_up: int = 8) -> list[float]:
     """Milliseconds of each tick of so many lanes together, wherever the model runs."""
-    core = Core(model, lanes=max(4, count), slots=SLOTS, sleeps=False)
+    history, slots = room(model)
+    core = Core(model, lanes=max(4, count), slots=slots, sleeps=False)
+    cache = core._cache
     with torch.inference_mode():
         for lane in range(count):
-            occupy(core._cache, lane, HISTORY)
-            core._lane[lane].length = HISTORY
-        for slab in (core._cache.keys, core._cache.values, core._cache.near_keys, core._cache.near_values):
-            slab.normal_()
+            occupy(cache, lane, history)
+            core._lane[lane].length = history
+            for slab in (cache.keys, cache.values):
+                slab[lane, :, :, :history].normal_()
+            for slab in (cache.near_keys, cache.near_values):
+                slab[lane].normal_()
     speech = sound(1, 60, RATE_HZ)[0].numpy()
     guests = [Guest(core, core.open(), lane * ROUND // count, speech, clip) for lane in range(count)]
-    for guest in guests:  # what is said is not begun in the middle
-        core.run(guest.lane, Append(CLOSES))
+    together(guests, [guest.begin() for guest in guests])
     measured = []
     for number in range(warm_up + ticks):
         began = time.perf_counter()
-        tick(guests)
+        together(guests, [guest.tick() for guest in guests])
         if number >= warm_up:
             measured.append(1000 * (time.perf_counter() - began))
     return measured
