@@ -122,15 +122,16 @@ async def test_it_hears_the_utterance_from_its_pre_roll_to_its_end(session: Sess
     assert np.array_equal(heard, sound[2 * TICK_SAMPLES : 11 * TICK_SAMPLES])
 
 
-async def test_words_of_no_phrase_are_read_as_pieces(session: Session) -> None:
+@pytest.mark.parametrize("words", ["what a lovely evening", "Schöne Straße, nicht wahr?", "今天 很 好。"])
+async def test_words_of_no_phrase_are_read_as_pieces(session: Session, words: str) -> None:
     room = Room(session)
     begun_ns = await room.press()
     await room.release()
-    room.heard(begun_ns, "what", "a", "lovely", "evening", final=True)
+    room.heard(begun_ns, *words.split(), final=True)
     await room.run(2)
     (final,) = [each for each in room.shown() if each.final]
     assert not final.in_grammar and room.of(ReplyStarted)
-    told = session.model.pieces.encode("what a lovely evening")
+    told = session.model.pieces.encode(words)
     ids = list(session.context.ids)
     assert any(ids[at : at + len(told)] == told for at in range(len(ids)))
 

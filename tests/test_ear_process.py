@@ -219,6 +219,30 @@ def test_no_ear_and_none_that_could_be_one(tmp_path: Path) -> None:
         Agent(ear="")
 
 
+@pytest.mark.parametrize(
+    ("agent", "given"),
+    [
+        ({}, ("", "en")), ({"language": "de"}, ("de", "en")), ({"model": "owner/model", "language": "de"}, ("de", "")),
+        ({"model": "owner/model"}, ("", "")),
+    ],
+)  # fmt: skip
+def test_nano_hears_english_and_others_what_is_spoken(
+    folder: Path, agent: dict[str, Any], given: tuple[str, str]
+) -> None:
+    process = find_ear(Agent(ear=str(folder), **agent))
+    assert process is not None and process._arguments[2:] == given
+
+
+def test_a_language_that_it_has_not_is_said_when_it_loads(folder: Path) -> None:
+    process = EarProcess(folder, language="xx")
+    process.start()
+    try:
+        with pytest.raises(ConfigError, match="this ear knows no language 'xx'; it knows de, en, zh"):
+            process.wait()
+    finally:
+        process.close()
+
+
 async def test_a_session_hears_with_it_and_its_recording_needs_none(process: EarProcess, tmp_path: Path) -> None:
     """The whole way in real time: a key, sound, the process, the inbox, the answer; then the replay."""
     agent = Agent("nano", voice=None)

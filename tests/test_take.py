@@ -4,15 +4,22 @@ that streams."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
+from liveagent import Agent, ConfigError
 from liveagent.agreed import Agreed
-from liveagent.audio import RATE_HZ, TICK_SAMPLES
-from liveagent.runtime.hearer import MOST_BEHIND_SAMPLES, Streaming
+from liveagent.audio import RATE_HZ, TICK_SAMPLES, Samples
+from liveagent.nn.transcriber import Transcriber, Written
+from liveagent.runtime.hearer import MOST_BEHIND_SAMPLES, Pace, Retelling, Streaming, read_ear
 from liveagent.runtime.take import MOST_CLIPS, NEWS_SAMPLES, QUIET_SAMPLES, SPARE_SAMPLES, Take
 
 CLIP = 10 * RATE_HZ
@@ -194,3 +201,54 @@ def test_a_stream_that_falls_behind_is_bounded() -> None:
     for _ in range(MOST_BEHIND_SAMPLES // TICK_SAMPLES + 2):
         one.add(LOUD, False)
     assert one.overfull
+
+
+class Heard:
+    """A transcriber that hears each look in another language, and keeps what it was asked to write in."""
+
+    def __init__(self, *heard: str | None) -> None:
+        self.mel, self.marks = SimpleNamespace(samples=CLIP), SimpleNamespace(languages={"en": 1, "de": 2})
+        self.asked: list[str | None] = []
+        self._heard = list(heard)
+
+    def text(self, ids: Sequence[int]) -> str:
+        return " ".join(["Schöne", "Straße,", "bitte!"][each] for each in ids)
+
+    def write(self, samples: Samples, language: str | None, begun: Sequence[int] = (), **_: Any) -> Written:
+        self.asked.append(language)
+        return Written("x", (0, 1, 2), language or self._heard.pop(0), -0.1, 0.0, True)
+
+
+def looked(ear: Heard, language: str | None, looks: int = 3) -> Retelling:
+    made = Retelling(cast(Transcriber, ear), Pace(0.1), language)
+    for _ in range(looks):
+        made.add(np.full(RATE_HZ, 0.2, np.float32), False)
+        assert made.hear(lambda: True)
+    return made
+
+
+def test_words_of_another_language_stay_as_they_are_written() -> None:
+    ear = Heard()
+    assert looked(ear, "de").said.words == ("Schöne", "Straße,", "bitte!") and ear.asked == ["de", "de", "de"]
+    assert looked(Heard("en"), "en").said.words == ("schone", "stra", "e", "bitte")
+    assert looked(Heard(None), None, 1).said.words == ("schone", "stra", "e", "bitte")  # it knows one alone: English
+
+
+def test_a_language_that_is_heard_stands_with_its_first_words() -> None:
+    ear = Heard("en", "de", "zh")
+    assert looked(ear, None).said.words == ("Schöne", "Straße,", "bitte!")
+    assert ear.asked == [None, None, "de"]  # two looks agreed on words
+
+
+def test_an_ear_for_one_language_refuses_others(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"architectures": ["NemotronAsrStreamingForRNNT"]}')
+    with pytest.raises(ConfigError, match="this ear knows no language 'de'; it knows en"):
+        read_ear(str(tmp_path), "cpu", "de")
+
+
+@pytest.mark.parametrize(("more", "says"), [({"language": "de"}, "give an ear= too"), ({"language": "x"}, "a code")])
+def test_a_language_is_a_code_of_an_ears(more: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        Agent(**more)
+    assert Agent(ear="owner/ear", language="DE").language == "de"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -160,6 +161,31 @@ def test_greedy_texts(pair: Pair, with_times: bool, language: str | None) -> Non
         if language is None:
             heard = theirs.detect_language(given).tolist()
             assert heard == [ours.marks.languages[written.language or ""]]
+
+
+@pytest.mark.parametrize("forced", [False, True], ids=["asked for", "of a checkpoint made for it"])
+@pytest.mark.parametrize("language", ["de", "zh"])
+def test_the_ids_that_a_language_forces(tmp_path: Path, language: str, forced: bool) -> None:
+    theirs = folder_of(tmp_path, 5)
+    if forced:
+        path = tmp_path / "generation_config.json"
+        said = json.loads(path.read_text())
+        ids = [[1, said["lang_to_id"][f"<|{language}|>"]], [2, said["task_to_id"]["transcribe"]]]
+        path.write_text(json.dumps(said | {"forced_decoder_ids": ids}))
+        theirs = transformers.WhisperForConditionalGeneration.from_pretrained(tmp_path).eval()
+    ours = whisper.load(tmp_path)
+    assert ours.marks.usual == (language if forced else None)
+    sound = speech(1.1)
+    asked = {} if forced else {"language": language, "task": "transcribe"}
+    ids = theirs.generate(
+        ours.mel(torch.from_numpy(sound)[None]), max_new_tokens=TOKENS, do_sample=False, num_beams=1,
+        force_unique_generate_call=True, return_dict_in_generate=True, **asked,
+    ).sequences[0].tolist()  # fmt: skip
+    chosen = ours.marks.language(None if forced else language)
+    written = ours.write(sound, chosen, most_tokens=TOKENS)
+    prompt = ours.marks.prompt(chosen)
+    assert ids[: len(prompt)] == prompt and ids[len(prompt) :][: len(written.ids)] == list(written.ids)
+    assert ours.marks.prompt("en") != prompt and written.language == language
 
 
 def test_one_language_alone(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from liveagent.cli.models import CacheTokens, Dtype, Lanes, ModelName, Quantize, with_model
-from liveagent.cli.program import AgentName, Device, Ear, app, set_threads, typed_errors
+from liveagent.cli.program import AgentName, Device, Ear, Language, app, set_threads, typed_errors, with_ear
 from liveagent.cli.sources import Homes, Servers, with_sources
 from liveagent.cli.voice import Voice, with_voice
 
@@ -125,6 +125,7 @@ def talk(
     cache_tokens: CacheTokens = None,
     device: Device = None,
     ear: Ear = None,
+    language: Language = None,
 ) -> None:
     """Talk with an agent in this terminal. Without a microphone a shipped clip is heard instead."""
     with typed_errors():
@@ -142,8 +143,7 @@ def talk(
         made = with_voice(with_sources(load_agent(agent), home, mcp), voice)
         if device is not None:
             made = made.replace(device=device)
-        if ear is not None:
-            made = made.replace(ear=ear)
+        made = with_ear(made, ear, language)
         made = with_model(made, model, dtype, quantize, cache_tokens)
         status = talk_with(
             made,
@@ -199,6 +199,7 @@ def serve(
     cache_tokens: CacheTokens = None,
     device: Device = None,
     ear: Ear = None,
+    language: Language = None,
 ) -> None:
     """Serve an agent: its page, and clients of OpenAI Realtime and Gemini Live."""
     with typed_errors():
@@ -218,8 +219,7 @@ def serve(
         made = with_voice(with_sources(load_agent(agent), home, mcp), voice)
         if device is not None:
             made = made.replace(device=device)
-        if ear is not None:
-            made = made.replace(ear=ear)
+        made = with_ear(made, ear, language)
         made = with_model(made, model, dtype, quantize, cache_tokens, lanes)
         place = Place(host, port, tls_cert, tls_key, tls_self_signed, tuple(key or ()), tuple(origin or ()))
         place.check()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from liveagent.cli.program import AGENT_HELP, AsJson, Ear, app, console, typed_errors
+from liveagent.cli.program import AGENT_HELP, AsJson, Ear, Language, app, console, typed_errors, with_ear
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -64,6 +64,7 @@ def ask(
     question: Annotated[str, typer.Argument(metavar='"QUESTION"', help='"when did the red ball appear"')],
     agent: Annotated[str, typer.Option("--agent", metavar="FILE.py|PIPELINE", help=AGENT_HELP)] = "voice_video",
     ear: Ear = None,
+    language: Language = None,
     as_json: AsJson = False,
 ) -> None:
     """Watch a film, faster than real time, and answer a question about it, with the moment it is about."""
@@ -77,9 +78,7 @@ def ask(
         from liveagent.runtime.ask import ask as run
         from liveagent.runtime.ask import clock
 
-        made = load_agent(agent)
-        if ear is not None:
-            made = made.replace(ear=ear)
+        made = with_ear(load_agent(agent), ear, language)
         columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
         with _watched(Progress, *columns) as bar:
             task = bar.add_task("watching", total=None)

@@ -12,6 +12,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from liveagent.agent import Agent
+
 app = typer.Typer(
     help="An agent that hears, remembers, speaks and acts, on this machine alone.",
     no_args_is_help=True,
@@ -29,6 +31,10 @@ Ear = Annotated[
     str | None,
     typer.Option("--ear", metavar="FOLDER|NAME", help="A pretrained ear that hears along: openai/whisper-small."),
 ]
+Language = Annotated[
+    str | None,
+    typer.Option("--language", metavar="CODE", help="What the pretrained ear hears: de, fr, zh; else as it says."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Exactly one JSON value on standard output.")]
 
 
@@ -44,6 +50,12 @@ def set_threads() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def with_ear(agent: Agent, ear: str | None, language: str | None) -> Agent:
+    """The agent with another pretrained ear, if one is named, that writes in this language. ConfigError."""
+    asked = {"ear": ear, "language": language}
+    return agent.replace(**{name: value for name, value in asked.items() if value is not None})
 
 
 @contextmanager

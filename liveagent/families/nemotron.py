@@ -26,6 +26,7 @@ from liveagent.nn.transducer import Transducer, TransducerConfig
 from liveagent.nn.wordstream import WordStream
 
 ARCHITECTURE = "NemotronAsrStreamingForRNNT"
+LANGUAGES = ("en",)
 LOOKAHEADS = (13, 6, 1, 0)  # tokens; where the folder does not say
 LOOKAHEAD = 1  # blocks of 160 ms: words come while they are said
 

@@ -150,7 +150,21 @@ def marks_of(checkpoint: Checkpoint, tokenizer: Tokenizer, vocab_size: int) -> M
         suppressed=ids("suppress_tokens"),
         suppressed_first=ids("begin_suppress_tokens"),
         latest_first=said.get("max_initial_timestamp_index"),
+        usual=_usual(said, languages) if several else None,
     )
+
+
+def _usual(said: Mapping[str, Any], languages: Mapping[str, int]) -> str | None:
+    """The language that a checkpoint is to write in; fine-tuned ones name one, or force its mark to be the first."""
+    named = said.get("language")
+    if isinstance(named, str):
+        code = named.strip("<|>").lower()
+        return code if code in languages else None
+    forced = said.get("forced_decoder_ids")
+    if said.get("task") is not None or not isinstance(forced, list):
+        return None
+    first = next((each[1] for each in forced if isinstance(each, list) and len(each) == 2 and each[0] == 1), None)
+    return next((code for code, mark in languages.items() if mark == first), None)
 
 
 # --- names

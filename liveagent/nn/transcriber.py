@@ -36,7 +36,8 @@ TIME_S = 0.02
 class Marks:
     """The ids that are no text, and the rules of what may follow. `times`: the id of 0.00 s; all after it are times.
     `suppressed` are never written, `suppressed_first` not as the first token; `latest_first`: how late, in steps of
-    20 ms, the first time may be. Where there are no `languages` the checkpoint knows one alone, and no tasks."""
+    20 ms, the first time may be. Where there are no `languages` the checkpoint knows one alone, and no tasks. `usual`:
+    the language that it was made for; None: it says itself which one it hears."""
 
     start: int
     end: int
@@ -47,6 +48,15 @@ class Marks:
     suppressed: tuple[int, ...] = ()
     suppressed_first: tuple[int, ...] = ()
     latest_first: int | None = None
+    usual: str | None = None
+
+    def language(self, named: str | None, otherwise: str | None = None) -> str | None:
+        """The language to write in: the one that is `named`, else the one that the checkpoint was made for, else
+        `otherwise` if it knows that; None: it is to say itself what it hears. ConfigError for one that it has not."""
+        if named is not None:
+            self.prompt(named)
+            return named if self.languages else None
+        return self.usual or (otherwise if otherwise in self.languages else None)
 
     @property
     def times(self) -> int:

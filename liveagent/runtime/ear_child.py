@@ -149,17 +149,17 @@ def _sound(pcm: bytes) -> Samples:
 
 
 def main(arguments: list[str]) -> int:
-    """`FD FOLDER DEVICE`."""
+    """`FD FOLDER DEVICE LANGUAGE OTHERWISE`; the last two may be empty."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     with contextlib.suppress(OSError):  # where memory runs out, this process goes before the engine
         Path("/proc/self/oom_score_adj").write_text("800")
     with contextlib.suppress(OSError):
         os.nice(NICE)
-    fd, folder, device = arguments
+    fd, folder, device, language, otherwise = arguments
     link = socket.socket(fileno=int(fd))
     try:
         began_s = time.monotonic()
-        name, look_s, begin = read_ear(folder, device)
+        name, look_s, begin = read_ear(folder, device, language or None, otherwise or None)
         link.sendall(pack(("loaded", EarLoaded(name, time.monotonic() - began_s - look_s, look_s))))
     except LiveAgentError as error:
         link.sendall(pack(("refused", portable_error(error))))

@@ -50,15 +50,19 @@ def find_ear(agent: Agent) -> EarProcess | None:
         return None
     from liveagent.ports.hub import fetch
 
-    return EarProcess(fetch(agent.ear), agent.device)
+    otherwise = "en" if agent.model == "nano" else None  # whose commands are English, whoever says them
+    return EarProcess(fetch(agent.ear), agent.device, agent.language, otherwise)
 
 
 class EarProcess:
-    """`folder`: a checkpoint's; `device` is torch's name of where it runs."""
+    """`folder`: a checkpoint's; `device` is torch's name of where it runs. `language`: what it is to write in;
+    `otherwise`: the same, where neither that nor the checkpoint says so and it knows several."""
 
-    def __init__(self, folder: str | Path, device: str = "cpu") -> None:
+    def __init__(
+        self, folder: str | Path, device: str = "cpu", language: str | None = None, otherwise: str | None = None
+    ) -> None:
         self.folder, self.restarts = Path(folder), 0
-        self._arguments = (str(folder), device)
+        self._arguments = (str(folder), device, language or "", otherwise or "")
         self._lock = threading.Lock()
         self._lines: dict[int, EarLine] = {}
         self._numbers = itertools.count(1)

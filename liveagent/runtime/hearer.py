@@ -69,13 +69,20 @@ class Pace:
         self.took_s += 0.3 * (took_s - self.took_s)
 
 
-class Retelling:
-    """An utterance for a `Transcriber`."""
+def as_written(text: str) -> str:
+    """Words of a language that has no normal form here."""
+    return text
 
-    def __init__(self, ear: Transcriber, pace: Pace) -> None:
+
+class Retelling:
+    """An utterance for a `Transcriber`. `language`: None lets it say itself which one it hears, for as long as no word
+    stands. What is English gets its normal form, and can be a tool's phrase; other languages stay as they are written.
+    """
+
+    def __init__(self, ear: Transcriber, pace: Pace, language: str | None = None) -> None:
         self._ear, self._pace = ear, pace
         self._take = Take(ear.mel.samples, ear.text)
-        self._language = "en" if "en" in ear.marks.languages else None
+        self._language, self._heard = language, language
 
     @property
     def ended(self) -> bool:
@@ -120,13 +127,16 @@ class Retelling:
             return wanted
 
         began_s = time.monotonic()
+        language = self._heard if look.begun else self._language
         written = self._ear.write(
-            look.samples, self._language, most_tokens=look.most_tokens, begun=look.begun, go_on=still
-        )
+            look.samples, language, most_tokens=look.most_tokens, begun=look.begun, go_on=still
+        )  # fmt: skip
         if not wanted:
             return False
         now_s = time.monotonic()
         self._pace.feed(now_s - began_s)
+        self._heard = written.language
+        self._take.form = spoken if written.language in (None, "en") else as_written
         self._take.heard(look, written.ids, written.logp, written.spoken, now_s)
         return True
 
@@ -198,11 +208,15 @@ class Streaming:
         return True
 
 
-def read_ear(folder: str, device: str) -> tuple[str, float, Callable[[], Hearer]]:
-    """A checkpoint's ear: its name, how long it takes to hear a clip here, and what begins an utterance.
+def read_ear(
+    folder: str, device: str, language: str | None = None, otherwise: str | None = None
+) -> tuple[str, float, Callable[[], Hearer]]:
+    """A checkpoint's ear: its name, how long it takes to hear a clip here, and what begins an utterance. `language`,
+    `otherwise`: see `Marks.language`.
 
     Raises:
-        ConfigError: it is no ear, a file is missing or damaged, or the files contradict each other.
+        ConfigError: it is no ear, or none for this language, a file is missing or damaged, or the files contradict each
+            other.
     """
     import numpy as np
 
@@ -216,12 +230,15 @@ def read_ear(folder: str, device: str) -> tuple[str, float, Callable[[], Hearer]
         raise ConfigError(f"{folder} is a {family.title}, which is no ear that could stand in front of another model")
     module = family_of(checkpoint)
     if hasattr(module, "words"):  # a stream
+        if language is not None and language not in module.LANGUAGES:
+            raise ConfigError(f"this ear knows no language {language!r}; it knows {', '.join(module.LANGUAGES)}")
         net = module.ear(checkpoint, device=device)
         began_s = time.monotonic()
         module.words(checkpoint, net).feed(np.zeros(RATE_HZ, np.float32))
         return checkpoint.folder.name, time.monotonic() - began_s, lambda: Streaming(module.words(checkpoint, net))
     ear: Transcriber = module.load(folder, device)
+    spoken_here = ear.marks.language(language, otherwise)
     began_s = time.monotonic()
     ear.write(np.zeros(0, np.float32), most_tokens=1)
     pace = Pace(time.monotonic() - began_s)
-    return ear.name, pace.took_s, lambda: Retelling(ear, pace)
+    return ear.name, pace.took_s, lambda: Retelling(ear, pace, spoken_here)

@@ -56,6 +56,8 @@ class Take:
 
     def __init__(self, clip_samples: int, text: Callable[[Sequence[int]], str]) -> None:
         self._clip, self._text = clip_samples, text
+        self.form: Callable[[str], str] = spoken
+        """How words are written down."""
         self.ended = False
         self.overfull = False
         """More came than can be kept: nobody looks at it in time."""
@@ -139,7 +141,7 @@ class Take:
         return Said(words, min(sure, len(words)), math.exp(min(0.0, sum(logps) / len(logps))) if logps else 0.0)
 
     def _words(self, ids: Sequence[int]) -> tuple[str, ...]:
-        return tuple(spoken(" ".join([*self._before, self._text(ids)])).split())
+        return tuple(self.form(" ".join([*self._before, self._text(ids)])).split())
 
     def _cut(self) -> int:
         """Where it is quietest, before the clip is full."""
