@@ -95,7 +95,7 @@ MAKES_VALUES = {
     "np.dtype", "np.float32", "np.int16", "np.uint64", "np.iinfo", "np.finfo", "np.zeros", "np.array", "np.arange",
     "np.tile", "np.sin", "np.cos", "np.linspace",
     "threading.Lock", "threading.RLock", "ctypes.CFUNCTYPE", "ctypes.POINTER",
-    "Path", "typer.Typer", "typer.Option", "typer.Argument",
+    "Family", "Member", "Path", "typer.Typer", "typer.Option", "typer.Argument",
 }  # fmt: skip
 VALUE_METHODS = {"split", "join", "items", "keys", "values", "strip", "lower", "upper", "format", "union", "replace"}
 VALUE_METHODS |= {"resolve", "splitlines", "with_name", "get", "bit_length", "removeprefix", "removesuffix"}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from liveagent.bench.mutations import NAMES, mutated
 from liveagent.bench.naive import Naive
-from liveagent.bench.parity import ids_of, pieces_of, tiny_gemma
+from liveagent.bench.tiny import ids_of, pieces_of, tiny_gemma
 from liveagent.errors import ConfigError
 from liveagent.families.gemma4 import decoder, text_config
 from liveagent.ledger import CachePlan, Hole, Move

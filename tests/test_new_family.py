@@ -16,7 +16,8 @@ import torch
 
 from liveagent import Agent, tool
 from liveagent.action import CallTool, Say
-from liveagent.bench.parity import ids_of, says_the_same
+from liveagent.bench.forced import says_the_same
+from liveagent.bench.tiny import ids_of
 from liveagent.bench.tongues import CHATML_THINKING
 from liveagent.errors import ConfigError
 from liveagent.event import ReplyStarted
@@ -27,6 +28,7 @@ from liveagent.runtime.engine_process import EngineProcess
 from liveagent.runtime.open_model import load_nets
 from liveagent.runtime.session import SessionConfig
 from liveagent.runtime.talk import open_session
+from liveagent.runtime.weighing import fetched, weigh
 from tests.parity import BAR, FAR, error, exact, gains, reference, saved, stream
 from tests.world import World
 
@@ -108,9 +110,9 @@ def test_what_it_has_not_is_refused(tmp_path: Path) -> None:
 def test_every_command_knows_it(folder: Path) -> None:
     (found,) = from_outside()
     assert (found.title, found.module) == ("Qwen3", "liveagent_qwen3")
-    done = subprocess.run([sys.executable, "-m", "liveagent", "plan", str(folder)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "qwen3" in done.stdout and "Apache-2.0" in done.stdout
+    weighed = weigh(str(folder), bandwidth=lambda _: None)
+    assert weighed.family is found and (weighed.cost.family, weighed.cost.licence) == ("qwen3", "Apache-2.0")
+    assert fetched(str(folder)) == folder
 
 
 def test_the_engines_own_process_finds_it(folder: Path) -> None:

@@ -5,21 +5,23 @@ zero or one (`…_gains`):
 
     …_whole, …_streamed     the largest error over the standard deviation of theirs; whole sequences, and the same in
                             pieces, beside another lane; of an eye, after 40 pictures of which a part changes   ≤ 1e-4
-    teacher_forced_equal    each of 64 tokens that `transformers` says is the one that ours would say, for each
-                            decoder                                                                             true
-    …_mel, …_patches        what is made of sound and of pictures before the network, likewise; a picture that has to be
-                            resized is compared in the tests, with the library that theirs resizes by           ≤ 1e-4
+    teacher_forced_equal    each of 64 tokens that `transformers` says is the one that ours would say, of each family
+                            (`detail.teacher_forced`), of words alone and behind sound or a picture             true
+    …_mel, …_patches        what is made of sound and of pictures before the network, likewise                  ≤ 1e-4
+    processors              the same with each family's own settings and all kinds of sounds and pictures: see
+                            `prepared.py`; the largest is `worst_processor`                                     ≤ 1e-4
+    template                whole conversations as ids, for each shape of chat template: see `written.py`; all of it is
+                            `template_equal`                                                                    true
     mutations_caught        of mistakes made on purpose in a decoder (`detail.mutations`), how many exceed ten times
-                            that, whole and streamed                                                            all
+                            the bar, whole and streamed; `processors` and `template` have their own             all
 
-`worst_whole` and `worst_streamed` are the largest of all; a family whose class this `transformers` lacks is null.
+`worst_whole` and `worst_streamed` are the largest of all; a family whose class this `transformers` lacks is null. One
+that comes new is a line of `PARTS`, and one of `forced.FAMILIES`.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
-import random
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -30,77 +32,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liveagent.bench.beside import (
-    FAR,
-    Compared,
-    error,
-    exact,
-    gains,
-    listen,
-    saved,
-    sound,
-    stream,
-    tower_gains,
-)
+from liveagent.bench import forced, prepared, tiny, written
+from liveagent.bench.beside import FAR, Compared, error, exact, listen, saved, sound, stream
+from liveagent.bench.forced import Asked, dictated, llava_light, whisper_nets
 from liveagent.bench.mutations import NAMES, mutated
 from liveagent.bench.rival import reference
+from liveagent.bench.tiny import ids_of, pieces_of, tiny_gemma, tiny_llama
 from liveagent.families import gemma4, gemma4_ear, gemma4_eye, llama, llava, nemotron, whisper
 from liveagent.nn import patches
 from liveagent.nn.checkpoint import Checkpoint
 from liveagent.nn.framing import Budget
-from liveagent.nn.scribe import Scribe
-from liveagent.nn.sound import SoundEncoder
 from liveagent.nn.stack import Stack
-
-TIME = 80
-TEXT: dict[str, Any] = {
-    "vocab_size": 199, "hidden_size": 48, "intermediate_size": 72, "num_hidden_layers": 6, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": 12, "global_head_dim": 20, "sliding_window": 9, "num_kv_shared_layers": 2,
-    "layer_types": ["sliding_attention", "sliding_attention", "full_attention"] * 2, "vocab_size_per_layer_input": 199,
-    "hidden_size_per_layer_input": 8, "use_double_wide_mlp": True, "final_logit_softcapping": 30.0,
-    "rms_norm_eps": 1e-3,
-}  # fmt: skip
-"""Gemma 4 for text: six layers of two kinds, the last two of which share keys."""
-SMALL_TEXT: dict[str, Any] = {
-    "vocab_size": 64, "hidden_size": 24, "num_hidden_layers": 1, "intermediate_size": 32, "num_attention_heads": 2,
-    "num_key_value_heads": 1, "head_dim": 12, "global_head_dim": 12, "vocab_size_per_layer_input": 64,
-    "hidden_size_per_layer_input": 4, "num_kv_shared_layers": 0, "layer_types": ["full_attention"],
-}  # fmt: skip
-"""Behind a Gemma's ear or eye."""
-
-
-def tiny_gemma(seed: int, gain: bool = True, **options: Any) -> Any:
-    """A random Gemma 4 for text."""
-    transformers = reference()
-    torch.manual_seed(seed)
-    model = transformers.Gemma4ForCausalLM(transformers.Gemma4TextConfig(**TEXT | options)).eval()
-    if gain:
-        gains(model, seed)
-    return model
-
-
-def tiny_llama(seed: int, gain: bool = True, **options: Any) -> Any:
-    transformers = reference()
-    torch.manual_seed(seed)
-    sizes = {"vocab_size": 199, "hidden_size": 32, "intermediate_size": 56, "num_hidden_layers": 3}
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-3}
-    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, **heads, **options)).eval()
-    if gain:
-        gains(model, seed)
-    return model
-
-
-def ids_of(seed: int, time: int = TIME) -> Tensor:
-    return torch.randint(3, 199, (1, time), generator=torch.Generator().manual_seed(seed))
-
-
-def pieces_of(seed: int, time: int = TIME) -> list[int]:
-    """A random cutting of so many tokens."""
-    rng, sizes = random.Random(seed), list[int]()
-    while sum(sizes) < time:
-        sizes.append(min(rng.choice((1, 1, 3, 8, 13, 32)), time - sum(sizes)))
-    return sizes
-
 
 # --- decoders
 
@@ -113,15 +55,6 @@ def _decoder(
     theirs = model(ids).logits[0]
     streamed = (error(stream(net, net.embed(ids)[0], pieces_of(seed)), theirs) for seed in range(3))
     return {"whole": error(net(ids)[0], theirs), "streamed": max(streamed)}
-
-
-def says_the_same(net: Stack, model: Any, tokens: int = 64) -> bool:
-    """What they say on their own is what ours would say after each of it."""
-    ids = ids_of(8, 12)
-    said = model.generate(ids, max_new_tokens=tokens, do_sample=False, eos_token_id=None, pad_token_id=0)
-    ours = net(said[:, :-1])[0, 11:].argmax(-1)
-    streamed = stream(net, net.embed(said[:, :-1])[0], [12] + [1] * (tokens - 1))[11:].argmax(-1)
-    return torch.equal(ours, said[0, 12:]) and torch.equal(streamed, said[0, 12:])
 
 
 def caught(folder: Path) -> dict[str, float]:
@@ -140,20 +73,8 @@ def caught(folder: Path) -> dict[str, float]:
 
 
 def _gemma_ear(folder: Path, gain: bool) -> dict[str, float]:
-    transformers, token = reference(), 640
-    audio = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "output_proj_dims": 20,
-             "subsampling_conv_channels": [128, 8]}  # fmt: skip
-    if gain:
-        audio |= {"gradient_clipping": 3.0, "rms_norm_eps": 1e-3, "residual_weight": 0.7}
-    torch.manual_seed(1)
-    config = transformers.Gemma4Config(text_config=SMALL_TEXT, audio_config=audio, vision_config=None)
-    model = transformers.Gemma4ForConditionalGeneration(config).eval().requires_grad_(False)
-    if gain:
-        tower_gains(model.model.audio_tower, 1)
-        tower_gains(model.model.embed_audio, 2)
-    extract = transformers.Gemma4AudioFeatureExtractor()
-    extract.save_pretrained(saved(model, folder))
-    checkpoint = Checkpoint.open(folder)
+    model, checkpoint = tiny.heard_gemma(folder, gain)
+    token, extract = 640, reference().Gemma4AudioFeatureExtractor()
     ear, samples = gemma4_ear.ear(checkpoint), sound(2, 55, token)[:, : 54 * token + 327]
     padded = [np.pad(each.numpy(), (0, 1)) for each in samples]  # they drop the last frame unless a sample follows
     features = extract(padded, return_tensors="pt", sampling_rate=16_000)
@@ -170,22 +91,8 @@ def _gemma_ear(folder: Path, gain: bool) -> dict[str, float]:
 
 
 def _nemotron(folder: Path, gain: bool) -> dict[str, float]:
-    there = importlib.import_module("transformers.models.nemotron_asr_streaming")
-    token, bands, lookahead = 1280, 40, 1
-    encoder = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48,
-               "subsampling_conv_channels": 8, "num_mel_bins": bands, "sliding_window": 15}  # fmt: skip
-    torch.manual_seed(1)
-    config = there.NemotronAsrStreamingConfig(
-        encoder_config=encoder, vocab_size=41, decoder_hidden_size=24, num_decoder_layers=2, blank_token_id=40,
-        pad_token_id=0, max_symbols_per_step=3,
-    )  # fmt: skip
-    model = there.NemotronAsrStreamingForRNNT(config).eval().requires_grad_(False)
-    model.generation_config.decoder_start_token_id = 40
-    if gain:
-        tower_gains(model, 1)
-    extract = there.NemotronAsrStreamingFeatureExtractor(feature_size=bands)
-    extract.save_pretrained(saved(model, folder))
-    checkpoint = Checkpoint.open(folder)
+    model, checkpoint = tiny.nemotron(folder, gain)
+    token, lookahead, extract = 1280, 1, tiny.nemotron_features()
     ear, samples = nemotron.ear(checkpoint, lookahead), sound(2, 56, token)
     padded = [np.pad(each.numpy(), (0, token)) for each in samples]
     mel = extract(padded, return_tensors="pt", sampling_rate=16_000).input_features[:, : 8 * 56 - 7]
@@ -200,40 +107,18 @@ def _nemotron(folder: Path, gain: bool) -> dict[str, float]:
 
 
 def _whisper(folder: Path, gain: bool) -> dict[str, float]:
-    transformers = reference()
-    torch.manual_seed(7)
-    config = transformers.WhisperConfig(
-        vocab_size=199, num_mel_bins=80, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
-        decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48, max_source_positions=100,
-        max_target_positions=120, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=3,
-    )  # fmt: skip
-    model = transformers.WhisperForConditionalGeneration(config).eval().requires_grad_(False)
-    if gain:
-        gains(model, 3)
-    extract = transformers.WhisperFeatureExtractor(feature_size=80, chunk_length=2)
-    extract.save_pretrained(saved(model, folder))
-    checkpoint = Checkpoint.open(folder)
-    hearing, writing = whisper.configs(checkpoint)
-    encoder, scribe = SoundEncoder(hearing).eval(), Scribe(writing).eval()
-    checkpoint.fill(encoder, whisper.sound_sources(hearing.layers))
-    checkpoint.fill(scribe, whisper.scribe_sources(writing.layers, writing.tied))
+    model, checkpoint = tiny.whisper(folder, gain)
+    encoder, scribe = whisper_nets(checkpoint)
+    extract = reference().WhisperFeatureExtractor(feature_size=80, chunk_length=2)
     samples, ids = sound(1, 17, 1600), ids_of(5, 64)
-    mel = whisper.mel_of(checkpoint, hearing)(samples)
+    mel = whisper.mel_of(checkpoint, whisper.configs(checkpoint)[0])(samples)
     there = extract(samples[0].numpy(), sampling_rate=16_000, return_tensors="pt").input_features
     encoded = model.model.encoder(there).last_hidden_state
     theirs = model(encoder_outputs=(encoded,), decoder_input_ids=ids).logits[0]
     ours = encoder(there)
-    state = scribe.init_state(2)
-    scribe.listen(ours[0], state, 1)
-    at, parts = 0, []
-    for size in pieces_of(3, 64):
-        rows = torch.zeros(2, size, dtype=torch.long)
-        rows[1] = ids[0, at : at + size]
-        parts.append(scribe.step(rows, [0, size], state)[1, :size])
-        at += size
     return {
         "whole": max(error(ours, encoded), error(scribe(ids, ours)[0], theirs)),
-        "streamed": error(torch.cat(parts), theirs),
+        "streamed": error(dictated(scribe, ours[0], ids[0], pieces_of(3, 64)), theirs),
         "mel": error(mel, there),
     }
 
@@ -261,28 +146,12 @@ def _after_many(eye: Any, rows: int, cols: int, px: int) -> tuple[Tensor, Tensor
 
 
 def _gemma_eye(folder: Path, gain: bool) -> dict[str, float]:
-    transformers, px, group = reference(), 4, 2
-    vision = {
-        "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 12,
-        "intermediate_size": 40, "patch_size": px, "pooling_kernel_size": group, "position_embedding_size": 24,
-        "rms_norm_eps": 1e-3, "use_clipped_linears": True, "standardize": True,
-    }  # fmt: skip
-    torch.manual_seed(1)
-    config = transformers.Gemma4Config(text_config=SMALL_TEXT, vision_config=vision, audio_config=None)
-    model = transformers.Gemma4ForConditionalGeneration(config).eval().requires_grad_(False)
-    if gain:
-        tower_gains(model.model.vision_tower, 1)
-        tower_gains(model.model.embed_vision, 2)
-    saved(model, folder)
-    processor = {"patch_size": px, "pooling_kernel_size": group, "max_soft_tokens": 70}
-    (folder / "processor_config.json").write_text(
-        json.dumps({"image_processor": processor, "video_processor": processor})
-    )
-    eye = gemma4_eye.eye(Checkpoint.open(folder))
+    model, checkpoint = tiny.seen_gemma(folder, gain)
+    eye, px, most = gemma4_eye.eye(checkpoint), tiny.GEMMA_PX, 70 * tiny.GEMMA_GROUP**2
 
     def theirs(pixels: Tensor) -> Tensor:
         rows, cols = (side // px for side in pixels.shape[1:])
-        values, places = torch.zeros(1, 70 * group**2, 3 * px * px), torch.full((1, 70 * group**2, 2), -1)
+        values, places = torch.zeros(1, most, 3 * px * px), torch.full((1, most, 2), -1)
         values[0, : rows * cols] = patches.cut(pixels, px).permute(0, 2, 3, 1).flatten(1).float() / 255
         down, across = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij")
         places[0, : rows * cols] = torch.stack([across, down], -1).flatten(0, 1)
@@ -307,35 +176,29 @@ def _gemma_patches() -> float:
 
 
 def _llava_eye(kind: str, folder: Path, gain: bool) -> dict[str, float]:
-    transformers, px, side = reference(), 6, 8
-    tower = {"hidden_size": 24, "intermediate_size": 34, "num_hidden_layers": 4, "num_attention_heads": 2,
-             "image_size": px * side, "patch_size": px, "layer_norm_eps": 1e-2}  # fmt: skip
-    text = {"hidden_size": 20, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-            "vocab_size": 30}  # fmt: skip
-    made = transformers.CLIPVisionConfig if kind == "clip" else transformers.SiglipVisionConfig
-    torch.manual_seed(1)
-    config = transformers.LlavaConfig(
-        vision_config=made(**tower), text_config=transformers.LlamaConfig(**text), image_token_index=5
-    )
-    model = transformers.LlavaForConditionalGeneration(config).eval().requires_grad_(False)
-    if gain:
-        tower_gains(model.model.vision_tower, 1)
-        tower_gains(model.model.multi_modal_projector, 2)
-    size = {"height": px * side, "width": px * side}
-    light: dict[str, Any] = {"image_mean": [0.4, 0.4, 0.4], "image_std": [0.5, 0.5, 0.5], "resample": 3}
-    light |= {"size": {"shortest_edge": px * side}, "crop_size": size} if kind == "clip" else {"size": size}
-    (saved(model, folder) / "preprocessor_config.json").write_text(json.dumps(light))
-    eye = llava.eye(Checkpoint.open(folder))
-    pixels, found = _after_many(eye, side, side, px)
-    theirs = model.model.get_image_features(((pixels.float() / 255 - 0.4) / 0.5)[None], return_dict=True)
+    model, checkpoint = tiny.llava(kind, folder, gain)
+    eye = llava.eye(checkpoint)
+    pixels, found = _after_many(eye, tiny.LLAVA_SIDE, tiny.LLAVA_SIDE, tiny.LLAVA_PX)
+    theirs = model.model.get_image_features(llava_light(pixels)[None], return_dict=True)
     there = torch.stack(list(theirs.pooler_output))[0]
     return {"whole": error(eye(pixels[None])[0], there), "streamed": error(found, there)}
+
+
+# --- words, sound and pictures in one prompt
+
+
+def _unified(folder: Path, gain: bool) -> dict[str, float]:
+    asked = Asked.of_unified(*tiny.unified(folder, gain))
+    theirs = asked.theirs(asked.ids)
+    streamed = (error(asked.streamed(asked.rows, sizes), theirs) for sizes in ([1], [32], pieces_of(4)))
+    return {"whole": error(asked.net(rows=asked.rows[None])[0], theirs), "streamed": max(streamed)}
 
 
 PARTS: Mapping[str, Compared] = {
     "gemma4_text": partial(_decoder, tiny_gemma, gemma4.decoder),
     "gemma4_ear": _gemma_ear,
     "gemma4_eye": _gemma_eye,
+    "gemma4_unified": _unified,
     "llama_text": partial(_decoder, tiny_llama, llama.decoder),
     "llava_clip_eye": partial(_llava_eye, "clip"),
     "llava_siglip_eye": partial(_llava_eye, "siglip"),
@@ -344,23 +207,27 @@ PARTS: Mapping[str, Compared] = {
 }
 
 
+def compared(parts: Mapping[str, Compared], folder: Path) -> dict[str, float | None]:
+    """The errors of each part, by default initialisation and with gains."""
+    found: dict[str, float | None] = {}
+    for name, part in parts.items():
+        for gain in (False, True):
+            key, place = f"{name}_gains" if gain else name, folder / f"{name}-{gain}"
+            try:
+                found |= {f"{key}_{what}": each for what, each in part(place, gain).items()}
+            except (AttributeError, ModuleNotFoundError) as missing:
+                if "ransformers" not in str(missing):
+                    raise
+                found |= {f"{key}_whole": None, f"{key}_streamed": None}
+    return found
+
+
 def run(parts: Mapping[str, Compared] = PARTS) -> dict[str, Any]:
     """The figures; half a minute."""
-    found: dict[str, float | None] = {}
     with exact(), tempfile.TemporaryDirectory() as folder:
-        for name, compared in parts.items():
-            for gain in (False, True):
-                key, place = f"{name}_gains" if gain else name, Path(folder, f"{name}-{gain}")
-                try:
-                    found |= {f"{key}_{what}": each for what, each in compared(place, gain).items()}
-                except (AttributeError, ModuleNotFoundError) as missing:
-                    if "ransformers" not in str(missing):
-                        raise
-                    found |= {f"{key}_whole": None, f"{key}_streamed": None}
-        same = []
-        for make, read in ((tiny_gemma, gemma4.decoder), (tiny_llama, llama.decoder)):
-            model = make(7)
-            same.append(says_the_same(read(Checkpoint.open(saved(model, Path(folder, make.__name__)))), model))
+        found = compared(parts, Path(folder))
+        same = forced.compared(Path(folder, "forced"))
+        processors, template = prepared.compared(Path(folder, "prepared")), written.compared(Path(folder, "written"))
         mutations = caught(Path(folder, "mutations"))
 
     def worst(what: str) -> float:
@@ -369,8 +236,15 @@ def run(parts: Mapping[str, Compared] = PARTS) -> dict[str, Any]:
     return {
         "worst_whole": float(f"{worst('_whole'):.2g}"),
         "worst_streamed": float(f"{worst('_streamed'):.2g}"),
-        "teacher_forced_equal": all(same),
+        "teacher_forced_equal": all(each is not False for each in same.values()),
         "mutations_caught": f"{sum(each > FAR for each in mutations.values())} of {len(mutations)}",
+        "worst_processor": processors["worst"],
+        "template_equal": template["equal"],
         **{key: None if each is None else float(f"{each:.2g}") for key, each in found.items()},
-        "detail": {"mutations": {name: float(f"{each:.2g}") for name, each in mutations.items()}},
+        "processors": processors,
+        "template": template,
+        "detail": {
+            "teacher_forced": same,
+            "mutations": {name: float(f"{each:.2g}") for name, each in mutations.items()},
+        },
     }

@@ -15,6 +15,7 @@ import importlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,43 +124,32 @@ SOUNDS: Mapping[str, Callable[[Path], Heard]] = {
 }
 
 
-def _mel(**changed: Any) -> Callable[[Mel | ClipMel], Mel | ClipMel]:
-    def wrong(mel: Mel | ClipMel) -> Mel | ClipMel:
-        assert isinstance(mel, Mel)
-        found = {name: change(mel.config) for name, change in changed.items()}
-        return Mel(config=dataclasses.replace(mel.config, **found))
-
-    return wrong
+def _mel(name: str, change: Callable[[MelConfig], Any], mel: Mel | ClipMel) -> Mel:
+    assert isinstance(mel, Mel)
+    return Mel(config=dataclasses.replace(mel.config, **{name: change(mel.config)}))
 
 
-def _clip(change: Callable[[ClipMel], object]) -> Callable[[Mel | ClipMel], Mel | ClipMel]:
-    def wrong(mel: Mel | ClipMel) -> Mel | ClipMel:
-        assert isinstance(mel, ClipMel)
-        found = ClipMel(mel.bands, mel.fft, mel.hop, mel.samples // 16_000)
-        change(found)
-        return found
-
-    return wrong
-
-
-def _other_scale(config: MelConfig) -> str:
-    return "slaney" if config.mel == "htk" else "htk"
+def _clip(change: Callable[[ClipMel], object], mel: Mel | ClipMel) -> ClipMel:
+    assert isinstance(mel, ClipMel)
+    found = ClipMel(mel.bands, mel.fft, mel.hop, mel.samples // 16_000)
+    change(found)
+    return found
 
 
 MISTAKES: Mapping[str, Callable[[Mel | ClipMel], Mel | ClipMel]] = {
-    "window's shape": _mel(periodic=lambda c: not c.periodic),
-    "scale of the bands": _mel(mel=_other_scale),
-    "lowest band": _mel(low_hz=lambda c: c.low_hz + 20.0),
-    "power": _mel(power=lambda c: 3 - c.power),
-    "floor": _mel(floor=lambda c: c.floor * 1.5),
-    "emphasis": _mel(emphasis=lambda c: 0.0 if c.emphasis else 0.97),
-    "area of the bands": _mel(even_area=lambda c: not c.even_area),
-    "a quarter of a hop late": _mel(late_samples=lambda c: c.late_samples + HOP // 4),
+    "window's shape": partial(_mel, "periodic", lambda c: not c.periodic),
+    "scale of the bands": partial(_mel, "mel", lambda c: "slaney" if c.mel == "htk" else "htk"),
+    "lowest band": partial(_mel, "low_hz", lambda c: c.low_hz + 20.0),
+    "power": partial(_mel, "power", lambda c: 3 - c.power),
+    "floor": partial(_mel, "floor", lambda c: c.floor * 1.5),
+    "emphasis": partial(_mel, "emphasis", lambda c: 0.0 if c.emphasis else 0.97),
+    "area of the bands": partial(_mel, "even_area", lambda c: not c.even_area),
+    "a quarter of a hop late": partial(_mel, "late_samples", lambda c: c.late_samples + HOP // 4),
 }
 OF_CLIPS: Mapping[str, Callable[[Mel | ClipMel], Mel | ClipMel]] = {
-    "window's shape": _clip(lambda mel: mel.window.copy_(torch.hann_window(mel.fft, periodic=False))),
-    "a band of another's": _clip(lambda mel: mel.filters.copy_(mel.filters.roll(1, 1))),
-    "area of the bands": _clip(lambda mel: mel.filters.div_(mel.filters.sum(0))),
+    "window's shape": partial(_clip, lambda mel: mel.window.copy_(torch.hann_window(mel.fft, periodic=False))),
+    "a band of another's": partial(_clip, lambda mel: mel.filters.copy_(mel.filters.roll(1, 1))),
+    "area of the bands": partial(_clip, lambda mel: mel.filters.div_(mel.filters.sum(0))),
 }
 
 
@@ -319,7 +309,8 @@ def _apart(seen: Seen, framing: Framing, theirs: Theirs, sizes: Sequence[tuple[i
     worst = 0.0
     for size in sizes:
         ours, there = seen.light(framing.frame(drawn(*size))), theirs(drawn(*size))
-        worst = max(worst, float("inf") if ours.shape != there.shape else float((ours - there).abs().mean()) / seen.step)
+        apart = (ours - there).abs().mean() if ours.shape == there.shape else torch.tensor(float("inf"))
+        worst = max(worst, float(apart) / seen.step)
     return worst
 
 

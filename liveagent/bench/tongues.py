@@ -15,7 +15,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from liveagent.families import gemma4
-from liveagent.nn.chat import CallSyntax, SenseMarks
+from liveagent.nn.chat import CallSyntax, Chat, Render, SenseMarks
 from liveagent.nn.json_calls import JsonCalls
 from liveagent.nn.tokens import Tokens
 
@@ -31,7 +31,8 @@ CORPUS = (
 class Tongue:
     """`marks`: special tokens, first of all padding; `plain_marks`: of one id too, and letters to who decodes. `keeps`:
     what we leave standing in front of each reply that has been given, and `transformers` does not: what the agent's
-    turn was opened with when it was."""
+    turn was opened with when it was. `sound`, `picture`: what opens it, holds the place of a row, and closes it.
+    `film`: what a template writes for one."""
 
     template: str
     marks: tuple[str, ...]
@@ -41,6 +42,8 @@ class Tongue:
     plain_marks: tuple[str, ...] = ()
     keeps: str = ""
     sound: tuple[str, str, str] | None = None
+    picture: tuple[str, str, str] | None = None
+    film: str = ""
 
     def write(self, folder: Path) -> Tokenizer:
         """Everything but weights."""
@@ -52,11 +55,16 @@ class Tongue:
         (folder / "tokenizer_config.json").write_text(json.dumps(settings | dict(self.settings)))
         return tokenizer
 
-    def sound_marks(self, tokens: Tokens) -> SenseMarks | None:
-        if self.sound is None:
+    def sense(self, tokens: Tokens, marks: tuple[str, str, str] | None, timed: bool = False) -> SenseMarks | None:
+        if marks is None:
             return None
-        opens, row, closes = (tokens.id(each) for each in self.sound)
-        return SenseMarks(opens, row, closes, 0)
+        opens, row, closes = (tokens.id(each) for each in marks)
+        return SenseMarks(opens, row, closes, 0, timed)
+
+    def chat(self, tokens: Tokens, render: Render, calls: CallSyntax | None = None) -> Chat:
+        """What is compared; `calls`: in place of its own."""
+        sound, picture = self.sense(tokens, self.sound), self.sense(tokens, self.picture, bool(self.film))
+        return Chat(tokens, render, calls or self.calls(), sound, picture)
 
 
 def _added(tokenizer: Tokenizer, tongue: Tongue) -> Tokenizer:
@@ -122,7 +130,7 @@ TURNS = Tongue(
 {{ message.content | trim }}
 {%- else -%}
 {%- for part in message.content -%}
-{{ '<|audio|>' if part.type == 'audio' else '<|image|>' if part.type == 'image' else part.text | trim }}
+{{ part.text | trim if part.type == 'text' else '<|' ~ part.type ~ '|>' }}
 {%- endfor -%}
 {%- endif -%}
 {%- if loop.first and tools -%}
@@ -155,7 +163,7 @@ TURNS = Tongue(
      "<|tool_response>", "<tool_response|>", '<|"|>', "<|channel>", "<channel|>", "<|think|>", "<|image>", "<image|>",
      "<|image|>", "<|audio>", "<audio|>", "<|audio|>", "<|video|>"),
     gemma4.Calls, with_bytes, {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>"},
-    sound=("<|audio>", "<|audio|>", "<audio|>"),
+    sound=("<|audio>", "<|audio|>", "<audio|>"), picture=("<|image>", "<|image|>", "<image|>"), film="<|video|>",
 )  # fmt: skip
 """As Gemma 4."""
 

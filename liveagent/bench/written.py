@@ -59,7 +59,11 @@ TALK: tuple[Turn, ...] = (
     ("cut", "The other one is"),
     ("user", "thank you"),
 )
-HEARD: tuple[Turn, ...] = (*TALK, ("reply", "Gladly."), ("sound", "what did I say?"), ("reply", "That."), ("sound", ""))
+HEARD: tuple[Turn, ...] = (
+    *TALK, ("reply", "Gladly."), ("picture", (63, 7)), ("sound", "what did I say?"), ("reply", "That."),
+    ("picture", (12, 3_725)), ("picture", (70, 3_726)), ("sound", ""),
+)  # fmt: skip
+"""Pictures: their rows, and the second in which they were seen."""
 
 
 def schemas(tools: Sequence[Tool]) -> list[dict[str, Any]]:
@@ -78,6 +82,8 @@ def messages(talk: Sequence[Turn]) -> list[dict[str, Any]]:
         elif kind == "sound":
             words = [{"type": "text", "text": said}] if said else []
             found.append({"role": "user", "content": [{"type": "audio"}, *words]})
+        elif kind == "picture":
+            found.append({"role": "user", "content": [{"type": "video"}]})
         elif kind in ("reply", "cut"):
             found.append({"role": "assistant", "content": said if kind == "reply" else f"{said}…"})
         elif kind == "note":
@@ -106,6 +112,8 @@ def ours(chat: Chat, talk: Sequence[Turn], kept: Sequence[int] = ()) -> list[int
             ids += [*chat.say_open, *chat.encode(said), *chat.cut_mark]
         elif kind == "note":
             ids += chat.note(said)
+        elif kind == "picture":
+            ids += [*chat.picture(said[0], said[1] * 1_000_000_000), *chat.picture_close]
         else:
             ids += chat.user_open(False)
             if kind == "sound":
@@ -124,8 +132,13 @@ def theirs(folder: Path, tongue: Tongue, talk: Sequence[Turn]) -> list[int]:
     if tongue.sound is None:
         found: list[int] = tokenizer.apply_chat_template(messages(talk), return_dict=False, **options)
         return found
-    text = tokenizer.apply_chat_template(messages(talk), tokenize=False, **options)
-    found = tokenizer(text.replace(tongue.sound[1], _sound(tongue)), add_special_tokens=False).input_ids
+    text = tokenizer.apply_chat_template(messages(talk), tokenize=False, **options).replace(
+        tongue.sound[1], _sound(tongue)
+    )
+    for kind, said in talk:
+        if kind == "picture":
+            text = text.replace(tongue.film, _picture(tongue, *said), 1)
+    found = tokenizer(text, add_special_tokens=False).input_ids
     return found
 
 
@@ -142,9 +155,21 @@ def _sound(tongue: Tongue) -> str:
     return str(written(names, {"input_features_mask": heard["input_features_mask"]}, 0))
 
 
+def _picture(tongue: Tongue, rows: int, at_s: int) -> str:
+    """What their processor writes in the place of a film of one picture. (Its rows' places are held by another mark
+    there, which no decoder reads.)"""
+    assert tongue.picture is not None
+    from transformers.models.gemma4.processing_gemma4 import Gemma4Processor
+
+    opens, row, closes = tongue.picture
+    names = SimpleNamespace(boi_token=opens, video_token=row, eoi_token=closes)
+    film = {"num_soft_tokens_per_video": [rows], "video_metadata": [SimpleNamespace(fps=1.0, timestamps=[float(at_s)])]}
+    written: Any = Gemma4Processor.replace_video_token
+    return str(written(names, film, 0))
+
+
 def chat_of(folder: Path, tongue: Tongue) -> Chat:
-    tokens = Tokens.load(folder)
-    return Chat(tokens, ChatTemplate.load(folder).render, tongue.calls(), tongue.sound_marks(tokens))
+    return tongue.chat(Tokens.load(folder), ChatTemplate.load(folder).render)
 
 
 # --- mistakes made on purpose
@@ -204,22 +229,20 @@ OF_CALLS: Mapping[str, tuple[str, Callable[[str], str]]] = {
 def wrong(folder: Path, name: str, tongue: Tongue) -> Iterator[tuple[str, Chat]]:
     """Every mistake that can be made in a tongue, and the `Chat` that makes it."""
     tokens, right = Tokens.load(folder), ChatTemplate.load(folder)
-    sound = tongue.sound_marks(tokens)
     for mistake, (old, new) in MISTAKES.get(name.partition("_")[0], {}).items():
-        spoilt = ChatTemplate(tongue.template.replace(old, new), tongue.settings)
-        yield mistake, Chat(tokens, spoilt.render, tongue.calls(), sound)
+        yield mistake, tongue.chat(tokens, ChatTemplate(tongue.template.replace(old, new), tongue.settings).render)
     for mistake, (of, change) in OF_CALLS.items():
-        yield mistake, Chat(tokens, right.render, Spoilt(tongue.calls(), change, of), sound)
+        yield mistake, tongue.chat(tokens, right.render, Spoilt(tongue.calls(), change, of))
     letters = Tokens.load(folder)
     letters.marked = letters.encode  # type: ignore[method-assign]
-    chat = Chat(tokens, right.render, tongue.calls(), sound)
+    chat = tongue.chat(tokens, right.render)
     chat.tokens = letters
     yield "marks as letters", chat
-    if sound is not None:
-        yield (
-            "sound's marks turned about",
-            Chat(tokens, right.render, tongue.calls(), replace(sound, opens=sound.closes, closes=sound.opens)),
-        )
+    if tongue.sound is not None:
+        opens, row, closes = tongue.sound
+        yield "sound's marks turned about", replace(tongue, sound=(closes, row, opens)).chat(tokens, right.render)
+    if tongue.picture is not None:
+        yield "pictures without their time", replace(tongue, film="").chat(tokens, right.render)
 
 
 def compared(folder: Path) -> dict[str, Any]:
