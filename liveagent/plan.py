@@ -22,6 +22,10 @@ CACHE_TOKENS = 1536
 """What a session with nano holds unless it is told otherwise."""
 OPEN_TOKENS = 8192
 """The same with an open model, where it reads so many: its tools and its pictures take more."""
+FILM_ROWS = 70
+"""Rows of a camera's picture, where no processor's file says otherwise."""
+ASKING = 4
+"""One layer in so many asks again who has changed (`liveagent.nn.vit`)."""
 MOST_TOKENS = 1 << 20
 BACK_TOKENS = 256
 """What layers with a window must be able to take back at any time, beside what they see."""
@@ -133,6 +137,7 @@ class Cost:
     lanes: int
     weights: Mapping[str, int]
     cache_bytes: int
+    sight_bytes: int = 0
     sorted_bytes: int = 0
     free_bytes: int | None = None
     bandwidth: float | None = None
@@ -151,7 +156,7 @@ class Cost:
     @property
     def own_bytes(self) -> int:
         """The same without that ear."""
-        return self.weights_bytes + self.sorted_bytes + self.cache_bytes + PROCESS_BYTES
+        return self.weights_bytes + self.sorted_bytes + self.cache_bytes + self.sight_bytes + PROCESS_BYTES
 
     @property
     def fits(self) -> bool | None:
@@ -230,10 +235,10 @@ def cost_of(
             part = "table"  # rows of it are looked up, and the way back has weights of its own
         if (
             sorts
-            and part in ("decoder", "ear")
+            and part in ("decoder", "ear", "eye")
             and tensor.is_float
             and len(tensor.shape) == 2
-            and (not quantize or part == "ear")
+            and (not quantize or part != "decoder")
         ):
             copied += tensor_bytes(tensor, chosen)
         rounded = quantize if part in ("decoder", "table") else None
@@ -257,8 +262,26 @@ def cost_of(
         lanes=lanes,
         weights={part: size for part, size in weights.items() if size},
         cache_bytes=cache_bytes,
+        sight_bytes=lanes * sight_numbers(release.config) * DTYPES[chosen],
         sorted_bytes=copied,
     )
+
+
+def sight_numbers(config: Mapping[str, Any]) -> int:
+    """How many numbers a lane keeps of the picture before, from which a vision transformer sees the next; those that an
+    eye without one keeps are not worth counting."""
+    said, text = config.get("vision_config"), config.get("text_config")
+    if not isinstance(said, Mapping) or not isinstance(text, Mapping):
+        return 0
+    names = "num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim"
+    layers, width, heads, kv_heads, head = (each if type(each := said.get(name)) is int else 0 for name in names)
+    if not layers or not head:
+        return 0
+    group, rows = said.get("pooling_kernel_size"), text.get("hidden_size")
+    patches = FILM_ROWS * (group if type(group) is int else 3) ** 2
+    each = (layers + 1) * width + layers * (heads + 2 * kv_heads) * head
+    asked = -(-layers // ASKING) * (width + heads * head + 1)
+    return patches * (each + asked) + FILM_ROWS * (rows if type(rows) is int else 0)
 
 
 def clip_bytes(config: Mapping[str, Any]) -> int:

@@ -103,6 +103,12 @@ def test_a_whole_model_by_its_parts(tmp_path: Path) -> None:
     assert cost.file_bytes == on_disk(tmp_path)
     assert cost.numbers == sum(each.numel() for each in inside.state_dict().values())
     assert cost.cache_bytes > 0
+    (tmp_path / "processor_config.json").write_text("{}")
+    checkpoint = Checkpoint.open(tmp_path)
+    eye = family_of(checkpoint).own_eye(checkpoint, torch.bfloat16)
+    kept = cost_of(found, family.name, family.part_of, lanes=3).sight_bytes
+    state = eye.init_state(3)
+    assert kept == pytest.approx(held(state.vit) + state.rows.nbytes, rel=1e-3), "of a camera's pictures, three lanes"
 
 
 def test_one_without_encoders_whose_pictures_look_ahead(tmp_path: Path) -> None:

@@ -126,6 +126,8 @@ def _described(what: str, cost: Cost) -> Iterator[tuple[str, str]]:
     parts = [f"{part} {_size(size)}" for part, size in cost.weights.items()]
     if cost.sorted_bytes:
         parts.append(f"sorted for this CPU {_size(cost.sorted_bytes)}")
+    if cost.sight_bytes:
+        parts.append(f"pictures before {_size(cost.sight_bytes)}")
     if cost.cache_bytes:
         lanes = f"cache {_size(cost.cache_bytes)} ({cost.cache_tokens} tokens, {cost.lanes} lanes)"
         parts.append(lanes if cost.cache_tokens else f"a clip {_size(cost.cache_bytes)}")
