@@ -18,6 +18,8 @@ from liveagent.event import Interrupted, Noted, ReplyStarted
 from liveagent.families import gemma4
 from liveagent.nn.nets import Nets
 from liveagent.ports.chat_template import ChatTemplate
+from liveagent.runtime import answer
+from liveagent.runtime.answer import CALL_TOKENS, TEXT_TOKENS, longest_call
 from liveagent.runtime.constraint import CallGrammar
 from liveagent.runtime.open_model import is_checkpoint, load_nets, read_model
 from liveagent.runtime.pretence import KeptLane
@@ -161,8 +163,48 @@ async def send(text: str) -> str:
     return "sent"
 
 
-async def test_a_call_that_does_not_come_to_an_end_is_taken_back(folder: Path, model: Nets) -> None:
+def test_how_long_a_call_may_become(model: Nets) -> None:
+    form = model.template
+    assert longest_call(light, form) == len(form.written(light, {"room": "kitchen", "state": "off", "level": 1111}))
+    assert longest_call(light, form) < CALL_TOKENS < TEXT_TOKENS < longest_call(search, form)
+    assert longest_call(send, form) == TEXT_TOKENS + len(form.written(send, {"text": ""}))
+
+
+async def call_of(folder: Path, model: Nets, config: SessionConfig) -> World:
+    """What comes where the decoder is made to begin a call, and writes free text of its own."""
+    async with open_session(Agent(str(folder), tools=[send]), config, model, use_recogniser=False) as session:
+        lane = session.lane = session.context.lane = KeptLane(session.lane.engine, session.lane.number)
+        lane.calls_next = True
+        world = World(session)
+        world.type("what is there to say")
+        await world.run(1)
+        return world
+
+
+async def test_free_text_is_as_long_as_the_grammar_lets_it_be(folder: Path, model: Nets) -> None:
+    """Random weights write on and on, until the four hundredth letter: that is a call, of words that nobody has said,
+    so those that were said stand in it in the end."""
+    world = await call_of(folder, model, SessionConfig())
+    (call,) = world.of(CallTool)
+    assert call.args == {"text": "say"} and not world.of(Noted)
+    first = world.tokens[: world.tokens.index(model.template.call_stop[0]) + 1]
+    _, args = model.template.parse(first, [send])
+    assert len(first) > CALL_TOKENS and 300 < len(str(args["text"])) <= 400
+
+
+async def test_a_call_is_no_longer_than_the_cache_has_room_for(folder: Path, model: Nets) -> None:
+    prompt = len(model.template.prompt(Agent().instructions, [send]))
+    small = SessionConfig(prompt + 350, prompt + 300, prompt + 200)
+    world = await call_of(folder, model, small)
+    assert [each.code for each in world.of(Noted)] == ["call_refused"] and not world.of(CallTool)
+    assert len(world.tokens) <= CALL_TOKENS + len(model.template.call_open) + 20
+
+
+async def test_a_call_that_does_not_come_to_an_end_is_taken_back(
+    folder: Path, model: Nets, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Random weights write on and on where free text is asked for."""
+    monkeypatch.setattr(answer, "TEXT_TOKENS", 40)
     async with open_session(Agent(str(folder), tools=[send]), SessionConfig(), model, use_recogniser=False) as session:
         lane = session.lane = session.context.lane = KeptLane(session.lane.engine, session.lane.number)
         lane.calls_next = True

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from liveagent.action import Action, CallTool, Say
 from liveagent.agent import Agent
@@ -26,9 +27,14 @@ from liveagent.runtime.reply import Reply
 from liveagent.tool import Tell, Tool
 
 if TYPE_CHECKING:
+    from liveagent.argument import Value
+    from liveagent.nn.format import Format
     from liveagent.nn.model import Model
 
 CALL_TOKENS = 64
+"""A call has no more where nano writes it, and may have as many wherever the cache has room."""
+TEXT_TOKENS = 400
+"""More for each argument of free text, where a grammar of the model's own lets so many letters through."""
 REPLY_TOKENS = 120
 SURE_CALL_NATS = 0.4  # words of no phrase are acted on from six to four for a call; below that it asks again
 HEARD_CALL_NATS = 1.5  # … and when they were heard, from more than four to one
@@ -91,6 +97,7 @@ class Answer:
         self.out = Out()
         self.first_token_steps: list[int] = []
         self._asked: Parse | None = None  # a call that waits for the user's yes
+        self._longest: WeakKeyDictionary[Tool, int] = WeakKeyDictionary()
         self.calls = 0
         self.utterances = 0
 
@@ -264,8 +271,9 @@ class Answer:
         template = self.model.template
         await self.context.add("call", template.call_open, t_ns)
         start = self.context.ledger.spans[-1].start
+        most = self._most_tokens(tools)
         done = await self.context.decode(
-            "call", t_ns, max_tokens=CALL_TOKENS, stop=template.call_stop, call=True, grow=True, tools=tools
+            "call", t_ns, max_tokens=most, stop=template.call_stop, call=True, grow=True, tools=tools
         )
         self.out.tokens += (*template.call_open, *done.ids)
         try:
@@ -292,6 +300,20 @@ class Answer:
             await self._ask(Parse(tool, args), t_ns)
             return
         self._send(name, args, "model", t_ns)
+
+    def _most_tokens(self, tools: Sequence[Tool]) -> int:
+        """How long a call of these tools may become: as its longest arguments need, and the cache has room for with
+        what comes of it."""
+        template, context = self.model.template, self.context
+        if template.call_lark is None:
+            return CALL_TOKENS
+        tools = tools or self.agent.tools
+        for tool in tools:
+            if tool not in self._longest:
+                self._longest[tool] = longest_call(tool, template)
+        longest = max(self._longest[tool] for tool in tools)
+        room = context.budget.capacity_tokens - context.ledger.used_tokens - RESULT_TOKENS
+        return max(CALL_TOKENS, min(longest, room))
 
     async def _ask(self, call: Parse, t_ns: int) -> None:
         """Ask before calling, with what exactly would be called; the next turn's yes does it."""
@@ -322,3 +344,14 @@ class Answer:
                 max(seen) if seen else None,
             )
         )  # fmt: skip
+
+
+def longest_call(tool: Tool, template: Format) -> int:
+    """How many tokens the longest call of a tool has."""
+    args: dict[str, Value] = {}
+    texts = 0
+    for argument in tool.arguments:
+        texts += argument.kind == "text"
+        values = argument.choices or tuple(argument.slots.values()) or ("",)
+        args[argument.name] = False if argument.kind == "bool" else max(values, key=lambda each: len(str(each)))
+    return len(template.written(tool, args)) + texts * TEXT_TOKENS
