@@ -70,7 +70,7 @@ def test_a_lane_goes_round(own: bool) -> None:
     kept = [each for tick in told for each in tick if isinstance(each, Append) and each.sights is not None]
     assert len(kept) == 1 and len(kept[0].ids) == 17
     decoded = sum(each.max_tokens for tick in told for each in tick if isinstance(each, Decode))
-    assert decoded == lanes.FIRST_TOKENS + 24
+    assert decoded == sum(lanes.REPLY_TOKENS) == 30
     back = [each.length for tick in told for each in tick if isinstance(each, Rewind)]
     history = 8192 * 2 // 3 if own else 1024
     assert back == ([history, history] if own else [history])  # for the picture, and at the round's end
@@ -87,16 +87,16 @@ def test_without_a_gpu_it_says_what_measures_the_same(monkeypatch: pytest.Monkey
 
 
 def test_memory_may_end_it_before_time_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    def ticks_ms(model: Any, count: int, *_: Any) -> list[float]:
+    def ticks_ms(model: Any, count: int, *_: Any) -> tuple[list[float], list[float]]:
         if count > 6:
             raise torch.OutOfMemoryError("there is no more")
-        return [10.0 * count] * 100
+        return [10.0 * count] * 96, [12.0 * count] * 4
 
     monkeypatch.setattr(lanes, "ticks_ms", ticks_ms)
     count, p99_ms, tried = lanes.held(None, 4, 64, 100, ())  # type: ignore[arg-type]
-    assert (count, p99_ms) == (6, 60.0)
-    assert tried["8"] == "more than its memory holds" and tried["6"] == {"p50_ms": 60.0, "p99_ms": 60.0}
-    monkeypatch.setattr(lanes, "ticks_ms", lambda *_: [90.0])
+    assert (count, p99_ms) == (6, 72.0) and tried["8"] == "more than its memory holds"
+    assert tried["6"] == {"p50_ms": 60.0, "p99_ms": 72.0, "listening_p99_ms": 60.0}
+    monkeypatch.setattr(lanes, "ticks_ms", lambda *_: ([70.0] * 96, [90.0] * 4))
     assert lanes.held(None, 4, 64, 100, ())[:2] == (0, None)  # type: ignore[arg-type]
 
 
@@ -104,7 +104,38 @@ def test_what_goes_wrong_in_a_lane_ends_the_bench() -> None:
     core = Core(seeing(random_nano()), slots=64)
     guest = lanes.Guest(core, core.open(), lanes.ROUND - 1, SPEECH, ())
     with pytest.raises(ConfigError, match="cannot rewind to 1024"):
-        lanes.together([guest], [guest.tick()])
+        lanes.House(core, [guest]).live(1)
+
+
+def test_how_late_a_tick_is_and_who_falls_behind_stays_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    took_s = iter([0.01] * 3 + [0.2] + [0.01] * 50)
+
+    class Engine:
+        """One job a round."""
+
+        model = type("Model", (), {"own_ear": None, "own_eye": None})()
+
+        def __init__(self) -> None:
+            self.jobs: list[Any] = []
+
+        def submit(self, lane: int, work: Any, done: Any) -> None:
+            self.jobs.append(done)
+
+        def step(self) -> None:
+            self.jobs.pop(0)(Done(1))
+
+    class Quiet(lanes.Guest):
+        def tick(self) -> Any:
+            self.index += 1
+            yield Listen(SPEECH)
+
+    engine: Any = Engine()
+    house = lanes.House(engine, [Quiet(engine, 0, lanes.SPEAKS - 1, SPEECH, ())])
+    real = house.step
+    monkeypatch.setattr(house, "step", lambda: real() * 0 + next(took_s))
+    listening, replying = house.live(8)
+    assert replying == pytest.approx([0.01, 0.01, 0.2, 0.13])  # the tick after the slow one was there before that ended
+    assert listening == pytest.approx([0.01, 0.06, 0.01, 0.01])
 
 
 @pytest.mark.slow
@@ -121,8 +152,8 @@ def test_lanes_come_round(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(lanes, "Core", Kept)
     model = seeing(random_nano()) if kind == "nano" else lanes.random_model("tiny", "cpu")
-    measured = lanes.ticks_ms(model, 3, lanes.ROUND, talking(96 if model.own_eye else 128, 2), warm_up=0)
-    assert len(measured) == lanes.ROUND and min(measured) > 0
+    listening, replying = lanes.ticks_ms(model, 3, lanes.ROUND, talking(96 if model.own_eye else 128, 2))
+    assert (len(listening), len(replying)) == (3 * 96, 3 * 4) and min(listening) > 0
     # Each has been taken back once, and has read again what somebody has said since.
     lengths = [lane.length for lane in made[0]._lane[:3]]
     assert lengths[0] == 360 and all(360 <= each < 540 for each in lengths) and len({*lengths}) == 3
