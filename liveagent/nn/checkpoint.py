@@ -4,8 +4,8 @@ Nothing in it is run: pickled weights and code that comes with a checkpoint are 
 no file is missing or cut short before the first is read). A family (`families/`) says under which names a network's
 tensors stand here; `fill` puts them there and says what is missing, of another shape, or more than fits into memory.
 
-Files are mapped, and what was read of them counts as this process's memory until they are let go; so they are, again
-and again. With a `Fold` a matrix is never whole in memory: its rows are read and rounded a few at a time.
+With a `Fold` a matrix is never whole in memory: its rows are read and rounded a few at a time. Files are mapped, and
+what was read of them counts as this process's memory until they are let go; so then they are, again and again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Source: TypeAlias = str | tuple[str, ...] | Made
 
 
 READ_BYTES = 64 << 20
-"""So much of a file is read before it is let go and opened again."""
+"""So much of a file is read row by row before it is let go and opened again."""
 
 
 class Rows(Protocol):
@@ -87,7 +87,7 @@ class Checkpoint:
         self.folder, self.config, self._places = folder, config, dict(places)
         self.names = frozenset(places)
         self._open: dict[Path, Any] = {}
-        self._mapped_bytes: dict[Path, int] = {}  # of what is open, what was read
+        self._mapped_bytes: dict[Path, int] = {}  # of what is open, what was read row by row
         self._read: set[str] = set()
 
     @classmethod
@@ -115,10 +115,11 @@ class Checkpoint:
         """One tensor as it is stored, or some rows of it. ConfigError when it is missing or its file damaged."""
         with self._file_of(name) as (path, file):
             tensor: Tensor = file.get_tensor(name)
-        found = tensor if rows is None else tensor[rows]
         self._read.add(name)
-        self._mapped_bytes[path] += found.nbytes
-        return found
+        if rows is None:
+            return tensor
+        self._mapped_bytes[path] += tensor[rows].nbytes
+        return tensor[rows]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """A tensor's shape, unread. Raises as `read`."""
