@@ -1,4 +1,5 @@
-"""What gives way when ticks are late, in a declared order: what is shown, then pictures. Sound never (LAW 3).
+"""What gives way when ticks are late, in a declared order: what is shown, then pictures, then how often what is said
+is read. Sound never (LAW 3).
 
 A late tick alone is nothing: a reply that begins costs several ticks at once. Only who stays behind climbs down, one
 rung at a time, and climbs up again when it has kept up for a while; whoever falls behind again soon after waits longer
@@ -8,13 +9,17 @@ inbox, so it is journalled with its tick and a replay obeys it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from liveagent.audio import TICK_NS
 from liveagent.event import EndGuessed, Event, Shed, TickHeard
 
 PRUNING = "pruning"
-"""The one rung that the session itself obeys; the others keep things from it."""
+WIDE: Mapping[str, int] = {"wider_tick": 4, "widest_tick": 8}
+"""Of what a user says, what came in so many ticks is read at once: a model whose step takes longer than a tick then
+keeps up, and the end of a turn is found later by as much. With PRUNING the rungs that the session itself obeys; the
+others keep things from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,10 @@ RUNGS = (
     Rung("video_2_hz", "two pictures a second are looked at", 8, 400_000_000, 500_000_000),
     Rung("video_1_hz", "one picture a second is looked at", 8, 400_000_000, 1_000_000_000),
     Rung(PRUNING, "only what is surely on a picture is kept of it", 8, 400_000_000, 1_000_000_000, True),
+    *(
+        Rung(what, f"what is said is read every {ticks * 0.08:.1f} s", 8, 400_000_000, 1_000_000_000, True)
+        for what, ticks in WIDE.items()
+    ),
 )
 """In this order. Each holds what the ones before it gave up, too."""
 _NOTHING = Rung("", "")

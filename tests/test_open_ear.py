@@ -25,6 +25,7 @@ from liveagent.event import (
     MessageAdded,
     Noted,
     ReplyStarted,
+    Shed,
     SpeechStarted,
     TalkPressed,
     TalkReleased,
@@ -32,6 +33,7 @@ from liveagent.event import (
 )
 from liveagent.manners import Manners
 from liveagent.nn.nets import Nets
+from liveagent.nn.row_ear import RowEar
 from liveagent.ports.media import MediaFile
 from liveagent.runtime.answer import AGAIN
 from liveagent.runtime.context import Context, Kept
@@ -146,7 +148,7 @@ async def behind(context: Context, vocab: int) -> Tensor:
 
 def whole(model: Nets, context: Context, clips: list[Samples] | None = None) -> Tensor:
     """The same in one pass over the cache's ids, and over rows that `clips` give in one pass each; None: its own."""
-    assert model.own_ear is not None
+    assert isinstance(model.own_ear, RowEar)
     ids = torch.tensor([*context.ids, 1])
     with torch.inference_mode():
         rows = model.decoder.embed(ids)
@@ -217,6 +219,32 @@ async def test_it_is_read_while_the_user_speaks(session: Session, clip: Samples)
     grown = [after - before for before, after in zip(had, had[1:], strict=False) if after > before]
     assert len(grown) > 10 and max(grown) <= 2 * PREROLL_TICKS + 2
     assert ended.reason in ("sentence", "silence")
+
+
+@pytest.mark.parametrize(("sheds", "each"), [((), 1), (("wider_tick",), 4), (("wider_tick", "widest_tick"), 8)])
+async def test_a_model_that_falls_behind_reads_what_is_said_less_often(
+    keyed: Session, model: Nets, clip: Samples, sheds: tuple[str, ...], each: int
+) -> None:
+    """The same sound is in the cache in the end, in fewer steps."""
+    world = World(keyed)
+    world.inbox += [Shed(0, what, 1, "late") for what in sheds]
+    await world.run(1)
+    world.inbox.append(TalkPressed(world.now_ns))
+    grew, held = list[int](), 0
+    for at in range(20):
+        await world.run(1, part(clip, COMMAND)[at * TICK_SAMPLES : (at + 1) * TICK_SAMPLES])
+        if rows_in(keyed) > held:
+            grew.append(world.index - 1)
+        held = rows_in(keyed)
+    assert all(tick % each == 0 for tick in grew) and len(grew) >= 12 // each
+    world.inbox.append(TalkReleased(world.now_ns))
+    await world.run(3)
+    assert rows_in(keyed) >= max(held, 20 * TICK_SAMPLES // 640)  # all of it
+    assert error(await behind(keyed.context, model.decoder.shape.vocab_size), whole(model, keyed.context)) <= BAR
+    if sheds:
+        world.inbox += [Shed(0, what, 0, "in time") for what in reversed(sheds)]
+        await world.run(2)
+        assert keyed.reads
 
 
 async def test_what_was_nothing_leaves_nothing(keyed: Session, model: Nets) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from liveagent.agent import Agent
 from liveagent.audio import TICK_NS, TICK_SAMPLES, AudioChunk
 from liveagent.event import FrameSeen, Shed, TickHeard, WordsHeard
-from liveagent.overrun import AGAIN_TICKS, EASY_TICKS, LATE_TICKS, MOST_EASY_TICKS, RUNGS, Overrun
+from liveagent.overrun import AGAIN_TICKS, EASY_TICKS, LATE_TICKS, MOST_EASY_TICKS, RUNGS, WIDE, Overrun
 from liveagent.ports.nullspeaker import NullSpeaker
 from liveagent.runtime.hands import Hands
 from liveagent.runtime.live import Live
@@ -117,7 +117,7 @@ async def test_a_late_session_sheds_in_its_journal_and_a_replay_obeys_it(tmp_pat
         recorder = Recorder(tmp_path / "late", header_of(agent, model, LANES, config, "voice", False))
         live = Live(session, lambda live: Hands((), live.put, live.now_ns), NullSpeaker(), None, recorder, shown.append)
         await live.run(source())
-        assert session.looking is not None and session.looking.sparing
+        assert session.looking is not None and session.looking.sparing and session._wide_ticks == max(WIDE.values())
         assert live.overrun.level == len(RUNGS) and live.chunker.received_samples == ticks * TICK_SAMPLES
         await live.close()
     said = [each for each in shown if isinstance(each, Shed)]

@@ -62,7 +62,7 @@ from liveagent.latency import TurnLatency
 from liveagent.ledger import Kind
 from liveagent.manners import Manners
 from liveagent.news import Why
-from liveagent.overrun import PRUNING
+from liveagent.overrun import PRUNING, WIDE
 from liveagent.runtime.answer import AGAIN, Answer, Out
 from liveagent.runtime.calls import CALL_WAIT_TICKS, Calls
 from liveagent.runtime.context import Context
@@ -162,6 +162,9 @@ class Session:
         self._remarked: object = None
         self._blind = False  # it was said that it cannot see
         self._sparing = False
+        self._wide_ticks = 1  # what is said is read every so many
+        self.reads = True
+        """Whether what is being said is read in this tick."""
         self._out = Out()
         self._now_ns = 0
         self.manners, self.voice, self.interruptible = self.config.manners, self.config.voice, True
@@ -267,6 +270,7 @@ class Session:
         turn = self.context.ledger.turn
         self._now_ns = self.speaking.now_ns = tick.t_ns + TICK_NS
         self.context.now_s = tick.index * TICK_NS / 1e9
+        self.reads = tick.index % self._wide_ticks == 0
         if self.dictation is not None:
             self.dictation.now_ns = self._now_ns
         if frame is not None:
@@ -366,14 +370,21 @@ class Session:
         elif isinstance(event, EarHeard | EarFailed):
             await self.last_words.take(event)
         elif isinstance(event, Shed):
-            if event.what == PRUNING:
-                self._sparing = event.count > 0
-                if self.looking is not None:
-                    self.looking.sparing = self._sparing
+            self._shed(event)
         elif isinstance(event, CameraFroze):
             self.note(Noted(event.t_ns, "camera_froze", f"the same picture for {event.for_ms / 1000:.0f} s"))
         elif isinstance(event, DeviceLost | DeviceBack):
             self.note(Noted(event.t_ns, type(event).__name__, getattr(event, "message", "") or event.device))
+
+    def _shed(self, shed: Shed) -> None:
+        if shed.what == PRUNING:
+            self._sparing = shed.count > 0
+            if self.looking is not None:
+                self.looking.sparing = self._sparing
+        elif shed.what in WIDE:
+            kinds = list(WIDE)
+            held = kinds[: kinds.index(shed.what) + (shed.count > 0)]
+            self._wide_ticks = WIDE[held[-1]] if held else 1
 
     async def _typed(self, event: TextTyped) -> None:
         words = spoken(event.text)
@@ -474,7 +485,7 @@ class Session:
     async def _guess_end(self) -> None:
         """Ask the decoder on the scratch branch, in the silence after words, whether the user has finished."""
         words, quiet = self.hearing.words, self.hearing.quiet
-        if self.last_words.closing is not None or not self.user.open:
+        if self.last_words.closing is not None or not self.user.open or not self.reads:
             return
         if self.turns.phase != "turn" or not words or not quiet:
             return
@@ -513,8 +524,8 @@ class Session:
             await self.sound.prefill()
             return
         stable = self.hearing.stable
-        if self.last_words.closing is not None:
-            return  # the turn before this one is in the cache
+        if self.last_words.closing is not None or not self.reads:
+            return  # the turn before this one is in the cache, or ticks are wide
         if self.turns.phase != "idle" and self.listener.open and stable and not self.speaking.writing:
             await self.user.read(stable, self._now_ns)
 

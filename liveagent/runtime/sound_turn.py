@@ -34,7 +34,7 @@ class SoundTurn:
             return
         if not ear.open:
             ear.begin(session.listener.preroll)
-        if not waits and not session.speaking.writing and self._has_room:
+        if session.reads and not waits and not session.speaking.writing and self._has_room:
             piece = ear.next()
             if piece is not None:
                 await self._read(piece)
