@@ -352,7 +352,7 @@ class Told:
         self.held, self.asked = held, dict[str, Any]()
 
     async def __call__(self, agent: Agent, title: str, *, progress: Callable[..., None], **more: Any) -> Verified:
-        self.asked = {"model": agent.model, "title": title, "dtype": agent.dtype, **more}
+        self.asked = {"model": agent.model, "title": title, "dtype": agent.dtype, "held": agent.cache_tokens, **more}
         checks = check("template", "loop", self.held, "as | it is"), check("Paris?", "quality", False, "it said 'x'")
         progress("template", None)
         progress("template", checks[0])
@@ -364,12 +364,12 @@ def test_the_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     told, file = Told(held), tmp_path / "report.md"
     monkeypatch.setattr("liveagent.runtime.verify.verify", told)
     runner = CliRunner()
-    given = ["verify", str(folder), "--dtype", "float32", "--minutes", "0.5"]
+    given = ["verify", str(folder), "--dtype", "float32", "--minutes", "0.5", "--cache-tokens", "2000"]
     shown = runner.invoke(app, [*given, "--report", str(file)])
     assert shown.exit_code == status and "template" in shown.stdout and "loop" in shown.stdout
     assert "… template" in shown.stderr
     assert (told.asked["title"], told.asked["dtype"], told.asked["minutes"]) == ("tiny-it", "float32", 0.5)
-    assert told.asked["cost"].step_bytes > 0
+    assert told.asked["cost"].step_bytes > 0 and told.asked["held"] == 2000 == told.asked["cost"].cache_tokens
     assert file.read_text().startswith("# liveagent verify tiny-it") and "as \\| it is" in file.read_text()
     as_json = runner.invoke(app, [*given, "--json"])
     assert as_json.exit_code == status and json.loads(as_json.stdout)["holds"] is held

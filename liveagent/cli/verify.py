@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from liveagent.cli.models import Dtype, Quantize, with_model
+from liveagent.cli.models import CacheTokens, Dtype, Quantize, with_model
 from liveagent.cli.program import AsJson, Device, app, console, typed_errors
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ def verify(
     device: Device = None,
     dtype: Dtype = None,
     quantize: Quantize = None,
+    cache_tokens: CacheTokens = None,
     minutes: Annotated[float, typer.Option(help="How long the rolling part goes on, on the clock.")] = 2.0,
     as_json: AsJson = False,
     report: Annotated[
@@ -40,7 +41,7 @@ def verify(
         if report is not None and (report.is_dir() or not report.parent.is_dir()):
             raise ConfigError(f"--report {report}: give a file in a folder that is there")
         agent = Agent(model)
-        asked = {"device": device, "dtype": dtype, "quantize": quantize}
+        asked = {"device": device, "dtype": dtype, "quantize": quantize, "cache_tokens": cache_tokens}
         agent = agent.replace(**{name: value for name, value in asked.items() if value is not None})
         title = title_of(model)
         here = with_model(agent, None)
