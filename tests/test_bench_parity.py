@@ -12,6 +12,7 @@ import torch
 from liveagent.bench import forced, parity, prepared, tiny, written
 from liveagent.bench.beside import BAR, FAR, exact
 from liveagent.bench.mutations import NAMES, mutated
+from liveagent.bench.talks import TALK
 from liveagent.bench.tiny import tiny_gemma
 from liveagent.bench.tongues import CHATML_THINKING, TONGUES
 from liveagent.families import gemma4
@@ -94,10 +95,10 @@ def test_pictures_are_not_compared_with_what_cannot_be_had(tmp_path: Path, monke
 def test_what_the_agents_turn_was_opened_with_stays_and_is_said_to_stay(tmp_path: Path) -> None:
     tongue = CHATML_THINKING
     tongue.write(tmp_path)
-    chat, there = written.chat_of(tmp_path, tongue), written.theirs(tmp_path, tongue, written.TALK)
+    chat, there = written.chat_of(tmp_path, tongue), written.theirs(written.tokenizer_of(tmp_path), tongue, TALK)
     kept = chat.tokens.marked(tongue.keeps)
-    assert written.ours(chat, written.TALK, kept) == there
-    ours = written.ours(chat, written.TALK)
-    asked = sum(kind in ("user", "result") for kind, _ in written.TALK)
+    assert written.ours(chat, TALK, kept) == there
+    ours = written.ours(chat, TALK)
+    asked = sum(kind in ("user", "result") for kind, _ in TALK)
     assert len(ours) - len(there) == (asked - 1) * len(kept), "in front of each reply but the one that is to come"
     assert torch.equal(torch.tensor(ours[-len(kept) :]), torch.tensor(kept))

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from liveagent import tool
 from liveagent.bench.tongues import CHATML, HEADERS, Tongue
-from liveagent.errors import ToolError
+from liveagent.errors import ConfigError, ToolError
 from liveagent.nn.chat import Chat, Mark
 from liveagent.nn.json_calls import MOST, MOST_LETTERS, JsonCalls
 from liveagent.nn.tokens import Tokens
@@ -138,3 +138,22 @@ def test_a_folder_is_laid_out_as_hubs_lay_it_out(tmp_path: Path) -> None:
         "tokenizer_config.json",
         "chat_template.jinja",
     }
+
+
+def test_a_template_among_several_by_name(tmp_path: Path) -> None:
+    """As older files have them, in the tokenizer's settings: the one for tools is taken."""
+    CHATML.write(tmp_path)
+    (tmp_path / "chat_template.jinja").unlink()
+    whole = ChatTemplate(CHATML.template)
+    for named, there in ({"default": CHATML.template}, True), ({"rag": "x"}, False):
+        both = [{"name": name, "template": text} for name, text in named.items()]
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": both}))
+        if there:
+            talk = [{"role": "user", "content": "hello"}]
+            assert ChatTemplate.load(tmp_path).render(talk, (), True) == whole.render(talk, (), True)
+            both.append({"name": "tool_use", "template": "{{ 'tools' }}"})
+            (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": both}))
+            assert ChatTemplate.load(tmp_path).render(talk, (), True) == "tools"
+        else:
+            with pytest.raises(ConfigError, match="tuned for conversations"):
+                ChatTemplate.load(tmp_path)

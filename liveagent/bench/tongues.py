@@ -254,6 +254,16 @@ HEADERS = Tongue(
 )  # fmt: skip
 """As Llama 3."""
 
+CHATML_TAGGED = Tongue(
+    CHATML.template.replace(
+        "message.role ~ '\\n' ~ message.content }}",
+        "message.role ~ '\\n' }}{% generation %}{{- message.content }}{% endgeneration %}",
+    ),
+    _CHATML_MARKS, ChatmlCalls, of_bytes, CHATML.settings, _CHATML_WORDS,
+)  # fmt: skip
+"""With tags around what is said, which say what to train on."""
+
 TONGUES: Mapping[str, Tongue] = {
-    "turns": TURNS, "chatml": CHATML, "chatml_thinking": CHATML_THINKING, "headers": HEADERS,
+    "turns": TURNS, "chatml": CHATML, "chatml_thinking": CHATML_THINKING, "chatml_tagged": CHATML_TAGGED,
+    "headers": HEADERS,
 }  # fmt: skip

@@ -11,89 +11,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from liveagent.bench.rival import reference
+from liveagent.bench.talks import HEARD, INSTRUCTIONS, TALK, TOOLS, Turn, drawn, messages, schemas
 from liveagent.bench.tongues import TONGUES, Tongue
 from liveagent.nn.chat import CallSyntax, Chat, Mark
 from liveagent.nn.tokens import Tokens
 from liveagent.ports.chat_template import ChatTemplate
-from liveagent.tool import Tool, tool
 
-INSTRUCTIONS = "You are a helpful agent in a house.\nBe brief."
 ROWS = 25
 """Of a second of sound."""
-Turn = tuple[str, Any]
-
-
-@tool
-async def light(room: Literal["kitchen", "living room"], state: Literal["on", "off"], level: int = 3) -> str:
-    """Switch a room's light."""
-    return ""
-
-
-@tool
-async def search(words: str, most: float = 1.5, safe: bool = True) -> str:
-    """Search the web: "words" are looked for."""
-    return ""
-
-
-TOOLS = (light, search)
-TALK: tuple[Turn, ...] = (
-    ("user", "Hello there"),
-    ("reply", "How are you today?"),
-    ("note", "It rains."),
-    ("user", "turn on the kitchen light please"),
-    ("call", ("light", {"room": "living room", "state": "on", "level": 3})),
-    ("result", ("light", "it is on.")),
-    ("reply", "The light is on."),
-    ("user", 'what is a "zigbee" hub, and where is mine?'),
-    ("call", ("search", {"words": 'a "hub": é, {x}', "most": 0.5, "safe": False})),
-    ("result", ("search", "failed: the web is far away")),
-    ("call", ("search", {"words": "hubs"})),
-    ("result", ("search", '{"found": [1, 2]}')),
-    ("reply", "It is a radio; yours is… under the stairs."),
-    ("user", "no, the other"),
-    ("cut", "The other one is"),
-    ("user", "thank you"),
-)
-HEARD: tuple[Turn, ...] = (
-    *TALK, ("reply", "Gladly."), ("picture", (63, 7)), ("sound", "what did I say?"), ("reply", "That."),
-    ("picture", (12, 3_725)), ("picture", (70, 3_726)), ("sound", ""),
-)  # fmt: skip
-"""Pictures: their rows, and the second in which they were seen."""
-
-
-def schemas(tools: Sequence[Tool]) -> list[dict[str, Any]]:
-    return [
-        {"type": "function", "function": {"name": t.name, "description": t.description, "parameters": dict(t.schema)}}
-        for t in tools
-    ]
-
-
-def messages(talk: Sequence[Turn]) -> list[dict[str, Any]]:
-    """As `transformers` wants them."""
-    found: list[dict[str, Any]] = [{"role": "system", "content": INSTRUCTIONS}]
-    for kind, said in talk:
-        if kind == "user":
-            found.append({"role": "user", "content": said})
-        elif kind == "sound":
-            words = [{"type": "text", "text": said}] if said else []
-            found.append({"role": "user", "content": [{"type": "audio"}, *words]})
-        elif kind == "picture":
-            found.append({"role": "user", "content": [{"type": "video"}]})
-        elif kind in ("reply", "cut"):
-            found.append({"role": "assistant", "content": said if kind == "reply" else f"{said}…"})
-        elif kind == "note":
-            found.append({"role": "system", "content": said})
-        elif kind == "call":
-            call = {"type": "function", "function": {"name": said[0], "arguments": said[1]}}
-            found.append({"role": "assistant", "content": "", "tool_calls": [call]})
-        else:
-            found.append({"role": "tool", "name": said[0], "content": said[1]})
-    return found
+DRAWN = 20
+"""Conversations that are drawn for each tongue."""
 
 
 def ours(chat: Chat, talk: Sequence[Turn], kept: Sequence[int] = ()) -> list[int]:
@@ -124,10 +56,13 @@ def ours(chat: Chat, talk: Sequence[Turn], kept: Sequence[int] = ()) -> list[int
     return ids
 
 
-def theirs(folder: Path, tongue: Tongue, talk: Sequence[Turn]) -> list[int]:
-    """What `transformers` makes of the folder's template and tokenizer, with a second of sound in each place of one."""
-    transformers = reference()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder))
+def tokenizer_of(folder: Path) -> Any:
+    """Theirs, with the template."""
+    return reference().AutoTokenizer.from_pretrained(str(folder))
+
+
+def theirs(tokenizer: Any, tongue: Tongue, talk: Sequence[Turn]) -> list[int]:
+    """What `transformers` makes of a conversation, with a second of sound in each place of one."""
     options = {"tools": schemas(TOOLS), "add_generation_prompt": True, "enable_thinking": False}
     if tongue.sound is None:
         found: list[int] = tokenizer.apply_chat_template(messages(talk), return_dict=False, **options)
@@ -253,8 +188,12 @@ def compared(folder: Path) -> dict[str, Any]:
         tongue.write(place)
         chat, talk = chat_of(place, tongue), HEARD if tongue.sound is not None else TALK
         kept = chat.tokens.marked(tongue.keeps) if tongue.keeps else []
-        there = theirs(place, tongue, talk)
-        found[name] = {"equal": ours(chat, talk, kept) == there, "ids": len(there)}
+        tokenizer = tokenizer_of(place)
+        there = theirs(tokenizer, tongue, talk)
+        others = [drawn(seed, tongue.sound is not None) for seed in range(DRAWN)]
+        same = sum(ours(chat, each, kept) == theirs(tokenizer, tongue, each) for each in others)
+        equal = ours(chat, talk, kept) == there and same == DRAWN
+        found[name] = {"equal": equal, "ids": len(there), "drawn": f"{same} of {DRAWN}"}
         if tongue.keeps:
             found[name]["keeps"] = tongue.keeps
         for mistake, spoilt in wrong(place, name, tongue):

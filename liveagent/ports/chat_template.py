@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
-from jinja2.ext import loopcontrols
+from jinja2.ext import Extension, loopcontrols
+from jinja2.nodes import Scope
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from liveagent.errors import ConfigError
@@ -21,6 +23,16 @@ MOST_BYTES = 1 << 20
 MARKS = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
+class Said(Extension):
+    """`{% generation %} … {% endgeneration %}`, which some templates have around what an agent says, for training."""
+
+    tags = {"generation"}
+
+    def parse(self, parser: Parser) -> Scope:
+        line = next(parser.stream).lineno
+        return Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
+
+
 class ChatTemplate:
     """`marks`: what the template may write by name ("bos_token")."""
 
@@ -28,7 +40,8 @@ class ChatTemplate:
         """ConfigError for what is no template."""
         if len(source) > MOST_BYTES:
             raise ConfigError(f"{FILE} has {len(source)} bytes, which is no chat template")
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+        extensions = [loopcontrols, Said]
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
         environment.filters["tojson"] = _tojson
         environment.globals["raise_exception"] = _refuse
         try:
@@ -45,10 +58,14 @@ class ChatTemplate:
             settings = json.loads((folder / SETTINGS).read_text()) if (folder / SETTINGS).is_file() else {}
         except (OSError, ValueError) as error:
             raise ConfigError(f"{folder / SETTINGS} is damaged ({error}): fetch it again") from None
+        source: Any
         if (folder / FILE).is_file():
             source = (folder / FILE).read_text(encoding="utf-8")
         else:
             source = settings.get("chat_template") or ""
+        if isinstance(source, list):  # several by name, as older files have them
+            named = {each.get("name"): each.get("template") for each in source if isinstance(each, Mapping)}
+            source = named.get("tool_use") or named.get("default") or ""
         if not source or not isinstance(source, str):
             raise ConfigError(f"{folder} has no {FILE}: take a checkpoint that was tuned for conversations (…-it)")
         marks = {name: _mark(settings[name]) for name in MARKS if settings.get(name)}
