@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -19,6 +18,7 @@ from liveagent.errors import ConfigError, ToolError
 from liveagent.found import read_found, written
 from liveagent.ports import mcp as mcp_port
 from liveagent.ports.mcp import RESULT_CHARS, TOOLS, Mcp, risk_of, text_of
+from liveagent.ports.mosquitto import free_port
 from liveagent.tool import Tool
 
 REPO = Path(__file__).resolve().parent.parent
@@ -87,10 +87,7 @@ async def test_the_tools_of_a_program_are_called_and_what_they_give_back_is_boun
 @pytest.mark.slow
 async def test_a_server_over_http_may_be_gone_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mcp", reason="the extra mcp is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-
+    port = free_port()
     monkeypatch.setattr(mcp_port, "RETRY_S", (0.2,))
 
     def start() -> subprocess.Popen[bytes]:

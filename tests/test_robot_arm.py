@@ -76,15 +76,18 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 async def insisted(do: Callable[[], Awaitable[None]]) -> None:
-    """Ask again when a machine that has too much to do let the robot's watchdog end it; that is a person's part."""
-    for _ in range(5):
+    """Ask again when a machine that has too much to do let the robot's watchdog end it, and when the robot says that it
+    has not begun since it has only just connected; that is a person's part."""
+    for _ in range(10):
         try:
             await do()
             return
         except ToolError as error:
-            if "lost contact" not in str(error):
+            if "try again in a second" in str(error):
+                await asyncio.sleep(0.5)
+            elif "lost contact" not in str(error):
                 raise
-    raise AssertionError("the robot's watchdog ended it five times")
+    raise AssertionError("the robot's watchdog ended it again and again")
 
 
 @needs_broker

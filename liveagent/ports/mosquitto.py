@@ -10,8 +10,10 @@ release a stop, and an operator can.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -81,7 +83,7 @@ class Mosquitto:
             raise ConfigError("access rules are for users: give users= as well")
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self.port, self.tls_port = _free_port(), _free_port() if certificate else 0
+        self.port, self.tls_port = free_port(), free_port() if certificate else 0
 
     @property
     def pid(self) -> int:
@@ -171,10 +173,16 @@ class Mosquitto:
         (folder / "mosquitto.conf").write_text("\n".join(lines) + "\n")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port() -> int:
+    """One for a listener that is started, or started again, after this. Below those that systems give to outgoing
+    connections: one of them could have it before the listener does, even the very one that looks whether it listens,
+    which would then be connected with itself."""
+    drawn = random.SystemRandom()
+    while True:
+        port = drawn.randrange(16_384, 32_768)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _listens(port: int) -> bool:
