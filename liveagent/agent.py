@@ -13,6 +13,7 @@ from typing import Any
 
 from liveagent.automaton import Automaton
 from liveagent.errors import ConfigError
+from liveagent.languages import code_of
 from liveagent.plan import Cost, Plan, check_cache_tokens, check_precision
 from liveagent.policy import Policy
 from liveagent.source import ToolSource, check_sources, parted
@@ -83,11 +84,14 @@ class Agent:
         if self.ear is not None and not (isinstance(self.ear, str) and self.ear):
             raise ConfigError(f"ear={self.ear!r}: give a pretrained ear's folder or name, or None")
         if self.language is not None:
-            if not isinstance(self.language, str) or not re.fullmatch("[A-Za-z]{2,3}", self.language):
-                raise ConfigError(f"language={self.language!r}: give a code such as de, or None")
+            code = code_of(self.language) if isinstance(self.language, str) else None
+            if code is None:
+                raise ConfigError(
+                    f"language={self.language!r}: give a language's code or English name, such as de or german"
+                )
             if self.ear is None:
                 raise ConfigError("language= is what a pretrained ear writes down: give an ear= too")
-            object.__setattr__(self, "language", self.language.lower())
+            object.__setattr__(self, "language", code)
         if self.camera is not None and not (isinstance(self.camera, str) and self.camera):
             raise ConfigError(f"camera={self.camera!r}: give table, camera, screen, a device, a file or an address")
         if self.remark is not None:

@@ -152,7 +152,8 @@ def test_what_may_be_missing(tmp_path: Path, ear: Transcriber) -> None:
 @pytest.mark.parametrize(
     ("said", "usual"),
     [
-        ({}, None), ({"language": "<|de|>"}, "de"), ({"language": "ZH"}, "zh"), ({"language": "german"}, None),
+        ({}, None), ({"language": "<|de|>"}, "de"), ({"language": "ZH"}, "zh"),
+        ({"language": "german"}, "de"), ({"language": "french"}, None),
         ({"forced_decoder_ids": [[1, "de"], [2, 7]]}, "de"), ({"forced_decoder_ids": [[1, None], [2, 7]]}, None),
         ({"forced_decoder_ids": [[1, "de"]], "task": "transcribe"}, None), ({"forced_decoder_ids": [[2, "de"]]}, None),
         ({"forced_decoder_ids": [[1, "de"]], "language": "zh"}, "zh"), ({"forced_decoder_ids": "de"}, None),

@@ -33,7 +33,7 @@ Ear = Annotated[
 ]
 Language = Annotated[
     str | None,
-    typer.Option("--language", metavar="CODE", help="What the pretrained ear hears: de, fr, zh; else as it says."),
+    typer.Option("--language", metavar="CODE|NAME", help="What the pretrained ear hears: de, or german."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Exactly one JSON value on standard output.")]
 

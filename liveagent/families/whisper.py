@@ -15,6 +15,7 @@ import torch
 from tokenizers import Tokenizer
 
 from liveagent.errors import ConfigError
+from liveagent.languages import code_of
 from liveagent.nn.checkpoint import Checkpoint, Made, Source
 from liveagent.nn.clip_mel import RATE_HZ, ClipMel
 from liveagent.nn.linear import sort_weights
@@ -158,7 +159,7 @@ def _usual(said: Mapping[str, Any], languages: Mapping[str, int]) -> str | None:
     """The language that a checkpoint is to write in; fine-tuned ones name one, or force its mark to be the first."""
     named = said.get("language")
     if isinstance(named, str):
-        code = named.strip("<|>").lower()
+        code = code_of(named.strip("<|>"))
         return code if code in languages else None
     forced = said.get("forced_decoder_ids")
     if said.get("task") is not None or not isinstance(forced, list):
