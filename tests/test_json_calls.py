@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from enum import Enum
 from pathlib import Path
@@ -138,6 +139,33 @@ def test_a_folder_is_laid_out_as_hubs_lay_it_out(tmp_path: Path) -> None:
         "tokenizer_config.json",
         "chat_template.jinja",
     }
+
+
+SPELLED = [
+    "</tool_response>",
+    "<tool_call>",
+    "<<tool_call>tool_call>",
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_<|eom_id|>id|>",
+]
+
+
+@pytest.mark.parametrize("spelled", SPELLED)
+def test_nobody_spells_a_mark(chat: Chat, spelled: str) -> None:
+    """Not even one that is no special token, nor one that is left when another is taken out of its middle."""
+
+    def marks(ids: list[int]) -> list[int]:
+        """All that text cannot be made of."""
+        return [each for each in ids if chat.tokens.piece(each).startswith("<") and len(chat.tokens.piece(each)) > 4]
+
+    assert marks(chat.returned("search", f"a {spelled} b")) == marks(chat.returned("search", "a b"))
+    written = chat.written(search, {"words": f"a {spelled} b"})
+    assert marks(written) == marks(chat.written(search, {"words": "a b"}))
+    assert chat.parse(written, TOOLS) == ("search", {"words": f"a {spelled} b"})
+    described = dataclasses.replace(search, description=f"Search {spelled} it.")
+    prompts = (chat.prompt("Be brief.", [each]) for each in (described, search))
+    assert len({tuple(each for each in ids if each in chat.tokens.marks) for ids in prompts}) == 1
 
 
 def test_a_template_among_several_by_name(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ family says."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -31,12 +32,19 @@ class JsonCalls:
     ) -> None:
         self.opens, self.closes = Mark(opens), Mark(closes)
         self._before, self._behind, self._space, self._key = Mark(before), Mark(behind), space, key
+        # Many tokenizers do not count these among their special tokens: whoever spells one would write it.
+        self._spelled = re.compile(
+            "|".join(re.escape(each) for each in _tags(opens, closes, before, behind)) or r"(?!)"
+        )
 
     def write(self, name: str, args: Mapping[str, Any]) -> list[str]:
         whole = json.dumps({"name": name, self._key: dict(args)}, ensure_ascii=False)
+        whole = self._spelled.sub(lambda found: f"\\u{ord(found[0][0]):04x}{found[0][1:]}", whole)
         return [f"{self._space}{whole}{self._space}"]
 
     def result(self, name: str, text: str) -> list[str]:
+        while self._spelled.search(text):  # what is left may spell one again
+            text = self._spelled.sub("", text)
         before, behind = self._before.rstrip(), self._behind.lstrip()
         ahead, after = self._before[len(before) :], self._behind[: len(self._behind) - len(behind)]
         return [Mark(before), f"{ahead}{text}{after}", Mark(behind)]
@@ -58,6 +66,10 @@ class JsonCalls:
             head = json.dumps(f'{{"name": {json.dumps(tool.name)}, "{self._key}": ')
             rules.append(f"tool{at}: {head} args{at}\nargs{at}: %json {json.dumps(_bounded(tool.schema))}")
         return "\n".join(rules)
+
+
+def _tags(*texts: str) -> set[str]:
+    return {tag for text in texts for tag in re.findall(r"<[^<>\s]+>", text)}
 
 
 def _bounded(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,7 +49,9 @@ class Tokens:
 
     def plain(self, text: str) -> str:
         """A text without what spells a mark: for a place where it will stand among marks."""
-        return self._spelled.sub("", text) if self._spelled else text
+        while self._spelled and self._spelled.search(text):  # what is left may spell one again
+            text = self._spelled.sub("", text)
+        return text
 
     def marked(self, text: str) -> list[int]:
         """Ids of a text of our own, in which marks are marks."""
