@@ -22,6 +22,7 @@ from liveagent.nn.patches import cut
 from liveagent.nn.raw_ear import RawEar
 from liveagent.nn.raw_eye import RawEye
 from liveagent.ports.media import MediaFile
+from liveagent.runtime.context import Context, Kept
 from liveagent.runtime.devices import clip_path
 from liveagent.runtime.engine import Lane
 from liveagent.runtime.listener import PREROLL_TICKS
@@ -133,11 +134,56 @@ async def test_what_is_shown_and_said_is_in_the_cache_as_transformers_reads_it(f
         await session.reread(Lane(session.lane.engine, session.lane.engine.open()))  # the engine is another
         again = torch.tensor(await session.context.probe([1], range(vocab)), dtype=torch.float64)
         assert error(again, ours) <= BAR and list(session.context.ids) == ids
-    assert ids.count(model.pieces.id("<|image|>")) == 2 * ROWS
+    assert ids.count(picture_id(model)) == 2 * ROWS
     small = [model.small(VideoFrame(each, 0)).pixels for each in shown]
     assert error(ours, theirs(folder, ids, heard, small)) <= BAR
     assert error(ours, theirs(folder, ids, heard, small[::-1])) > FAR  # else nobody looks
     assert error(ours, theirs(folder, ids, heard, small, ahead=False)) > FAR  # else no row sees what is behind it
+
+
+async def test_what_moves_while_somebody_speaks_is_put_behind_the_sound(
+    folder: Path, model: Nets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the same turn, as transformers reads it; and nothing of what was said is read a second time."""
+    form, clip = model.template, MediaFile(clip_path(), real_time=False).read()[8_000:40_000]
+    shown = [scene(1), scene(2)]
+
+    def camera(tick: int) -> VideoFrame | None:
+        return VideoFrame(shown[tick >= 16], tick * TICK_NS) if tick % 3 == 0 else None
+
+    rewound: list[int] = []
+    rewind = Context.rewind
+
+    async def told(context: Context, place: int) -> list[Kept]:
+        rewound.append(place)
+        return await rewind(context, place)
+
+    monkeypatch.setattr(Context, "rewind", told)
+    config = SessionConfig(echo_gate=False, picture_high_tokens=280, picture_low_tokens=200)
+    async with open_session(Agent(str(folder), tools=[light]), config, model, use_recogniser=False) as session:
+        world = World(session, camera=camera)
+        await world.hear(clip, 20)
+        assert [call.args for call in world.of(CallTool)] == [{"room": "kitchen", "state": "on"}]
+        ids = list(session.context.ids)
+        text = model.pieces.decode([each for each in ids if each not in (form.sound_id, picture_id(model))])
+        inside = "<|turn>user\n<|audio><audio|>\n\n00:0"
+        asked = text.index(inside)
+        assert text[asked + len(inside) + 1 :].startswith(" <|image><image|>\n\n<turn|>\n<|turn>model\n")
+        assert not rewound and [each.reason for each in world.of(PictureKept)][:2] == ["first", "changed"]
+        until = ids.index(form.call_open[0])
+        heard = heard_of(world, ids.count(form.sound_id))
+        kinds = [span.kind for span in session.context.ledger.spans]
+        assert kinds[:5] == ["system", "picture", "audio", "picture", "audio"]
+        vocab = model.decoder.shape.vocab_size
+        await session.context.rewind(until)
+        ours = torch.tensor(await session.context.probe([1], range(vocab)), dtype=torch.float64)
+    small = [model.small(VideoFrame(each, 0)).pixels for each in shown]
+    assert error(ours, theirs(folder, ids[:until], heard, small)) <= BAR
+    assert error(ours, theirs(folder, ids[:until], heard, small[::-1])) > FAR
+
+
+def picture_id(model: Nets) -> int:
+    return model.pieces.id("<|image|>")
 
 
 def scene(seed: int) -> Pixels:

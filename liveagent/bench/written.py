@@ -45,7 +45,7 @@ def ours(chat: Chat, talk: Sequence[Turn], kept: Sequence[int] = ()) -> list[int
         elif kind == "note":
             ids += chat.note(said)
         elif kind == "picture":
-            ids += [*chat.picture(said[0], said[1] * 1_000_000_000), *chat.picture_close]
+            ids += [*chat.picture(said[0], said[1] * 1_000_000_000), *chat.picture_close()]
         else:
             ids += chat.user_open(False)
             if kind == "sound":

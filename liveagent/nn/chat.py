@@ -69,9 +69,9 @@ class CallSyntax(Protocol):
 
 
 class Chat:
-    """See `Format`, which this is. `sound`, `picture`: of a checkpoint that hears and sees for itself; a picture is a
-    user's turn of its own, for it comes when something is seen and may go before what was said does. ConfigError: the
-    template cannot be taken apart, or the tokenizer lacks a mark."""
+    """See `Format`, which this is. `sound`, `picture`: of a checkpoint that hears and sees for itself; a picture
+    between two turns is a user's turn of its own, for it comes when something is seen and may go before what was said
+    does. ConfigError: the template cannot be taken apart, or the tokenizer lacks a mark."""
 
     def __init__(
         self,
@@ -115,10 +115,9 @@ class Chat:
             before, after = self._around("audio", tokens.piece(sound.row))
             self.sound_open = [*tokens.marked(before), sound.opens]
             self.sound_close, self.sound_id = [sound.closes, *tokens.marked(after)], sound.row
-        self._picture, self._before_picture, self.picture_close = picture, "", list[int]()
+        self._picture, self._around_picture = picture, ("", "")
         if picture is not None:
-            self._before_picture, after = self._around("image", tokens.piece(picture.row))
-            self.picture_close = [picture.closes, *tokens.marked(after + user_closes)]
+            self._around_picture = self._around("image", tokens.piece(picture.row))
 
     def _around(self, kind: str, mark: str) -> tuple[str, str]:
         """What the template writes around sound or a picture within a user's turn; nothing where it knows of none."""
@@ -227,14 +226,21 @@ class Chat:
         before, after = self._note
         return [*self.tokens.marked(before), *self.tokens.encode(text), *self.tokens.marked(after)]
 
-    def picture(self, cells: int, t_ns: int = 0, in_turn: bool = False) -> list[int]:
+    def picture(self, cells: int, t_ns: int = 0, in_turn: bool = False, within: bool = False) -> list[int]:
         marks = self._picture
         if marks is None:
             raise ConfigError("this model has no eyes: give no camera, or choose one that sees")
         minutes, seconds = divmod(t_ns // 1_000_000_000, 60)
         stamp = f"{minutes:02d}:{seconds:02d} " if marks.timed else ""
-        ids = self.tokens.marked(self._user_opens + self._before_picture + stamp)
+        ids = self.tokens.marked(("" if within else self._user_opens) + self._around_picture[0] + stamp)
         return [*(self._closes if in_turn else ()), *ids, marks.opens, *[marks.row] * cells]
+
+    def picture_close(self, within: bool = False) -> list[int]:
+        marks, after = self._picture, self._around_picture[1]
+        if marks is None:
+            return []
+        closes = "" if within else self.tokens.decode(self.user_close)
+        return [marks.closes, *self.tokens.marked(after + closes)]
 
     def watch(self, condition: str) -> list[int]:
         asked = self.tokens.encode(QUESTION.format(condition))

@@ -4,7 +4,8 @@ checkpoint with a chat template `Chat`; whoever runs a conversation knows neithe
 The order of a turn is always: `user_open`, words, `user_close`, `agent_open`; then `call_open` and a
 call, or `say_open`, a reply, `reply_close`. A model with an ear of its own reads, in the place of words that were
 spoken, `sound_open`, a `sound_id` for each row, `sound_close`. What a tool gave comes behind, as `returned` writes it.
-A picture stands between two turns: `picture`, whose last ids hold the places of its rows, and `picture_close`.
+A picture stands between two turns, or behind sound in the user's: `picture`, whose last ids hold the places of its
+rows, and `picture_close`.
 """
 
 from __future__ import annotations
@@ -59,8 +60,6 @@ class Format(Protocol):
     sound_close: list[int]
     sound_id: int
     """Holds the place of each of that ear's rows."""
-    picture_close: list[int]
-    """What stands behind a picture."""
     call_lark: Callable[[Sequence[Tool]], str] | None
     """The grammar of calls of these tools, behind `call_open`, for llguidance; None: nano's own."""
 
@@ -102,9 +101,13 @@ class Format(Protocol):
         """A word from whoever built the agent, between two turns."""
         ...
 
-    def picture(self, cells: int, t_ns: int = 0, in_turn: bool = False) -> list[int]:
+    def picture(self, cells: int, t_ns: int = 0, in_turn: bool = False, within: bool = False) -> list[int]:
         """A picture taken at `t_ns` on the session's clock: what stands in front, then so many ids that hold its rows'
-        places. ConfigError: this model reads none."""
+        places. `within`: the user's turn stands open in front of it. ConfigError: this model reads none."""
+        ...
+
+    def picture_close(self, within: bool = False) -> list[int]:
+        """What stands behind a picture."""
         ...
 
     def watch(self, condition: str) -> list[int]:

@@ -88,7 +88,6 @@ class Template:
         self.reply_stop: tuple[int, ...] = (self.end,)
         self.call_stop: tuple[int, ...] = (self.end,)
         self.sound_open, self.sound_close, self.sound_id = list[int](), list[int](), self.pad
-        self.picture_close = list[int]()
         self.choice: tuple[int, ...] = (self.call, self.say)
         self.answers = (self.yes, self.no)
         self.ending = [self.eou]
@@ -189,9 +188,12 @@ class Template:
         """A whole reply, as text with capitals and punctuation. Starts at `<agent>`."""
         return [self.agent, self.say, *self.encode(text), self.end]
 
-    def picture(self, cells: int, t_ns: int = 0, in_turn: bool = False) -> list[int]:
+    def picture(self, cells: int, t_ns: int = 0, in_turn: bool = False, within: bool = False) -> list[int]:
         """A picture of which so many cells are kept; all but the first id hold the place of what the eye said."""
         return [self.image] * (1 + cells)
+
+    def picture_close(self, within: bool = False) -> list[int]:
+        return []
 
     def watch(self, condition: str) -> list[int]:
         """The probe for a condition in spoken form ("a red ball is on the table")."""

@@ -114,8 +114,8 @@ class Looking:
         """Which cells of a picture are kept, as things stand."""
         return kept_cells(sight, self.prune or self.sparing, LIKELY_EMPTY if self.sparing else EMPTY)
 
-    async def keep(self, why: Why) -> PictureKept:
-        """Put the newest picture into the cache, at its end."""
+    async def keep(self, why: Why, within: bool = False) -> PictureKept:
+        """Put the newest picture into the cache, at its end. `within`: the user's turn stands open there."""
         assert self.sight is not None and self._pixels is not None
         self.kept = self.sight
         cells = self.cells(self.sight)

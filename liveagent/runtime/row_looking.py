@@ -72,7 +72,7 @@ class RowLooking(Looking):
     def subject(self) -> object:
         return self._changes or None
 
-    async def keep(self, why: Why) -> PictureKept:
+    async def keep(self, why: Why, within: bool = False) -> PictureKept:
         """Look at the newest picture, and put it into the cache, at its end."""
         assert self._pixels is not None
         pixels, t_ns = self._pixels, self.t_ns
@@ -86,9 +86,9 @@ class RowLooking(Looking):
         if why != "refresh":
             self._changes += 1
         template = self._model.template
-        ids = template.picture(len(rows), t_ns, self._context.in_turn)
+        ids = template.picture(len(rows), t_ns, self._context.in_turn, within)
         sights = Sights(rows, np.arange(len(rows), dtype=np.int64))
         await self._context.add("picture", ids, t_ns, sights=sights)
-        await self._context.add("picture", template.picture_close, t_ns, grow=True)
+        await self._context.add("picture", template.picture_close(within), t_ns, grow=True)
         span = self._context.ledger.spans[-1]
         return PictureKept(t_ns, span.id, span.length, why, (), thumbnail(pixels))

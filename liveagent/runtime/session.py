@@ -434,6 +434,8 @@ class Session:
         looking = self.looking
         if looking is None or not looking.waiting or self.speaking.writing:
             return
+        if self.user.sounds and not self.watcher.watchings:
+            return  # it is put behind what is being said, which would have to be read again behind it
         self._waited = self._waited + 1 if self.answer.pending else 0
         if 0 < self._waited <= CALL_WAIT_TICKS:
             return
@@ -444,8 +446,9 @@ class Session:
             self.watcher.tick(looking.t_ns, looking.sight)
 
     async def _keep(self, looking: Looking, why: Why) -> None:
-        begun = await self.user.step_aside()
-        kept = await looking.keep(why)
+        within = self.user.sounds and self.user.ended
+        begun = None if within else await self.user.step_aside()
+        kept = await looking.keep(why, within)
         self._remarkable = self.agent.remark is not None and looking.subject != self._remarked
         self.note(kept)
         self.watcher.seen(kept.t_ns, kept.sees)
@@ -568,12 +571,13 @@ class Session:
         if (reply := self.answer.reply) is not None:  # a new turn is answered: nothing of the old answer sounds on
             await self.speaking.stop(StopPlayback(reply.utterance, "typed" if kind == "text" else "barge_in"), True)
         await self.far_end.settle(now=True)
+        if self.sound is not None and kind == "audio":
+            await self.sound.read_rest()
+            await self.user.end_sound(self._now_ns)
         await self.keep_late_news()
         thought = understood if self.model.reads_thoughts else None
         pieces, soft = (thought.pieces, thought.soft) if thought is not None else ((), None)
         self.far_end.last = "user", words
-        if self.sound is not None and kind == "audio":
-            await self.sound.read_rest()
         sounds = self.user.sounds
         if not self.far_end.answers and kind == "audio":
             await self.user.close(words, kind, self._now_ns, pieces, soft, answer=False)
@@ -598,7 +602,7 @@ class Session:
             latency.stamp("call", self._now_ns)
 
     async def keep_late_news(self) -> None:
-        """In front of a question: what is there now counts."""
+        """With a question: what is there now counts. It goes in front of words, and behind sound that has been read."""
         if self.looking is not None and (why := self.looking.late_news()) is not None:
             await self._keep(self.looking, why)
 

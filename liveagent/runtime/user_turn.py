@@ -3,7 +3,7 @@
 In the cache a turn is what opens it, the words, and two marks (`<user> words <end> <agent>`). While somebody speaks,
 the words that stand are read already, so that at the end only the last ones and the two marks are left; when a later
 look changes a word, the cache goes back to there. A model with an ear of its own reads what that makes of the sound
-(`<user> <sound> rows </sound> <end> <agent>`), which nothing changes afterwards.
+(`<user> <sound> rows </sound> <end> <agent>`), which nothing changes afterwards; a picture may stand behind the sound.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class UserTurn:
         self.start = 0
         self._opened: list[int] = []  # what stands before the words
         self._rows: list[np.ndarray] = []  # of the sound that was heard, `[n, D]` each
+        self.ended = False
+        """Whether all of its sound has been read."""
         self._begun_s = 0.0  # when its first came: so all of them are read again in few passes
         self._asked: tuple[list[int], int] = [], -1  # what was asked last, and behind how many tokens
         self._finished = 0.0  # and what was answered
@@ -80,6 +82,13 @@ class UserTurn:
         self._rows.append(rows)
         await self._context.add("audio", ids, t_ns, grow=grow, sounds=Sounds(rows), t_s=self._begun_s)
 
+    async def end_sound(self, t_ns: int) -> None:
+        """That was all of it. What else belongs to the turn may be added behind, and then it is closed."""
+        if self.sounds and not self.ended:
+            self.ended = True
+            self.ids = [*self.ids, *self._model.template.sound_close]
+            await self._context.add("audio", self._model.template.sound_close, t_ns, grow=True)
+
     async def finished(self, words: Sequence[str], t_ns: int) -> float:
         """What the decoder answers on the scratch branch: is that all they want to say? 0 … 1. While nothing comes in
         it stands by its answer."""
@@ -107,7 +116,8 @@ class UserTurn:
         template = self._model.template
         marks = [*template.user_close, *(template.agent_open if answer else ())]
         if self.sounds:
-            rest, grow = [*template.sound_close, *marks], True
+            await self.end_sound(t_ns)
+            rest, grow = marks, self._context.ledger.spans[-1].kind == "audio"
         elif soft is None:
             whole = [*self.ids_of([words]), *marks]
             same = await self._keep(whole)
@@ -129,7 +139,7 @@ class UserTurn:
 
     def forget(self) -> None:
         """Nothing is open, whatever the cache holds."""
-        self.ids, self._rows = [], []
+        self.ids, self._rows, self.ended = [], [], False
 
     async def step_aside(self) -> Begun | None:
         """Take it out of the cache for something that comes before it; `step_back` puts it behind."""
