@@ -34,7 +34,7 @@ from liveagent.journal import to_int16
 from liveagent.nn.nano import Nano
 from liveagent.ports import portaudio
 from liveagent.ports.espeak import EspeakVoice
-from liveagent.runtime import devices
+from liveagent.runtime import answer, devices
 from liveagent.runtime import talk as talk_module
 from liveagent.runtime.core import Core
 from liveagent.runtime.live import Camera
@@ -106,6 +106,7 @@ def nano(monkeypatch: pytest.MonkeyPatch) -> Nano:
     model = random_nano()
     random_nano.cache_clear()
     monkeypatch.setattr(talk_module, "load_model", lambda agent: model)
+    monkeypatch.setattr(answer, "REPLY_TOKENS", 20)  # random weights come to no end by themselves
     return model
 
 
@@ -411,6 +412,7 @@ async def test_a_recorder_that_fails_is_told_once_and_the_session_goes_on(
 async def test_a_voice_that_is_killed_in_a_reply_is_told_and_speaks_again(
     nano: Nano, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(answer, "REPLY_TOKENS", 50)  # so long that it is killed within it
     voice = EspeakVoice()
     killed: list[int] = []
     ended = asyncio.Semaphore(0)

@@ -37,6 +37,7 @@ from liveagent.event import (
     VoiceSet,
 )
 from liveagent.jsonform import Json
+from liveagent.runtime import answer
 from liveagent.runtime.conversation import OUTBOX_BYTES, Conversation
 from liveagent.runtime.core import Core
 from liveagent.runtime.devices import open_voice
@@ -105,7 +106,8 @@ async def see(data: bytes, media_type: str) -> Pixels:
 
 
 @pytest.fixture
-async def peer(request: pytest.FixtureRequest) -> AsyncIterator[Peer]:
+async def peer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Peer]:
+    monkeypatch.setattr(answer, "REPLY_TOKENS", 20)  # random weights come to no end by themselves
     engine = Engine(Core(random_nano(), 4, 1536))
     codec = Plain(reports=getattr(request, "param", False))
     voice = await open_voice(AGENT)

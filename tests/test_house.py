@@ -22,7 +22,7 @@ from liveagent import Agent, DeviceError
 from liveagent.audio import TICK_NS, TICK_SAMPLES, AudioChunk, Samples
 from liveagent.event import DeviceBack, DeviceLost, SamplesPlayed, TextTyped, TurnsSet, VoiceSet
 from liveagent.ports.nullspeaker import NullSpeaker
-from liveagent.runtime import admission
+from liveagent.runtime import admission, answer
 from liveagent.runtime.core import Core
 from liveagent.runtime.devices import open_voice
 from liveagent.runtime.engine import Engine, Lane
@@ -100,7 +100,8 @@ class Box:
 
 
 @pytest.fixture
-async def box() -> AsyncIterator[Box]:
+async def box(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Box]:
+    monkeypatch.setattr(answer, "REPLY_TOKENS", 20)  # random weights come to no end by themselves
     engine = Engine(Core(random_nano(), 4, 1536))
     agent = Agent("nano", tools=[home.light])
     codec, room = NativeCodec(Welcome("house", "nano")), Room()
