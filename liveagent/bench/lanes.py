@@ -1,4 +1,4 @@
-"""How many conversations one engine holds on a GPU, each with a live microphone and a camera, at every hour of its day.
+"""How many conversations one engine holds on a GPU, each with a live microphone and a camera.
 
 Every lane of the engine's core gets 80 ms of sound every 80 ms, and its tick is what is done with them before it can
 take the next ones; how late that is done counts, of every tick of every lane. The clock moves by what the core's rounds
