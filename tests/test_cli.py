@@ -188,7 +188,7 @@ def test_plan_says_what_is_heard() -> None:
     assert "light" in result.stdout and "sentences of" in result.stdout
 
 
-@pytest.mark.parametrize("command", [["talk"], ["serve"], ["ask", "film.mp4", "what is on the table"]])
+@pytest.mark.parametrize("command", [["talk"], ["serve"], ["plan"], ["ask", "film.mp4", "what is on the table"]])
 def test_a_language_needs_an_ear_to_hear_it(command: list[str]) -> None:
     assert "--language" in runner.invoke(app, [command[0], "--help"], env={"COLUMNS": "200"}).output
     told = runner.invoke(app, [*command, "--language", "de"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,7 @@ from liveagent.runtime.open_model import is_checkpoint, load_nets, read_model
 from liveagent.runtime.pretence import KeptLane
 from liveagent.runtime.session import Session, SessionConfig
 from liveagent.runtime.talk import open_session
+from liveagent.window import Budget, least_tokens
 from tests.open_checkpoint import write
 from tests.world import World
 
@@ -155,6 +157,22 @@ async def test_what_nobody_heard_is_not_in_the_cache(session: Session, model: Ne
     kept = held[held.index("<|turn>model\n") + len("<|turn>model\n") : held.index("…")]
     assert kept.split() == said[: len(cut.heard)]
     assert "…<turn|>\n<|turn>user\nwhat time is it<turn|>\n<|turn>model\n" in held
+
+
+async def test_a_session_holds_as_much_as_it_was_told(folder: Path, model: Nets) -> None:
+    prompt = len(model.template.prompt(Agent().instructions, TOOLS))
+    agent = Agent(str(folder), tools=TOOLS, cache_tokens=least_tokens(prompt))
+    async with open_session(agent, None, model, use_recogniser=False) as session:
+        held, world = session.context.budget, World(session)
+        assert held == replace(Budget.of(least_tokens(prompt)), picture_age_s=held.picture_age_s)
+        assert session.lane.engine.core.slots == held.capacity_tokens
+        while not session.context.evicted_tokens:
+            world.type("how are you today")
+            await world.run(20)
+            assert len(world.ticks) < 400
+        ledger = session.context.ledger
+        assert ledger.pinned_tokens == prompt and ledger.used_tokens <= held.high_tokens
+        ledger.check()
 
 
 @tool

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from liveagent.cli.program import AsJson, Device, Ear, app, console, typed_errors
+from liveagent.cli.program import AsJson, Device, Ear, Language, app, console, typed_errors
 
 if TYPE_CHECKING:
     from liveagent.agent import Agent
@@ -56,6 +56,7 @@ def plan(
     lanes: Lanes = 4,
     device: Device = None,
     ear: Ear = None,
+    language: Language = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what an agent listens for, and what its model costs here, before anything is fetched or loaded."""
@@ -71,7 +72,7 @@ def plan(
         made = Agent(agent) if of_model else load_agent(agent)
         asked = {
             "model": model, "device": device, "dtype": dtype, "quantize": quantize, "cache_tokens": cache_tokens,
-            "ear": ear,
+            "ear": ear, "language": language,
         }  # fmt: skip
         made = made.replace(**{name: value for name, value in asked.items() if value is not None})
         found = made.plan(lanes=lanes)
