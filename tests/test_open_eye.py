@@ -32,7 +32,7 @@ from liveagent.runtime.row_looking import RowLooking
 from liveagent.runtime.server import Server
 from liveagent.runtime.session import Session, SessionConfig
 from liveagent.runtime.talk import LANES, open_session
-from liveagent.runtime.work import Append, Look, Probe, Reset, Seen, Sights
+from liveagent.runtime.work import Append, Done, Look, Probe, Reset, Seen, Sights
 from liveagent.video import Pixels, VideoFrame
 from liveagent.watch import Watch
 from liveagent.wire.native import HEADER
@@ -324,6 +324,19 @@ def test_damaged_weights_are_one_lanes_error(core: Core, model: Nets, monkeypatc
     monkeypatch.setattr(model.own_eye, "look", lambda *given: torch.full((ROWS, 48), float("nan")))
     with pytest.raises(DeviceError, match="the model's own eye gave no numbers"):
         look(core, 0, scene(1))
+
+
+def test_a_picture_is_probed_as_it_is_read(core: Core, model: Nets) -> None:
+    form, rows = model.template, look(core, 0, scene(1)).sight
+    sights = Sights(rows, np.arange(ROWS))
+    before, after = form.picture(ROWS, 5 * 10**9), [*form.picture_close(), *form.watch("a dog is there")]
+    asked = core.run(0, Probe((*before, *after), (3, 7), 0.0, (0, 0), sights, len(before) - ROWS))
+    core.run(1, Append(tuple(before), sights=sights))
+    read = core.run(1, Append(tuple(after), (3, 7)))
+    assert isinstance(asked, Done) and isinstance(read, Done)
+    assert asked.logp == pytest.approx(read.logp, abs=1e-4)
+    shifted = core.run(0, Probe((*before, *after), (3, 7), 0.0, (0, 0), sights, len(before) - ROWS - 1))
+    assert isinstance(shifted, Done) and shifted.logp != pytest.approx(read.logp, abs=1e-3)
 
 
 def test_rows_that_do_not_fit_are_refused(core: Core, model: Nets) -> None:
