@@ -81,6 +81,25 @@ class Asked:
         return cls(net, ids, rows, lambda ids: model(input_ids=ids, **features).logits[0], words)
 
     @classmethod
+    def of_seeing_gemma(cls, model: Any, checkpoint: Checkpoint) -> Asked:
+        """A picture among words."""
+        net, marks, px = gemma4.decoder(checkpoint), gemma4.picture_marks(checkpoint), tiny.GEMMA_PX
+        assert marks is not None
+        pixels = torch.randint(
+            0, 256, (3, 6 * px, 8 * px), dtype=torch.uint8, generator=torch.Generator().manual_seed(4)
+        )
+        seen, words = gemma4.own_eye(checkpoint)(pixels[None])[0], marks.opens
+        ids = _prompt([7, 8, 9], [marks.opens, *[marks.row] * len(seen), marks.closes], words)
+        rows = net.embed(ids[0])
+        rows[ids[0] == marks.row] = net.picture_rows(seen, marks.layers)
+        down, across = torch.meshgrid(torch.arange(6), torch.arange(8), indexing="ij")
+        given = {
+            "pixel_values": patches.cut(pixels, px).permute(0, 2, 3, 1).flatten(1).float()[None] / 255,
+            "image_position_ids": torch.stack([across, down], -1).flatten(0, 1)[None],
+        }
+        return cls(net, ids, rows, lambda ids: model(input_ids=ids, **given).logits[0], words)
+
+    @classmethod
     def of_llava(cls, model: Any, checkpoint: Checkpoint) -> Asked:
         """A picture among words."""
         net, row = llava.decoder(checkpoint), tiny.LLAVA_ROW
@@ -226,6 +245,7 @@ def _nemotron(folder: Path) -> bool:
 FAMILIES: Mapping[str, Callable[[Path], bool]] = {
     "gemma4": partial(_words, tiny_gemma, gemma4.decoder),
     "gemma4_heard": partial(_asked, tiny.heard_gemma, Asked.of_gemma),
+    "gemma4_seen": partial(_asked, tiny.seen_gemma, Asked.of_seeing_gemma),
     "gemma4_unified": partial(_asked, tiny.unified, Asked.of_unified),
     "llama": partial(_words, tiny_llama, llama.decoder),
     "llava_clip": partial(_asked, partial(tiny.llava, "clip"), Asked.of_llava),

@@ -1,7 +1,7 @@
 """Conversations to be written down: one with everything in it that `Chat` can write, and any number that are drawn.
 
-A turn is its kind and what is said: a user's words, words behind a second of sound, a picture, a reply, one that was
-cut, a call, what it gave, a note.
+A turn is its kind and what is said: a user's words, words behind a second of sound, or behind sound and a picture of
+what moved meanwhile, a picture between two turns, a reply, one that was cut, a call, what it gave, a note.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ TALK: tuple[Turn, ...] = (
 )
 HEARD: tuple[Turn, ...] = (
     *TALK, ("reply", "Gladly."), ("picture", (63, 7)), ("sound", "what did I say?"), ("reply", "That."),
-    ("picture", (12, 3_725)), ("picture", (70, 3_726)), ("sound", ""),
+    ("picture", (12, 3_725)), ("picture", (70, 3_726)), ("shown", (9, 3_727, "and that?")), ("reply", "This."),
+    ("shown", (4, 3_800, "")), ("reply", "Well."), ("sound", ""),
 )  # fmt: skip
 """Pictures: their rows, and the second in which they were seen."""
 
@@ -72,6 +73,9 @@ def messages(talk: Sequence[Turn]) -> list[dict[str, Any]]:
             found.append({"role": "user", "content": [{"type": "audio"}, *words]})
         elif kind == "picture":
             found.append({"role": "user", "content": [{"type": "video"}]})
+        elif kind == "shown":
+            words = [{"type": "text", "text": said[2]}] if said[2] else []
+            found.append({"role": "user", "content": [{"type": "audio"}, {"type": "video"}, *words]})
         elif kind in ("reply", "cut"):
             found.append({"role": "assistant", "content": said if kind == "reply" else f"{said}…"})
         elif kind == "note":
@@ -121,7 +125,8 @@ def drawn(seed: int, senses: bool) -> tuple[Turn, ...]:
     for _ in range(rng.randrange(1, 6)):
         if senses and rng.random() < 0.3:
             talk.append(("picture", (rng.randrange(1, 20), rng.randrange(4_000))))
-        talk.append(("sound" if senses and rng.random() < 0.3 else "user", words()))
+        kind = rng.choice(["user", "user", "sound", "shown"]) if senses else "user"
+        talk.append((kind, (rng.randrange(1, 20), rng.randrange(4_000), words()) if kind == "shown" else words()))
         for _ in range(rng.randrange(3)):
             name, args = call()
             talk += [("call", (name, args)), ("result", (name, rng.choice(["", "failed: "]) + text()))]

@@ -48,8 +48,11 @@ def ours(chat: Chat, talk: Sequence[Turn], kept: Sequence[int] = ()) -> list[int
             ids += [*chat.picture(said[0], said[1] * 1_000_000_000), *chat.picture_close()]
         else:
             ids += chat.user_open(False)
-            if kind == "sound":
+            if kind in ("sound", "shown"):
                 ids += [*chat.sound_open, *[chat.sound_id] * ROWS, *chat.sound_close]
+            if kind == "shown":
+                rows, at_s, said = said
+                ids += [*chat.picture(rows, at_s * 1_000_000_000, within=True), *chat.picture_close(within=True)]
             ids += [*chat.words(said.split(" ")), *chat.user_close, *chat.agent_open]
         if kept and at + 1 < len(talk) and ids[-len(kept) :] == list(kept):
             del ids[-len(kept) :]
@@ -71,8 +74,8 @@ def theirs(tokenizer: Any, tongue: Tongue, talk: Sequence[Turn]) -> list[int]:
         tongue.sound[1], _sound(tongue)
     )
     for kind, said in talk:
-        if kind == "picture":
-            text = text.replace(tongue.film, _picture(tongue, *said), 1)
+        if kind in ("picture", "shown"):
+            text = text.replace(tongue.film, _picture(tongue, *said[:2]), 1)
     found = tokenizer(text, add_special_tokens=False).input_ids
     return found
 
