@@ -91,7 +91,7 @@ def test_another_package_brings_a_family(tmp_path: Path, monkeypatch: pytest.Mon
     bring(tmp_path, "theirs:FAMILY", THEIRS)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "theirs", raising=False)
-    assert [each.title for each in from_outside()] == ["Bert"]
+    assert "Bert" in [each.title for each in from_outside()]
     assert family_of(checkpoint(tmp_path, "BertModel")).__name__ == "theirs"
     assert described("Gemma4ForCausalLM", "here").name == "gemma4", "what is ours stays ours"
     with pytest.raises(ConfigError, match=r"choose one of .*, Bert$"):

@@ -108,10 +108,10 @@ def test_what_it_has_not_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_command_knows_it(folder: Path) -> None:
-    (found,) = from_outside()
-    assert (found.title, found.module) == ("Qwen3", "liveagent_qwen3")
+    found = next(each for each in from_outside() if each.title == "Qwen3")
+    assert found.module == "liveagent_qwen3"
     weighed = weigh(str(folder), bandwidth=lambda _: None)
-    assert weighed.family is found and (weighed.cost.family, weighed.cost.licence) == ("qwen3", "Apache-2.0")
+    assert weighed.family == found and (weighed.cost.family, weighed.cost.licence) == ("qwen3", "Apache-2.0")
     assert fetched(str(folder)) == folder
 
 
