@@ -6,7 +6,7 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import pytest
@@ -22,6 +22,7 @@ from liveagent.ports.chat_template import ChatTemplate
 from liveagent.runtime import answer
 from liveagent.runtime.answer import CALL_TOKENS, TEXT_TOKENS, longest_call
 from liveagent.runtime.constraint import CallGrammar
+from liveagent.runtime.engine import Engine
 from liveagent.runtime.open_model import is_checkpoint, load_nets, read_model
 from liveagent.runtime.pretence import KeptLane
 from liveagent.runtime.session import Session, SessionConfig
@@ -165,7 +166,7 @@ async def test_a_session_holds_as_much_as_it_was_told(folder: Path, model: Nets)
     async with open_session(agent, None, model, use_recogniser=False) as session:
         held, world = session.context.budget, World(session)
         assert held == replace(Budget.of(least_tokens(prompt)), picture_age_s=held.picture_age_s)
-        assert session.lane.engine.core.slots == held.capacity_tokens
+        assert cast(Engine, session.lane.engine).core.slots == held.capacity_tokens
         while not session.context.evicted_tokens:
             world.type("how are you today")
             await world.run(20)
