@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,88 +13,41 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models
+from tokenizers import Tokenizer, models
 from torch import Tensor
 
 from liveagent.errors import ConfigError
 from liveagent.families import nemotron
-from liveagent.nn import torchaudio_cpu
 from liveagent.nn.checkpoint import Checkpoint
 from liveagent.nn.row_ear import RowEar, RowEarConfig
 from liveagent.nn.speller import Speller, TimedWord
 from liveagent.nn.transducer import NONE, Transducer
 from tests.laws import sound
-
-os.environ["HF_HUB_OFFLINE"] = "1"
-torchaudio_cpu.load()
-pytest.importorskip("transformers", reason="transformers, which ours is compared with, is not installed")
-from transformers.models import nemotron_asr_streaming as there  # noqa: E402
+from tests.tiny_nemotron import (
+    BLANK,
+    ENCODER,
+    EXTRACTOR,
+    MOST,
+    PIECES,
+    TOKEN,
+    as_on_the_hub,
+    draw_gains,
+    features,
+    pieces_there,
+    rows_there,
+    there,
+    tokenizer,
+    written,
+)
 
 pytestmark = pytest.mark.slow
 
 BAR = 1e-4  # largest error, in standard deviations of the reference
-TOKEN = 1280
-BANDS, PIECES, BLANK, MOST = 40, 41, 40, 3
-ENCODER = {
-    "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48,
-    "subsampling_conv_channels": 8, "num_mel_bins": BANDS, "sliding_window": 15,
-}  # fmt: skip
-EXTRACTOR = there.NemotronAsrStreamingFeatureExtractor(feature_size=BANDS)
 
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
-
-
-def features(samples: Tensor) -> Tensor:
-    """Their mel of clips [B, S] of whole tokens: as many frames as these need, for which they want 200 samples more."""
-    padded = [np.pad(clip.numpy(), (0, TOKEN)) for clip in samples]
-    mel: Tensor = EXTRACTOR(padded, return_tensors="pt", sampling_rate=16_000).input_features
-    return mel[:, : 8 * (samples.shape[1] // TOKEN) - 7]
-
-
-def rows_there(net: Any, samples: Tensor, lookahead: int) -> Tensor:
-    mel = features(samples)
-    seen = torch.ones(mel.shape[:2], dtype=torch.bool)
-    rows: Tensor = net.get_audio_features(mel, attention_mask=seen, num_lookahead_tokens=lookahead).pooler_output
-    return rows
-
-
-def draw_gains(net: Any) -> None:
-    """Weights of which nothing is near zero or one; rows and scores whose winner changes, the blank in two of three."""
-    for name, tensor in net.state_dict().items():
-        if tensor.dim() > 1 and "bias" not in name:
-            tensor.normal_(std=1.2 / math.sqrt(tensor[0].numel()))
-        elif "bias" in name:
-            tensor.normal_(std=0.3)
-        else:
-            tensor.uniform_(0.6, 1.6).mul_(torch.randint(0, 2, tensor.shape) * 2.0 - 1)
-    if not hasattr(net, "joint"):
-        return
-    rows = rows_there(net, sound(4, 56, TOKEN), 1).flatten(0, 1)
-    net.encoder_projector.weight.mul_(1.5 / rows.std(0).mean())
-    rows = rows_there(net, sound(4, 56, TOKEN), 1).flatten(0, 1)
-    net.encoder_projector.bias.sub_(rows.mean(0))
-    net.joint.head.weight.mul_(2)
-    scores = net.joint.head(torch.relu(rows - rows.mean(0)))
-    lead = scores[:, :BLANK].amax(1) - scores[:, BLANK]
-    net.joint.head.bias[BLANK] += lead.quantile(0.6)
-
-
-def written(folder: Path, gains: bool = True, **encoder: Any) -> tuple[Any, Checkpoint]:
-    """Their model, and its folder opened."""
-    config = there.NemotronAsrStreamingConfig(
-        encoder_config=ENCODER | encoder, vocab_size=PIECES, decoder_hidden_size=24, num_decoder_layers=2,
-        blank_token_id=BLANK, pad_token_id=0, max_symbols_per_step=MOST,
-    )  # fmt: skip
-    net = there.NemotronAsrStreamingForRNNT(config).eval().requires_grad_(False)
-    net.generation_config.decoder_start_token_id = BLANK
-    if gains:
-        draw_gains(net)
-    net.save_pretrained(folder)
-    EXTRACTOR.save_pretrained(folder)
-    return net, Checkpoint.open(folder)
 
 
 def off(ours: Tensor, reference: Tensor) -> float:
@@ -113,17 +64,6 @@ def streamed(net: RowEar | Transducer, samples: Tensor, sizes: list[int]) -> Ten
         parts.append(net.step(samples[:, at : at + wide], state, active))  # type: ignore[arg-type]
         at, i = at + wide, i + 1
     return torch.cat(parts, dim=1)
-
-
-def pieces_there(net: Any, samples: Tensor, lookahead: int) -> list[tuple[int, int]]:
-    """(token of sound, piece) of one clip [1, S], as they write it."""
-    mel = features(samples)
-    seen = torch.ones(mel.shape[:2], dtype=torch.bool)
-    said = net.generate(
-        input_features=mel, attention_mask=seen, num_lookahead_tokens=lookahead, max_new_tokens=20 * mel.shape[1]
-    )
-    at = (said.durations.cumsum(-1) - said.durations)[0].tolist()
-    return [(t, piece) for t, piece in zip(at, said.sequences[0].tolist(), strict=True) if piece != BLANK]
 
 
 def pieces_here(written_ids: Tensor) -> list[tuple[int, int]]:
@@ -274,15 +214,6 @@ def test_mel_is_theirs() -> None:
     assert off(ours[:, 7:], reference) <= BAR
 
 
-def tokenizer() -> Tokenizer:
-    """Forty pieces as SentencePiece has them: some begin a word."""
-    inner = [a + b for a, b in itertools.product("abcdefghijklm", "xyz")]
-    pieces = ["<unk>", *("\u2581" * (i % 2) + piece for i, piece in enumerate(inner))][:BLANK]
-    made = Tokenizer(models.Unigram([(piece, -1.0) for piece in pieces], unk_id=0))
-    made.decoder = decoders.Metaspace()
-    return made
-
-
 def test_words_come_with_times(tmp_path: Path) -> None:
     _, checkpoint = written(tmp_path)
     tokenizer().save(str(tmp_path / "tokenizer.json"))
@@ -362,4 +293,43 @@ def test_a_damaged_tokenizer_says_so(pair: tuple[Any, Checkpoint]) -> None:
     path.write_text("{}")
     with pytest.raises(ConfigError, match="damaged"):
         nemotron.spellers(pair[1], ear)
+    for count in (BLANK - 1, PIECES + 1):
+        Tokenizer(models.WordLevel({f"a{each}": each for each in range(count)}, "a0")).save(str(path))
+        with pytest.raises(ConfigError, match=f"has {count} pieces, the ear writes {BLANK}"):
+            nemotron.spellers(pair[1], ear)
     path.unlink()
+
+
+def test_the_hubs_tokenizer_has_marks_behind_the_pieces(tmp_path: Path) -> None:
+    as_on_the_hub(tmp_path)
+    marks = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert (marks.token_to_id("<pad>"), marks.token_to_id("<blank>")) == (BLANK, BLANK + 1)
+    checkpoint = Checkpoint.open(tmp_path)
+    assert checkpoint.architecture == "NemotronAsrStreamingForRNNT" and nemotron.lookaheads(checkpoint) == (13, 6, 1, 0)
+    assert nemotron.mel_of(checkpoint).n_mels == checkpoint.config["encoder_config"]["num_mel_bins"]
+    stream = nemotron.words(checkpoint, nemotron.ear(checkpoint))
+    beside, clip = stream.another(), sound(1, 56, TOKEN)[0].numpy()
+    words = stream.feed(clip)
+    assert len(words) > 3 and 0 < stream.confidence < 1 and beside.confidence == 0
+    assert beside.feed(clip) == words and beside.confidence == stream.confidence
+
+
+def test_confidence_is_how_likely_the_pieces_were(tmp_path: Path) -> None:
+    """Of two lanes, one of which rests for a while, against the scores of each piece as it is given."""
+    _, checkpoint = written(tmp_path)
+    net, clips, both = nemotron.ear(checkpoint), sound(2, 56, TOKEN), torch.tensor([True, True])
+    state = net.init_state(2)
+    assert net.confidence(state, 0) == 0.0
+    net.step(clips[:, : 28 * TOKEN], state, both)
+    net.step(clips[:, 28 * TOKEN :], state, torch.tensor([True, False]))
+    with torch.no_grad():
+        rows = net.ear(clips)
+        for lane, tokens in ((0, 56), (1, 28)):
+            alone, one = net.init_state(1), torch.tensor([True])
+            memory, said = net._after(torch.tensor([BLANK]), one, (alone.hidden, alone.cell), alone.said)
+            logps = []
+            for t, piece in pieces_here(net(clips)[lane][:tokens]):
+                logps.append(float(net.scores(rows[lane, t][None], said).log_softmax(-1)[0, piece]))
+                memory, said = net._after(torch.tensor([piece]), one, memory, said)
+            assert len(logps) > 5
+            assert net.confidence(state, lane) == pytest.approx(float(np.exp(np.mean(logps))), rel=1e-4)

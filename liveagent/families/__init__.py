@@ -92,7 +92,7 @@ FAMILIES = (
         "nemotron", "Nemotron", ("NemotronAsrStreamingForRNNT",), "nemotron", "speech as it comes, English", "nothing",
         "what was said", "NVIDIA Open Model License",
         (Member("nvidia/nemotron-speech-streaming-en-0.6b", 0.6e9, None),),
-        "features, encoder, transducer", ear=True, part_of=(("", "ear"),),
+        "features, encoder, transducer", live="an ear: --ear", ear=True, part_of=(("", "ear"),),
     ),
     Family(
         "llama", "Llama", ("LlamaForCausalLM",), "llama", "nothing", "nothing", "words", "Llama 2",

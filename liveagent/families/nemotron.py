@@ -76,12 +76,12 @@ def spellers(checkpoint: Checkpoint, net: Transducer) -> Callable[[], Speller]:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises plain Exception
         raise ConfigError(f"{path} is damaged ({error}): fetch it again") from None
-    if tokenizer.get_vocab_size() > net.config.vocab_size:
-        raise ConfigError(
-            f"{path} has {tokenizer.get_vocab_size()} pieces, the ear knows {net.config.vocab_size}: "
-            "take both from the same release"
-        )
-    marks = {net.config.blank, checkpoint.config.get("pad_token_id", 0)}
+    count, blank = net.config.vocab_size, net.config.blank
+    # Behind the pieces stand marks that this ear never writes: the converter puts them where there is room.
+    pieces = tokenizer.get_vocab_size(with_added_tokens=False)
+    if pieces > count or any(tokenizer.id_to_token(each) is None for each in range(count) if each != blank):
+        raise ConfigError(f"{path} has {pieces} pieces, the ear writes {count - 1}: take both from the same release")
+    marks = {blank, checkpoint.config.get("pad_token_id", 0)}
     return lambda: Speller(tokenizer, net.token_ms, frozenset(marks))
 
 

@@ -7,6 +7,7 @@ with the block of sound that it was heard in, and is never taken back.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -46,6 +47,8 @@ class TransducerState:
     cell: Tensor  # [B, layers, W]
     said: Tensor  # [B, W] what the pieces so far say about the next
     begun: Tensor  # [B] int64, 0 where nothing was heard yet
+    pieces: Tensor  # [B] int64, how many were written
+    logp: Tensor  # [B] float32, their log-probabilities together
 
 
 class Recurrence(nn.Module):
@@ -95,6 +98,8 @@ class Transducer(nn.Module):
             cell=like.new_zeros(lanes, c.layers, c.width),
             said=like.new_zeros(lanes, c.width),
             begun=torch.zeros(lanes, dtype=torch.int64, device=like.device),
+            pieces=torch.zeros(lanes, dtype=torch.int64, device=like.device),
+            logp=torch.zeros(lanes, dtype=torch.float32, device=like.device),
         )
 
     def reset(self, state: TransducerState, lane: int) -> None:
@@ -119,6 +124,11 @@ class Transducer(nn.Module):
 
     whole = forward
 
+    def confidence(self, state: TransducerState, lane: int) -> float:
+        """How likely a lane's pieces were, 0 … 1: the geometric mean; 0 where it wrote none."""
+        pieces = int(state.pieces[lane])
+        return math.exp(min(0.0, float(state.logp[lane]) / pieces)) if pieces else 0.0
+
     def scores(self, row: Tensor, said: Tensor) -> Tensor:
         """Scores [.., V] of the next piece, from a row of the ear and what is said so far, [.., W]."""
         scores: Tensor = self.head(torch.relu(row + said))
@@ -128,19 +138,23 @@ class Transducer(nn.Module):
         """Rows [B, T, W] of the ear -> pieces [B, T, most]."""
         c = self.config
         written = torch.full((*rows.shape[:2], c.most), NONE, device=rows.device)
-        memory, said = (state.hidden, state.cell), state.said
+        memory, said, pieces, logp = (state.hidden, state.cell), state.said, state.pieces, state.logp
         blank = torch.full((len(rows),), c.blank, device=rows.device)
         memory, said = self._after(blank, (state.begun == 0) & active, memory, said)
         for t in range(rows.shape[1]):
             going = active
             for n in range(c.most):
-                piece = self.scores(rows[:, t], said).argmax(-1)
+                scores = self.scores(rows[:, t], said)
+                piece = scores.argmax(-1)
                 going = going & (piece != c.blank)
                 if not bool(going.any()):
                     break
                 written[:, t, n] = torch.where(going, piece, NONE)
+                likely = scores.float().log_softmax(-1).gather(-1, piece[:, None])[:, 0]
+                pieces, logp = pieces + going, torch.where(going, logp + likely, logp)
                 memory, said = self._after(piece, going, memory, said)
-        for old, new in zip((state.hidden, state.cell, state.said), (*memory, said), strict=True):
+        kept = (state.hidden, state.cell, state.said, state.pieces, state.logp)
+        for old, new in zip(kept, (*memory, said, pieces, logp), strict=True):
             lanes.keep(old, new, active)
         lanes.keep(state.begun, torch.ones_like(state.begun), active)
         return written

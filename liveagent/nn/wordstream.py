@@ -21,10 +21,15 @@ class WordStream:
         self._everyone = torch.ones(1, dtype=torch.bool, device=net.head.weight.device)
         self.reset()
 
+    def another(self) -> WordStream:
+        """One beside this one, that has heard nothing."""
+        return WordStream(self._net, self._make)
+
     def reset(self) -> None:
         """Begin anew, at 0 ms."""
         self._state, self._speller = self._net.init_state(1), self._make()
         self._waiting = self._everyone.new_zeros(1, 0, dtype=torch.float32)
+        self._confidence = 0.0
 
     def feed(self, samples: Samples) -> list[TimedWord]:
         """The next samples at 16 kHz -> the words that are whole with them."""
@@ -34,8 +39,14 @@ class WordStream:
             pieces = self._net.step(waiting[:, :block], self._state, self._everyone)
             words += self._speller.feed(pieces[0].tolist())
             waiting = waiting[:, block:]
+            self._confidence = self._net.confidence(self._state, 0)
         self._waiting = waiting.clone()  # and not all that it was cut from
         return words
+
+    @property
+    def confidence(self) -> float:
+        """How likely the pieces were on average, 0 … 1; once it has ended, those of what ended."""
+        return self._confidence
 
     @property
     def partial(self) -> TimedWord | None:
@@ -47,5 +58,7 @@ class WordStream:
         block = self._net.block_samples
         silence = self._waiting.new_zeros(2 * block - self._waiting.shape[1])
         words = self.feed(silence.cpu().numpy()) + self._speller.end()
+        confidence = self._confidence
         self.reset()
+        self._confidence = confidence
         return words

@@ -159,13 +159,14 @@ def main(arguments: list[str]) -> int:
     link = socket.socket(fileno=int(fd))
     try:
         began_s = time.monotonic()
-        name, look_s, begin = read_ear(folder, device, language or None, otherwise or None)
-        link.sendall(pack(("loaded", EarLoaded(name, time.monotonic() - began_s - look_s, look_s))))
+        ear = read_ear(folder, device, language or None, otherwise or None)
+        load_s = time.monotonic() - began_s - ear.look_s
+        link.sendall(pack(("loaded", EarLoaded(ear.name, load_s, ear.look_s, ear.streams))))
     except LiveAgentError as error:
         link.sendall(pack(("refused", portable_error(error))))
         return 2
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the parent is gone
-        EarChild(link, begin).run()
+        EarChild(link, ear.begin).run()
     return 0
 
 

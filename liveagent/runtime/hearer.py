@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from liveagent.audio import RATE_HZ, Samples
@@ -154,6 +155,11 @@ class Words(Protocol):
     @property
     def partial(self) -> Word | None: ...
 
+    @property
+    def confidence(self) -> float:
+        """How likely what it wrote was, 0 … 1."""
+        ...
+
     def end(self) -> Sequence[Word]: ...
 
 
@@ -189,7 +195,8 @@ class Streaming:
         partial = None if self._closed else self._words.partial
         whole = tuple(spoken(" ".join(self._whole)).split())
         words = tuple(spoken(" ".join([*self._whole, *([partial.text] if partial else [])])).split())
-        return Said(words, min(len(whole), len(words)), 1.0)
+        stands = next((at for at, (a, b) in enumerate(zip(whole, words, strict=False)) if a != b), len(whole))
+        return Said(words, min(stands, len(words)), self._words.confidence if words else 0.0)
 
     def due(self, now_s: float) -> bool:
         return bool(self._waiting) or self.urgent
@@ -208,11 +215,19 @@ class Streaming:
         return True
 
 
-def read_ear(
-    folder: str, device: str, language: str | None = None, otherwise: str | None = None
-) -> tuple[str, float, Callable[[], Hearer]]:
-    """A checkpoint's ear: its name, how long it takes to hear a clip here, and what begins an utterance. `language`,
-    `otherwise`: see `Marks.language`.
+@dataclass(frozen=True, slots=True)
+class ReadEar:
+    """A checkpoint's ear: `look_s`: how long it takes to hear a clip here, or a second of what `streams`; `begin`: what
+    begins an utterance."""
+
+    name: str
+    look_s: float
+    streams: bool
+    begin: Callable[[], Hearer]
+
+
+def read_ear(folder: str, device: str, language: str | None = None, otherwise: str | None = None) -> ReadEar:
+    """A checkpoint's ear. `language`, `otherwise`: see `Marks.language`.
 
     Raises:
         ConfigError: it is no ear, or none for this language, a file is missing or damaged, or the files contradict each
@@ -233,12 +248,16 @@ def read_ear(
         if language is not None and language not in module.LANGUAGES:
             raise ConfigError(f"this ear knows no language {language!r}; it knows {', '.join(module.LANGUAGES)}")
         net = module.ear(checkpoint, device=device)
-        began_s = time.monotonic()
-        module.words(checkpoint, net).feed(np.zeros(RATE_HZ, np.float32))
-        return checkpoint.folder.name, time.monotonic() - began_s, lambda: Streaming(module.words(checkpoint, net))
+        stream = module.words(checkpoint, net)  # which reads the tokenizer, once for all
+        timed = stream.another()
+        for _ in range(2):  # the first time is longer
+            began_s = time.monotonic()
+            timed.feed(np.zeros(RATE_HZ, np.float32))
+            look_s = time.monotonic() - began_s
+        return ReadEar(checkpoint.folder.name, look_s, True, lambda: Streaming(stream.another()))
     ear: Transcriber = module.load(folder, device)
     spoken_here = ear.marks.language(language, otherwise)
     began_s = time.monotonic()
     ear.write(np.zeros(0, np.float32), most_tokens=1)
     pace = Pace(time.monotonic() - began_s)
-    return ear.name, pace.took_s, lambda: Retelling(ear, pace, spoken_here)
+    return ReadEar(ear.name, pace.took_s, False, lambda: Retelling(ear, pace, spoken_here))
