@@ -23,7 +23,7 @@ from liveagent.ports.mosquitto import Mosquitto, access
 from liveagent.ports.mqtt import Mqtt
 from liveagent.runtime.lead import now_ms
 from liveagent.runtime.robot import Robot
-from tests.lab import broker, eventually, lab, running, seen, went
+from tests.lab import broker, eventually, lab, running, seen, undisturbed, went
 from tests.omnibot import Omnibot
 
 pytestmark = [
@@ -105,7 +105,7 @@ async def test_a_call_that_is_cancelled_stands_still(mqtt: Mosquitto) -> None:
 
 
 async def test_limits_are_the_robots_own(mqtt: Mosquitto) -> None:
-    async with lab(mqtt) as (bot, robot):
+    async def live(bot: Omnibot, robot: Robot) -> None:
         with pytest.raises(ToolError, match="limits.*x is 5"):
             await robot.do("go", {"x": 5.0})
         with pytest.raises(ToolError, match="does not take those arguments"):
@@ -121,6 +121,8 @@ async def test_limits_are_the_robots_own(mqtt: Mosquitto) -> None:
             await robot.do("think")
         with pytest.raises(ToolError, match="failed at it"):
             await robot.do("flood")
+
+    await undisturbed(mqtt, live)
 
 
 async def test_a_hazard_needs_a_person(mqtt: Mosquitto) -> None:
@@ -311,7 +313,7 @@ async def test_without_its_agent_it_stands_still(mqtt: Mosquitto, how: signal.Si
 
 
 async def test_streams_stop_when_they_stop(mqtt: Mosquitto) -> None:
-    async with lab(mqtt) as (bot, robot):
+    async def live(bot: Omnibot, robot: Robot) -> None:
         async with robot.drive() as drive:
             await drive.velocity(vx=0.3)
             await eventually(lambda: bot.moves)
@@ -326,6 +328,8 @@ async def test_streams_stop_when_they_stop(mqtt: Mosquitto) -> None:
             await eventually(lambda: not bot.moves)
             assert bot.holds == [Reason.STARVED, Reason.STARVED]
         assert robot.state is not None
+
+    await undisturbed(mqtt, live)
 
 
 async def test_a_stream_of_before_a_gap_moves_nothing_after_it(mqtt: Mosquitto) -> None:

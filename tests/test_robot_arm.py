@@ -100,7 +100,14 @@ async def test_it_picks_by_sight_over_a_broker_and_a_stop_is_a_persons_to_lift()
             await until(lambda: arm.robot.cameras["mast"].jpeg is not None)
             assert set(await picking.names()) == there
             shares: list[float] = []
-            await insisted(lambda: picking.pick("blue", "cube", lambda share, note: shares.append(share)))
+
+            async def pick() -> None:
+                shares.clear()
+                if arm.robot.state is not None and arm.robot.state.more["holding"]:  # it was ended when it had it
+                    await picking.place_on_tray("red")
+                await picking.pick("blue", "cube", lambda share, note: shares.append(share))
+
+            await insisted(pick)
             assert len(shares) > 10 and max(shares) > 0.9
             assert arm.robot.state is not None and arm.robot.state.more["holding"]
 
