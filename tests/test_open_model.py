@@ -15,7 +15,7 @@ from liveagent import tool
 from liveagent.action import CallTool, Say
 from liveagent.agent import Agent
 from liveagent.errors import ConfigError, ToolError
-from liveagent.event import Interrupted, Noted, ReplyStarted
+from liveagent.event import Interrupted, MessageAdded, Noted, ReplyStarted, WordsHeard
 from liveagent.families import gemma4
 from liveagent.nn.nets import Nets
 from liveagent.ports.chat_template import ChatTemplate
@@ -144,6 +144,22 @@ async def test_a_whole_conversation(session: Session, model: Nets) -> None:
         '<|tool_call>call:light{room:<|"|>kitchen<|"|>,state:<|"|>on<|"|>}<tool_call|>'
         '<|tool_response>response:light{value:<|"|>the light is on<|"|>}<tool_response|>'
     )
+
+
+@pytest.mark.parametrize("text", ["Grüß dich! Was kostet das: 5 €?", "你好", "  Turn ON the kitchen light, please. "])
+async def test_what_is_typed_is_read_as_it_was_written(session: Session, model: Nets, text: str) -> None:
+    world = World(session)
+    world.inbox.append(MessageAdded(0, "user", text))
+    await world.run(1)
+    world.type(text)
+    await world.run(20)
+    held = model.pieces.decode(list(session.context.ids))
+    assert held.count(f"<|turn>user\n{text.strip()}<turn|>\n") == 2
+    (heard,) = world.of(WordsHeard)
+    assert heard.words == tuple(text.split()) and world.of(ReplyStarted, CallTool)
+    world.type("   ")
+    await world.run(1)
+    assert [each.code for each in world.of(Noted)] == ["empty"]
 
 
 async def test_what_nobody_heard_is_not_in_the_cache(session: Session, model: Nets) -> None:

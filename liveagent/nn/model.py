@@ -22,6 +22,7 @@ from liveagent.nn.pieces import Pieces
 from liveagent.nn.template import Template
 from liveagent.plan import CACHE_TOKENS
 from liveagent.sight import PICTURE_PX
+from liveagent.spoken import spoken
 from liveagent.tool import Tool
 from liveagent.video import VideoFrame, resize
 
@@ -63,6 +64,10 @@ class Model:
     def reads_sound(self) -> bool:
         """Whether the decoder reads what an ear of the model's own makes of sound, and not words."""
         return bool(self.template.sound_open)
+
+    def as_read(self, text: str) -> str:
+        """What somebody typed, as the decoder reads it: nano in spoken form, an open model as it was written."""
+        return spoken(text) if self.reads_thoughts else text.strip()
 
     @property
     def sees(self) -> bool:

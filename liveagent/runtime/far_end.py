@@ -111,14 +111,15 @@ class FarEnd:
     async def _add(self, message: MessageAdded) -> None:
         """A message goes behind everything that was said, and before the words of a user who speaks just now."""
         session = self._session
-        words, template, context = spoken(message.text), session.model.template, session.context
-        if not words:
+        words, text = spoken(message.text), session.model.as_read(message.text)
+        template, context = session.model.template, session.context
+        if not text:
             return
         begun = await session.user.step_aside()
         await session.speaking.finish()
         context.ledger.begin_turn()
         if message.role == "user":
-            ids = [*template.user_open(context.in_turn), *template.words([words]), *template.user_close]
+            ids = [*template.user_open(context.in_turn), *template.words([text]), *template.user_close]
             await context.add("text", ids, message.t_ns)
         elif message.role == "system":
             await context.add("text", template.note(message.text), message.t_ns)

@@ -387,15 +387,15 @@ class Session:
             self._wide_ticks = WIDE[held[-1]] if held else 1
 
     async def _typed(self, event: TextTyped) -> None:
-        words = spoken(event.text)
-        if not words:
+        words, text = spoken(event.text), self.model.as_read(event.text)
+        if not text:
             self.note(Noted(event.t_ns, "empty", "nothing to read in that"))
             return
         if words in self.config.manners.stop_words:
             await self._stop(StopHeard(event.t_ns, "typed"))
             return
         self.hearing.stop.release()
-        heard = WordsHeard(event.t_ns, tuple(words.split()), "typed", True, self.agent.automaton.accepts(words))
+        heard = WordsHeard(event.t_ns, tuple(text.split()), "typed", True, self.agent.automaton.accepts(words))
         self.note(heard)
         await self.last_words.close()  # what was said before comes first
         await self.speaking.settle(now=True)
@@ -404,7 +404,7 @@ class Session:
         await self.drop_turn()
         self.speaking.latency = TurnLatency()
         self.speaking.latency.stamp("decided", self._now_ns)
-        await self._answer(words, "text")
+        await self._answer(words, "text", text=text)
 
     async def tell_result(self, call_id: str, text: str, failed: bool, answer: bool) -> None:
         """A result goes before the words of a user who has begun to speak meanwhile, and is then not spoken of."""
@@ -566,7 +566,11 @@ class Session:
             self.sound.forget()
         await self.user.drop()
 
-    async def _answer(self, words: str, kind: Kind, understood: Understood | None = None) -> None:
+    async def _answer(
+        self, words: str, kind: Kind, understood: Understood | None = None, text: str | None = None
+    ) -> None:
+        """`text`: of words that were typed, what the decoder reads."""
+        text = words if text is None else text
         await self.speaking.finish()
         if (reply := self.answer.reply) is not None:  # a new turn is answered: nothing of the old answer sounds on
             await self.speaking.stop(StopPlayback(reply.utterance, "typed" if kind == "text" else "barge_in"), True)
@@ -580,10 +584,10 @@ class Session:
         self.far_end.last = "user", words
         sounds = self.user.sounds
         if not self.far_end.answers and kind == "audio":
-            await self.user.close(words, kind, self._now_ns, pieces, soft, answer=False)
+            await self.user.close(text, kind, self._now_ns, pieces, soft, answer=False)
             return
         self.note(AnswerStarted(self._now_ns))
-        done = await self.user.close(words, kind, self._now_ns, pieces, soft)
+        done = await self.user.close(text, kind, self._now_ns, pieces, soft)
         latency = self.speaking.latency
         if latency is not None:
             latency.stamp("words", self._now_ns)
@@ -641,7 +645,8 @@ class Session:
         self._remarked = self.looking.subject
         self.speaking.latency = None
         self.note(AnswerStarted(self._now_ns, "watch"))
-        done = await self.user.close(self.agent.remark, "text", self._now_ns, (), None)
+        asked = self.model.as_read(self.agent.remark)
+        done = await self.user.close(asked, "text", self._now_ns, (), None)
         await self.answer.decide(self.agent.remark, done.steps, done.logp, self._now_ns, choice="none")
 
     # --- the stop word

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from liveagent.agent import Agent
-from liveagent.plan import Cost
+from liveagent.plan import CACHE_TOKENS, Cost
 from liveagent.runtime.core import Core
 from liveagent.runtime.engine import Engine
 from liveagent.runtime.listener import Listener
@@ -75,6 +75,8 @@ class Stage:
         cost: Cost | None,
         use_recogniser: bool,
     ) -> None:
+        if agent.cache_tokens is None:
+            agent = agent.replace(cache_tokens=CACHE_TOKENS)  # a slow machine fills this one too
         self.agent, self.model, self.folder, self.clock, self.minutes = agent, model, folder, clock, minutes
         self.cost, self.use_recogniser = cost, use_recogniser
         self.engine = Engine(Core(model, LANES, SessionConfig.of(agent).slots))
