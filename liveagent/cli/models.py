@@ -156,15 +156,16 @@ def models(as_json: AsJson = False) -> None:
         import dataclasses
         import json
 
-        from liveagent.families import FAMILIES
+        from liveagent.families import FAMILIES, from_outside
 
+        every = (*FAMILIES, *from_outside())
         if as_json:
-            typer.echo(json.dumps([dataclasses.asdict(each) | {"state": _state(each)} for each in FAMILIES], indent=2))
+            typer.echo(json.dumps([dataclasses.asdict(each) | {"state": _state(each)} for each in every], indent=2))
             return
         from rich.text import Text
 
         out = console()
-        for each in FAMILIES:
+        for each in every:
             out.print(Text.assemble((each.title, "bold"), f", {each.licence}: {_state(each)}"))
             out.print(Text(f"  hears {each.hears}; sees {each.sees}; says {each.says}"))
             parity = f"parity proved: {each.proved or 'no'}; real weights run: no"
