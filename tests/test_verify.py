@@ -70,8 +70,9 @@ async def test_the_loop_holds_and_random_weights_know_nothing(folder: Path, monk
     monkeypatch.setattr(verify_measure, "ENOUGH_EVICTIONS", 3)
     seen: list[tuple[str, Check | None]] = []
     seconds = itertools.count()  # a clock that knows nothing of this machine: a minute is sixty looks at it
+    agent = Agent(str(folder), cache_tokens=1536)  # no larger than so few looks fill
     found = await verify(
-        Agent(str(folder)), minutes=0.04, clock=lambda: next(seconds) / 200, use_recogniser=False,
+        agent, minutes=0.04, clock=lambda: next(seconds) / 200, use_recogniser=False,
         progress=lambda name, each: seen.append((name, each)),
     )  # fmt: skip
     loop = {each.name: each for each in found.checks if each.part == "loop"}
