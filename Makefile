@@ -16,9 +16,8 @@ unexport PYTHONDONTWRITEBYTECODE
 LINKS := build/types/liveagent
 TYPED := liveagent setup tests $(LINKS)/tools $(LINKS)/pipelines $(LINKS)/clients
 
-# Each file of tests in one process, in the order of their names. Three at a time on two cores: most of them wait for
-# processes, sockets and sound half of the time.
-TOGETHER := -n 3 --dist loadfile --no-loadscope-reorder
+# Each file of tests in one process, in the order of their names.
+TOGETHER := --dist loadfile --no-loadscope-reorder
 
 .PHONY: run robot test help setup lint type unit rest bench tree clean
 
@@ -70,10 +69,11 @@ type: $(VENV)/.ready-test
 	$(BIN)/mypy $(TYPED)
 
 unit: $(VENV)/.ready-test
-	$(BIN)/pytest $(TOGETHER) -p no:logging -m "not slow and not audio"
+	$(BIN)/pytest -n 2 $(TOGETHER) -p no:logging -m "not slow and not audio"
 
+# Three on two cores: most of these wait for processes, sockets and sound half of the time.
 rest: $(VENV)/.ready-test
-	$(BIN)/pytest $(TOGETHER) -m "slow or audio"
+	$(BIN)/pytest -n 3 $(TOGETHER) -m "slow or audio"
 
 bench: $(VENV)/.ready-test
 	$(BIN)/liveagent bench $(if $(NAME),$(NAME),all) --json

@@ -155,11 +155,13 @@ def test_words_are_found_in_a_recording_up_to_the_cut_and_over_a_stutter() -> No
     assert uttered.truly_heard(room) is None
 
 
+@pytest.mark.slow
 def test_a_pair_that_keeps_unheard_words_differs() -> None:
     worst, detail = asyncio.run(unhear.against_oracle(random_nano(), 12, 7, per_talk=12))
     assert worst <= 1e-4 < 1e-3 < detail["left_in"]
 
 
+@pytest.mark.slow
 def test_eviction_comes_between_interruptions() -> None:
     async def talk() -> tuple[int, float]:
         from liveagent.bench.seats import Direct

@@ -132,6 +132,7 @@ def test_the_loss_is_least_where_the_sight_is_right() -> None:
     assert least["place"] < 1e-4 and least["other"] < 1e-3
 
 
+@pytest.mark.slow
 def test_training_learns_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     trainer = Trainer(tmp_path, SMALL, seed=1, peak=3e-3)
     batch = batch_of(range(12))

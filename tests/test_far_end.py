@@ -114,6 +114,7 @@ async def test_what_was_said_is_known_to_the_changed_agent(session: Session) -> 
     session.context.ledger.check()
 
 
+@pytest.mark.slow
 async def test_a_change_waits_for_the_reply_that_sounds(session: Session) -> None:
     world = World(session)
     world.type("turn on the kitchen light")

@@ -95,6 +95,7 @@ def test_nothing_changes_around_the_ages_that_are_asked_about() -> None:
         assert story.at(looked.LENGTH_S - 60) is not story.at(looked.LENGTH_S - 1)
 
 
+@pytest.mark.slow
 def test_what_is_remembered_is_asked_of_the_cache_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looked, "LENGTH_S", 80)
     monkeypatch.setattr(looked, "AGES_S", {"one": 30, "two": 60})

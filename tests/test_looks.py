@@ -106,6 +106,7 @@ def test_answers_are_true(held_out: bool) -> None:
     assert min(done[kind] for kind in ("then_list", "then_exists", "then_colour", "then_count", "then_where")) > 10
 
 
+@pytest.mark.slow
 def test_whoever_does_not_look_is_right_by_chance() -> None:
     """For every kind, always giving its commonest answer must not pay."""
     rng = random.Random(6)
@@ -146,6 +147,7 @@ def test_conditions_are_true_as_often_as_false() -> None:
         assert 0.45 < each[True] / sum(each.values()) < 0.55, (kind, each)
 
 
+@pytest.mark.slow
 def test_wordings_for_watching_the_training_are_not_in_it() -> None:
     rng = random.Random(8)
 
@@ -318,6 +320,7 @@ def test_pictures_and_watches_read_as_documented() -> None:
     assert PIECES.decode(template.watch(words)) == f"<event> {words} <end>"
 
 
+@pytest.mark.slow
 def test_live_reads_a_row_as_training_does() -> None:
     """Tokens and pictures of a row one after another through the engine's core, and all at once in a batch."""
     model = random_nano()

@@ -120,6 +120,7 @@ def test_a_replay_gives_the_same_tokens_and_actions(recorded: Recorded) -> None:
     assert any(isinstance(event, ToolCalled) for _, event in report.events)
 
 
+@pytest.mark.slow
 def test_what_came_in_between_two_ticks_is_decided_on_before_the_next_is_heard(recorded: Recorded) -> None:
     early = [each for each in ticks_of(recorded.read()) if each.attended]
     report = replay(recorded.path, check=True, agent=AGENT, model=random_nano())

@@ -76,6 +76,7 @@ def test_which_names_mean_a_checkpoint(tmp_path: Path) -> None:
     assert is_checkpoint_name(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_plan_reads_small_files_alone_and_says_what_it_costs(peer: FakeHub) -> None:
     cost = Agent(GEMMA).plan().cost
     assert cost is not None
@@ -160,6 +161,7 @@ def test_the_bandwidth_is_measured() -> None:
     assert 1e7 < memory_bandwidth(1 << 20) < 1e14
 
 
+@pytest.mark.slow
 def test_plan_on_the_command_line(peer: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     said = runner.invoke(app, ["plan", GEMMA]).output
     for each in (
@@ -254,6 +256,7 @@ def test_what_a_session_holds_is_weighed_and_no_longer_than_its_places(monkeypat
         fetched(GEMMA, cache_tokens=524_289)
 
 
+@pytest.mark.slow
 def test_a_pretrained_ear_is_weighed_beside_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weighing, "free_memory", lambda: 1 << 40)
     ear = weigh_ear(EAR)
