@@ -256,8 +256,8 @@ async def test_nothing_is_guessed_of_a_turn_that_waits(session: Session) -> None
 def test_an_ear_that_is_too_slow_for_a_turn_is_said_to_be() -> None:
     assert EarLoaded("small", 3.0, 1.24).note == "small hears along; a look at what is being said takes it 1.2 s here"
     assert "take a smaller one" in EarLoaded("large", 3.0, 9.0).note
-    quick, slow = (EarLoaded("stream", 3.0, look_s, streams=True).note for look_s in (0.3, 1.1))
-    assert quick == "stream hears along, as it is said; a second of it takes 0.30 s here"
+    quick, slow = (EarLoaded("stream", 3.0, look_s, block_ms=160).note for look_s in (0.3, 1.1))
+    assert quick == "stream hears along, 160 ms at once; a second takes 0.30 s here"
     assert slow.endswith("takes 1.10 s here, longer than it lasts: take a smaller one")
 
 

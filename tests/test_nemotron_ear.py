@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ from liveagent.ports.media import MediaFile, write_wav
 from liveagent.runtime.devices import clip_path
 from liveagent.runtime.dictation import Hark
 from liveagent.runtime.ear_process import EarLine, EarProcess, find_ear
-from liveagent.runtime.hearer import read_ear
+from liveagent.runtime.hearer import _stream, read_ear
 from liveagent.runtime.replay import replay
 from liveagent.runtime.server import Server
 from liveagent.runtime.weighing import sorts_on, weigh_ear
@@ -45,7 +46,6 @@ from tests.site import serving, small_agent, write_weights
 from tests.tiny_nemotron import TOKEN, as_on_the_hub, pieces_there
 
 pytestmark = pytest.mark.slow
-LIVE_TOKENS = 2  # of a block, as the ear's process hears it
 TICKS = 34
 WAIT_S = 60.0
 
@@ -68,28 +68,30 @@ def folder(written: tuple[Any, Path]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def theirs(written: tuple[Any, Path]) -> Callable[[Samples], tuple[str, ...]]:
-    """Transformers' words of a whole clip, with the silence behind it that ours hears."""
-
-    marks, block = Tokenizer.from_file(str(written[1] / "tokenizer.json")), LIVE_TOKENS * TOKEN
-
-    def words(samples: Samples) -> tuple[str, ...]:
-        padded = torch.nn.functional.pad(torch.from_numpy(samples), (0, 2 * block - len(samples) % block))
-        ids = [piece for _, piece in pieces_there(written[0], padded[None], LIVE_TOKENS - 1)]
-        return tuple(spoken(marks.decode(ids)).split())
-
-    return words
-
-
-@pytest.fixture(scope="module")
 def process(folder: Path) -> Iterator[EarProcess]:
     ears = find_ear(Agent(ear=str(folder)))
     assert ears is not None
     ears.start()
     loaded = ears.wait()
-    assert loaded.name == folder.name and loaded.streams and loaded.look_s > 0
+    assert loaded.name == folder.name and loaded.block_ms in (160, 560, 1120) and loaded.look_s > 0
     yield ears
     ears.close()
+
+
+@pytest.fixture(scope="module")
+def theirs(written: tuple[Any, Path], process: EarProcess) -> Callable[[Samples], tuple[str, ...]]:
+    """Transformers' words of a whole clip, with the silence behind it that ours hears: two tokens, and what fills the
+    last block."""
+    marks, least = Tokenizer.from_file(str(written[1] / "tokenizer.json")), 2 * TOKEN
+
+    def words(samples: Samples) -> tuple[str, ...]:
+        tokens = round(process.wait().block_ms / 80)
+        silence = least + -(len(samples) + least) % (tokens * TOKEN)
+        clip = torch.nn.functional.pad(torch.from_numpy(samples), (0, silence))[None]
+        ids = [piece for _, piece in pieces_there(written[0], clip, tokens - 1)]
+        return tuple(spoken(marks.decode(ids)).split())
+
+    return words
 
 
 class Room:
@@ -185,12 +187,12 @@ async def test_one_that_dies_fails_what_it_heard_and_comes_back(
 
 def test_talk_hears_with_it_and_the_recording_replays_without(folder: Path, tmp_path: Path) -> None:
     weights, record = write_weights(tmp_path), tmp_path / "session.liverec"
-    write_wav(tmp_path / "clip.wav", MediaFile(clip_path(), real_time=False).read()[: 6 * RATE_HZ], RATE_HZ)
+    write_wav(tmp_path / "clip.wav", MediaFile(clip_path(), real_time=False).read()[: 4 * RATE_HZ], RATE_HZ)
     agent = f"from liveagent import Agent\nagent = Agent({str(weights)!r}, voice=None)\n"
     (tmp_path / "agent.py").write_text(agent)
     given = ["--source", str(tmp_path / "clip.wav"), "--record", str(record), "--fast", "--no-check"]
     told = CliRunner().invoke(app, ["talk", str(tmp_path / "agent.py"), "--ear", str(folder), *given])
-    assert told.exit_code == 0 and "hears along, as it is said; a second of it takes" in told.output
+    assert told.exit_code == 0 and re.search(r"hears along, \d+ ms at once; a second takes", told.output)
     report = replay(record, True, Agent(str(weights), voice=None))  # no ear is wanted, or there
     assert report.equal, report.difference
     heard = [each for _, each in report.events if isinstance(each, WordsHeard) and each.source == "scribe"]
@@ -254,6 +256,8 @@ def test_it_is_fetched_by_its_name_and_said_what_it_costs(
         (lambda folder: _say(folder, "config.json", vocab_size=99), "take both from the same release"),
         (lambda folder: _say(folder, "config.json", encoder_config=None), "says nothing of an encoder"),
         (lambda folder: _say(folder, "processor_config.json", feature_extractor={"hop_length": 80}), "hop_length 80"),
+        (lambda folder: _say(folder, "processor_config.json", feature_extractor=[1]), "its settings are no Nemotron"),
+        (lambda folder: _say(folder, "processor_config.json", supported_num_lookahead_tokens=["a"]), "fetch it again"),
     ],
 )  # fmt: skip
 def test_a_bad_folder_gets_one_line(folder: Path, tmp_path: Path, spoil: Callable[[Path], object], says: str) -> None:
@@ -269,11 +273,17 @@ def _say(folder: Path, file: str, **more: object) -> None:
     (folder / file).write_text(json.dumps(said | more))
 
 
-def test_one_that_cannot_hear_is_said_in_the_terminal(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("busy_s", "block_ms"), [(99.0, 160), (0.0, 1120)])
+def test_it_hears_in_the_least_blocks_in_which_it_keeps_up(folder: Path, busy_s: float, block_ms: float) -> None:
+    ear = _stream(nemotron, Checkpoint.open(folder), "cpu", busy_s)
+    assert ear.block_ms == block_ms and ear.look_s > 0
+    hearer = ear.begin()
+    for each in np.split(clip(1), TICKS):
+        hearer.add(each, False)
+    hearer.ended = True
+    assert hearer.hear(lambda: True) and hearer.done and hearer.said.words
+
+
+def test_a_language_that_it_has_not_is_said(folder: Path) -> None:
     with pytest.raises(ConfigError, match="this ear knows no language 'de'; it knows en"):
         read_ear(str(folder), "cpu", "de")
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "tokenizer.json").unlink()
-    told = CliRunner().invoke(app, ["talk", "voice", "--ear", str(tmp_path), "--source", str(clip_path()), "--fast"])
-    (line,) = told.stderr.strip().splitlines()
-    assert told.exit_code == 2 and line.startswith(f"liveagent: {tmp_path}/tokenizer.json is missing")

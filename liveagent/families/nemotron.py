@@ -52,7 +52,7 @@ def ear(
         mel, hearing = mel_of(checkpoint), hearing_config(checkpoint, lookahead)
         with torch.device("meta"):
             net = Transducer(RowEar(mel, hearing), transducer_config(checkpoint))
-    except (TypeError, ValueError, ArithmeticError) as error:
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ConfigError(f"{checkpoint.folder}: its settings are no {ARCHITECTURE}'s ({error})") from None
     checkpoint.fill(net, sources(hearing, net.config), dtype)
     net.eval().requires_grad_(False).to(device)
@@ -86,9 +86,11 @@ def spellers(checkpoint: Checkpoint, net: Transducer) -> Callable[[], Speller]:
 
 
 def lookaheads(checkpoint: Checkpoint) -> tuple[int, ...]:
-    """Those it was trained with, in tokens."""
-    said = checkpoint.settings("processor_config.json").get("supported_num_lookahead_tokens")
-    return tuple(said) if isinstance(said, list) and said else LOOKAHEADS
+    """Those it was trained with, in tokens. ConfigError: its processor's file says nothing sensible of them."""
+    said = checkpoint.settings("processor_config.json").get("supported_num_lookahead_tokens") or LOOKAHEADS
+    if not isinstance(said, list | tuple) or not all(type(each) is int and each >= 0 for each in said):
+        raise ConfigError(f"processor_config.json of {checkpoint.folder} looks {said!r} tokens ahead: fetch it again")
+    return tuple(said)
 
 
 def hearing_config(checkpoint: Checkpoint, lookahead: int) -> RowEarConfig:

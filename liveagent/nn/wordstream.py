@@ -11,6 +11,9 @@ from liveagent.audio import Samples
 from liveagent.nn.speller import Speller, TimedWord
 from liveagent.nn.transducer import Transducer
 
+SILENT_TOKENS = 2
+"""Of silence behind what was said at least: a last piece may be written late."""
+
 
 class WordStream:
     """`speller` makes one that has heard nothing. Sound is heard in whole blocks of the transducer; less than one waits
@@ -44,6 +47,11 @@ class WordStream:
         return words
 
     @property
+    def block_samples(self) -> int:
+        """So much is heard at once."""
+        return self._net.block_samples
+
+    @property
     def confidence(self) -> float:
         """How likely the pieces were on average, 0 … 1; once it has ended, those of what ended."""
         return self._confidence
@@ -55,8 +63,8 @@ class WordStream:
 
     def end(self) -> list[TimedWord]:
         """No more comes: what waits is heard with silence behind it, the last word is whole, and it begins anew."""
-        block = self._net.block_samples
-        silence = self._waiting.new_zeros(2 * block - self._waiting.shape[1])
+        waiting, least = self._waiting.shape[1], SILENT_TOKENS * self._net.ear.token_samples
+        silence = self._waiting.new_zeros(least + -(waiting + least) % self.block_samples)
         words = self.feed(silence.cpu().numpy()) + self._speller.end()
         confidence = self._confidence
         self.reset()

@@ -47,19 +47,19 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class EarLoaded:
-    """A pretrained ear that stands; `look_s`: how long it takes to hear a clip, or a second of what `streams`, on this
-    machine."""
+    """A pretrained ear that stands; `look_s`: how long it takes here to hear a clip, or a second of a stream;
+    `block_ms`: how much of a stream it hears at once, 0 of clips."""
 
     name: str
     load_s: float
     look_s: float
-    streams: bool = False
+    block_ms: float = 0.0
 
     @property
     def note(self) -> str:
         """For the user."""
-        if self.streams:
-            said = f"{self.name} hears along, as it is said; a second of it takes {self.look_s:.2f} s here"
+        if self.block_ms:
+            said = f"{self.name} hears along, {self.block_ms:.0f} ms at once; a second takes {self.look_s:.2f} s here"
             return said + (", longer than it lasts: take a smaller one" if self.look_s > 1 else "")
         said = f"{self.name} hears along; a look at what is being said takes it {self.look_s:.1f} s here"
         return said + (", longer than a turn waits for: take a smaller one" if self.look_s > TOO_SLOW_S else "")

@@ -161,7 +161,7 @@ def main(arguments: list[str]) -> int:
         began_s = time.monotonic()
         ear = read_ear(folder, device, language or None, otherwise or None)
         load_s = time.monotonic() - began_s - ear.look_s
-        link.sendall(pack(("loaded", EarLoaded(ear.name, load_s, ear.look_s, ear.streams))))
+        link.sendall(pack(("loaded", EarLoaded(ear.name, load_s, ear.look_s, ear.block_ms))))
     except LiveAgentError as error:
         link.sendall(pack(("refused", portable_error(error))))
         return 2

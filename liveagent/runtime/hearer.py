@@ -8,17 +8,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from liveagent.audio import RATE_HZ, Samples
 from liveagent.runtime.take import Said, Take
 from liveagent.spoken import spoken
 
 if TYPE_CHECKING:
+    from liveagent.nn.checkpoint import Checkpoint
     from liveagent.nn.transcriber import Transcriber
 
 MOST_BEHIND_SAMPLES = 30 * RATE_HZ
 """A stream that is so far behind is too slow for anybody."""
+BUSY_S = 0.8
+"""To hear a second may take so long, at most, where larger blocks are quicker."""
 
 
 class Hearer(Protocol):
@@ -217,13 +220,13 @@ class Streaming:
 
 @dataclass(frozen=True, slots=True)
 class ReadEar:
-    """A checkpoint's ear: `look_s`: how long it takes to hear a clip here, or a second of what `streams`; `begin`: what
-    begins an utterance."""
+    """A checkpoint's ear. `look_s`: how long it takes to hear a clip here, or a second of a stream; `begin`: begins an
+    utterance; `block_ms`: how much of a stream is heard at once, 0 of clips."""
 
     name: str
     look_s: float
-    streams: bool
     begin: Callable[[], Hearer]
+    block_ms: float = 0.0
 
 
 def read_ear(folder: str, device: str, language: str | None = None, otherwise: str | None = None) -> ReadEar:
@@ -247,17 +250,42 @@ def read_ear(folder: str, device: str, language: str | None = None, otherwise: s
     if hasattr(module, "words"):  # a stream
         if language is not None and language not in module.LANGUAGES:
             raise ConfigError(f"this ear knows no language {language!r}; it knows {', '.join(module.LANGUAGES)}")
-        net = module.ear(checkpoint, device=device)
-        stream = module.words(checkpoint, net)  # which reads the tokenizer, once for all
-        timed = stream.another()
-        for _ in range(2):  # the first time is longer
-            began_s = time.monotonic()
-            timed.feed(np.zeros(RATE_HZ, np.float32))
-            look_s = time.monotonic() - began_s
-        return ReadEar(checkpoint.folder.name, look_s, True, lambda: Streaming(stream.another()))
+        return _stream(module, checkpoint, device)
     ear: Transcriber = module.load(folder, device)
     spoken_here = ear.marks.language(language, otherwise)
     began_s = time.monotonic()
     ear.write(np.zeros(0, np.float32), most_tokens=1)
     pace = Pace(time.monotonic() - began_s)
-    return ReadEar(ear.name, pace.took_s, False, lambda: Retelling(ear, pace, spoken_here))
+    return ReadEar(ear.name, pace.took_s, lambda: Retelling(ear, pace, spoken_here))
+
+
+def _stream(module: Any, checkpoint: Checkpoint, device: str, busy_s: float = BUSY_S) -> ReadEar:
+    """One that streams, in the least blocks in which it keeps up here: weights are read once for each block, so larger
+    ones, whose words come later, take little longer."""
+
+    def read(lookahead: int) -> ReadEar:
+        stream = module.words(checkpoint, module.ear(checkpoint, lookahead, device=device))
+        block_ms = stream.block_samples / RATE_HZ * 1e3
+        return ReadEar(checkpoint.folder.name, _second_s(stream), lambda: Streaming(stream.another()), block_ms)
+
+    known = sorted(module.lookaheads(checkpoint))
+    *nearer, farthest = [each for each in known if each >= module.LOOKAHEAD] or known[-1:]
+    for lookahead in nearer:
+        found = read(lookahead)
+        if found.look_s <= busy_s:
+            return found
+        del found  # before the next is read
+    return read(farthest)
+
+
+def _second_s(like: Any) -> float:
+    """How long a stream takes to hear a second."""
+    import numpy as np
+
+    stream = like.another()
+    samples = max(1, round(RATE_HZ / stream.block_samples)) * stream.block_samples
+    for _ in range(2):  # the first time is longer
+        began_s = time.monotonic()
+        stream.feed(np.zeros(samples, np.float32))
+        took_s = time.monotonic() - began_s
+    return took_s * RATE_HZ / samples
