@@ -2,8 +2,9 @@
 
 `Budget` keeps the proportions and spends what a picture may cost, `Stretch` makes every picture the same square, `Crop`
 takes the square in the middle. What shrinks is smoothed first (liveagent/rescale.py); on bytes, so that a detector of
-change sees what the eye sees. The numbers are torchvision's; Pillow's differ by up to two steps of 255 in some pixels.
-Nothing here needs torch but `frame`: a conversation brings its pictures to size where no network is.
+change sees what the eye sees. The numbers are torchvision's; Pillow's differ by up to two steps of 255 in some pixels,
+and by up to fifteen where a picture grows one way and shrinks the other. Nothing here needs torch but `frame`: a
+conversation brings its pictures to size where no network is.
 """
 
 from __future__ import annotations
