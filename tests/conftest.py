@@ -44,12 +44,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """What is imported stays to the end, so the collector need not look at it again and again."""
+    """What is imported stays to the end, so the collector need not look at it again and again, nor so often at what
+    tests leave."""
     gc.disable()
     try:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(20_000, 10, 20)
         gc.enable()
 
 

@@ -12,6 +12,8 @@ from torch import Tensor
 from liveagent.nn.lanes import tensors
 from tests.laws import LAWS, Law, outputs
 
+pytestmark = pytest.mark.slow
+
 BLOCKS = 14
 LANES = 4
 

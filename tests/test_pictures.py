@@ -20,6 +20,8 @@ from liveagent.ports import pictures as module
 from liveagent.ports.pictures import Pictures
 from liveagent.video import Pixels
 
+pytestmark = pytest.mark.slow  # processes that decode
+
 
 def encoded(pixels: Pixels, codec: str = "mjpeg") -> bytes:
     context = av.CodecContext.create(codec, "w")
