@@ -112,10 +112,14 @@ class Hijacked:
     class _Nothing:
         phase, reply, pending, voice, looking = "idle", None, (), False, None
 
+    class _Eye:
+        def small(self, frame: VideoFrame) -> VideoFrame:
+            return frame  # as it is: the lines are in its pixels
+
     def __init__(self, agent: Agent) -> None:
         self.agent, self.calls = agent, 0
         self.turns = self.answer = self.speaking = self._Nothing()
-        self.looking = None
+        self.looking, self.model = None, self._Eye()
 
     async def tick(
         self, tick: Tick, inbox: Sequence[Inbox] = (), reference: Samples | None = None, frame: VideoFrame | None = None
