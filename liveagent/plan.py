@@ -237,7 +237,9 @@ def cost_of(
             sorts
             and part in ("decoder", "ear", "eye")
             and tensor.is_float
-            and len(tensor.shape) == 2
+            and len(tensor.shape) >= 2
+            and tensor.shape[1] > 1
+            and all(side == 1 for side in tensor.shape[2:])  # a convolution of one place is a matrix
             and (not quantize or part != "decoder")
         ):
             copied += tensor_bytes(tensor, chosen)
