@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection
 
 from liveagent.agent import Agent
 from liveagent.nn.model import EYE_FILE
 from liveagent.ports.webserver import App, WebServer
+from liveagent.runtime import admission
 from liveagent.runtime.server import Server
 from liveagent.tools import home
 from tests.nano import PIECES, random_nano
@@ -191,5 +193,9 @@ async def eventually(true: Callable[[], bool]) -> None:
 
 @contextmanager
 def serving(server: Server, app: App | None = None, certificate: tuple[Path, Path] | None = None) -> Iterator[Site]:
-    with Site(server, app, certificate) as site:
-        yield site
+    """However slow this machine is just now, it is at no moment too busy for one more; not between two tests either,
+    since a server that was full stays so for a while."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(admission, "FULL", 1e9)
+        with Site(server, app, certificate) as site:
+            yield site
