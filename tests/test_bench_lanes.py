@@ -73,7 +73,7 @@ def test_a_lane_goes_round(own: bool) -> None:
     assert decoded == sum(lanes.REPLY_TOKENS) == 30
     back = [each.length for tick in told for each in tick if isinstance(each, Rewind)]
     history = 8192 * 2 // 3 if own else 1024
-    assert back == ([history, history] if own else [history])  # for the picture, and at the round's end
+    assert back == [history]  # at the round's end
     again = [len(each.ids) for each in told[lanes.SEEN_AT] if isinstance(each, Append)]
     assert again == ([17, 2 * lanes.SEEN_AT, 2] if own else [17])
 

@@ -8,7 +8,7 @@ A lane goes round every eight seconds: somebody speaks for four, is then replied
 tokens, as many in a tick as a session decodes), and in the end what was said is taken back, so that each stays at two
 thirds of what a session holds. Lanes are spread evenly over that round. Sound goes through the VAD and nano's ear in
 every tick, and those do not sleep here. A model of a checkpoint's kind reads, while somebody speaks, what its own ear
-makes of the sound, and once a round a picture of which a quarter of the patches has changed, in front of the open turn.
+makes of the sound, and once a round a picture of which a quarter of the patches has changed, behind the sound.
 nano looks at five such pictures a second, keeps one a round and reads a piece every 320 ms. What a session does around
 the engine (turns, voices, hands) runs on other processors and is not here: `bench sessions` and `bench load` have it.
 
@@ -94,7 +94,7 @@ class Guest:
         self._history = room(core.model)[0]
         self._own_ear, self._own_eye = core.model.own_ear is not None, core.model.own_eye is not None
         self._keyframes, self._shown = Keyframes(refresh_s=0), 0
-        self._length, self._rows = 0, list[np.ndarray]()  # of the lane, and of the sound of the open turn
+        self._seen: np.ndarray | None = None  # what waits to be kept
 
     @property
     def replies(self) -> bool:
@@ -118,12 +118,14 @@ class Guest:
         ):
             sight = yield from self._see()
             if at == SEEN_AT:
-                yield from self._keep(sight)
+                self._seen = sight
+        if self._seen is not None and (not self._own_ear or at == SPEAKS):  # behind sound, in front of words
+            seen, self._seen = self._seen, None
+            yield from self._keep(seen)
         if at < SPEAKS:
             yield from self._hear(samples, at)
         elif at == SPEAKS:
             yield from self._append(CLOSES)
-            self._rows = []
         if 0 <= at - SPEAKS < len(REPLY_TOKENS):
             yield Decode(REPLY_TOKENS[at - SPEAKS], ())
         if at == ROUND - 1:
@@ -133,7 +135,6 @@ class Guest:
     def _append(self, ids: Sequence[int], **senses: Any) -> Generator[Work, Reply, None]:
         done = yield Append(tuple(ids), **senses)
         assert isinstance(done, Done)
-        self._length = done.length
 
     def _hear(self, samples: Samples, at: int) -> Generator[Work, Reply, None]:
         if not self._own_ear:
@@ -144,7 +145,6 @@ class Guest:
         assert isinstance(encoded, Encoded)
         if len(encoded.rows):
             yield from self._append([0] * len(encoded.rows), sounds=Sounds(encoded.rows))
-            self._rows.append(encoded.rows)
 
     def _see(self) -> Generator[Work, Reply, np.ndarray]:
         pixels = self.clip[self._shown % len(self.clip)]
@@ -155,13 +155,7 @@ class Guest:
         return seen.sight
 
     def _keep(self, sight: np.ndarray) -> Generator[Work, Reply, None]:
-        """In front of the open turn, which steps aside."""
-        if self._rows:
-            yield Rewind(self._length - sum(map(len, self._rows)))
         yield from self._append([0] * (len(sight) + 1), sights=Sights(sight, np.arange(len(sight), dtype=np.int64)))
-        if self._rows:
-            rows = np.concatenate(self._rows)
-            yield from self._append([0] * len(rows), sounds=Sounds(rows))
 
 
 class House:

@@ -11,7 +11,7 @@ has built a runtime, which is what this project is. So that is not the rival.
 
 Ours is the engine's core as a session drives it: every 80 ms of sound goes through the VAD and nano's ear, then through
 the model's own ear and into the cache. A picture in the middle of the turn goes through the changed-patch eye, from the
-one before it, and before the open turn, which is taken back for it and read again. Sound comes at its own pace: the
+one before it; the newest is read behind the sound, when that is over. Sound comes at its own pace: the
 clock moves by what the work took and waits for the microphone when that was quick, and work that was slow finds more
 sound waiting, of which a step takes up to 640 ms. What is left when the last sample is there, the marks that close the
 turn and the first token's logits are `ours_ms`. Both read the same tokens in the same order. What decides that the turn
@@ -22,10 +22,10 @@ is over is on neither side, and no recogniser or turn logic is in the load.
     load_while_speaking   our work on the turn's sound and picture over the turn's length; from 1.0 on this machine
                           does not keep up, and what it is behind by is part of `ours_ms`                       report
 
-`detail.video` has the same with a picture of each of the turn's seconds on both sides, `detail.theirs_parts_ms` what
-their time went into, `detail.left_over_ms` how far ours was behind at the last sample. Weights are random, honest for
-speed; how much of a picture has changed is the eye bench's talking head.
-Without 20 GB of memory it is done at 0.3 B (`detail.size`); `python -m liveagent.bench.live_gap --size tiny`: any size.
+`detail.video` has the same with a camera that shows another picture each second: ours looks at each as it comes, theirs
+at the newest alone. `detail.theirs_parts_ms` has what their time went into, `detail.left_over_ms` how far ours was behind
+at the last sample. Weights are random, honest for speed; how much of a picture has changed is the eye bench's talking
+head. Without 20 GB of memory it is done at 0.3 B (`detail.size`); `python -m liveagent.bench.live_gap --size tiny`: any.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from liveagent.errors import DeviceError
 from liveagent.keyframe import Keyframes
 from liveagent.memory import free_memory
 from liveagent.runtime.own_ear import OwnEar
-from liveagent.runtime.work import Append, Encode, Encoded, Listen, Look, Rewind, Seen, Sights, Sounds
+from liveagent.runtime.work import Append, Encode, Encoded, Listen, Look, Seen, Sights, Sounds
 from liveagent.video import Pixels
 
 TICK_S = TICK_SAMPLES / RATE_HZ
@@ -64,6 +64,8 @@ SOUND_ROWS, PICTURE_ROWS = 25, 71
 NEEDS_BYTES = {"e2b": 20e9, "0.3b": 4e9}
 OPENS, USER_CLOSES, AGENT_OPENS = (5, 6, 7), (8, 7), (5, 9, 7)
 """As many tokens as in Gemma's template: `<|turn>user` and a line's end, `<turn|>` and one, `<|turn>model` and one."""
+AROUND = (7,)
+"""As before and behind a picture within a turn: an empty line."""
 PX = 384
 
 
@@ -120,16 +122,18 @@ class Reader:
 
     def __init__(self, both: Sides, turn: Turn) -> None:
         self.core, self.marks, self.ids = both.core, both.marks, list[int]()
-        self._rows: list[np.ndarray] = []  # of the open turn
-        self._start = both.core._lane[HERE].length  # and the place where it begins
+        self._begun = False
+        self._seen: np.ndarray | None = None  # what the eye makes of the newest picture
         self._keyframes = Keyframes(refresh_s=0)
-        self._look(turn.before, 0)
+        self.see(turn.before, 0)
+        self._seen = None
 
-    def _look(self, pixels: Pixels, t_ns: int) -> np.ndarray:
+    def see(self, pixels: Pixels, t_ns: int) -> None:
+        """A picture is looked at as it comes, and read when the sound is over."""
         change = self._keyframes.feed(pixels, t_ns)
         seen = self.core.run(HERE, Look(pixels, None if change.full else change.patches))
         assert isinstance(seen, Seen)
-        return seen.sight
+        self._seen = seen.sight
 
     def _append(self, ids: Sequence[int], **senses: Any) -> None:
         self.core.run(HERE, Append(tuple(ids), **senses))
@@ -142,31 +146,22 @@ class Reader:
     def hear(self, samples: Samples, begins: bool) -> None:
         encoded = self.core.run(HERE, Encode(samples, begins))
         assert isinstance(encoded, Encoded)
-        self._read(encoded.rows)
-
-    def _read(self, rows: np.ndarray) -> None:
-        if len(rows):
-            opens = [] if self._rows else [*OPENS, self.marks["boa_token_id"]]
-            self._rows.append(rows)
-            self._append([*opens, *[self.marks["audio_token_id"]] * len(rows)], sounds=Sounds(rows))
-
-    def see(self, pixels: Pixels, t_ns: int) -> None:
-        """A picture is a turn of its own and goes before the open one, which steps aside for it."""
-        heard, self._rows = self._rows, []
-        if heard:
-            self.core.run(HERE, Rewind(self._start))
-            del self.ids[len(self.ids) - len(OPENS) - 1 - sum(map(len, heard)) :]
-        rows, marks = self._look(pixels, t_ns), self.marks
-        ids = [*OPENS, marks["boi_token_id"], *[marks["image_token_id"]] * len(rows)]
-        self._append(ids, sights=Sights(rows, np.arange(len(rows))))
-        self._append([marks["eoi_token_id"], *USER_CLOSES])
-        self._start = self.core._lane[HERE].length
-        if heard:
-            self._read(np.concatenate(heard))
+        if len(encoded.rows):
+            opens = [] if self._begun else [*OPENS, self.marks["boa_token_id"]]
+            self._begun = True
+            ids = [*opens, *[self.marks["audio_token_id"]] * len(encoded.rows)]
+            self._append(ids, sounds=Sounds(encoded.rows))
 
     def close(self) -> Tensor:
-        """The marks that close the turn and open the agent's; the logits behind them."""
-        self._append([self.marks["eoa_token_index"], *USER_CLOSES, *AGENT_OPENS])
+        """The newest picture, the marks that close the turn and open the agent's; the logits behind them."""
+        marks, rows = self.marks, self._seen
+        self._append([marks["eoa_token_index"]])
+        closes = [*USER_CLOSES, *AGENT_OPENS]
+        if rows is not None:
+            ids = [*AROUND, marks["boi_token_id"], *[marks["image_token_id"]] * len(rows)]
+            self._append(ids, sights=Sights(rows, np.arange(len(rows))))
+            closes = [marks["eoi_token_id"], *AROUND, *closes]
+        self._append(closes)
         logits = self.core._lane[HERE].logits
         assert logits is not None
         return logits
@@ -214,7 +209,7 @@ def theirs(both: Sides, turn: Turn, ids: list[int]) -> Answer:
     dtype = both.core.model.decoder.embedding.dtype
     padded = torch.nn.functional.pad(torch.from_numpy(turn.sound), (0, 1)).numpy()  # or its last frame is dropped
     heard = both.extract([padded], return_tensors="pt", sampling_rate=RATE_HZ)
-    seen = both.process(list(turn.pictures.values()), return_tensors="pt")
+    seen = both.process(list(turn.pictures.values())[-1:], return_tensors="pt")
     parts["processors"] = time.perf_counter() - began
     given = {
         "input_features": heard["input_features"].to(dtype),

@@ -20,6 +20,11 @@ class OwnEar(Protocol):
     def width(self) -> int: ...
 
     @property
+    def token_samples(self) -> int:
+        """Samples of a row."""
+        ...
+
+    @property
     def block_samples(self) -> int:
         """Samples of the shortest piece that a step takes."""
         ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,8 @@ from liveagent.nn.rotary import Rope, angles, parts_at, rotate, rotations, turn,
 from liveagent.nn.view import View
 
 T = TypeVar("T")
+Wanted = Literal["all", "last", "none"]
+"""Which tokens' hidden rows a step is asked for: of each lane."""
 
 
 @dataclass
@@ -336,7 +338,7 @@ class Stack(nn.Module):
         stays bit-unchanged, its logits are zero); `times` `[B, T]` when each token came, in seconds (float64), None:
         all at 0. ConfigError when a lane would overflow, or a row sees what is not there yet; no lane is changed then.
         """
-        counts, hidden = self._read(x, count, state, times, last=True)
+        counts, hidden = self._read(x, count, state, times, "last")
         out = hidden.new_zeros(len(counts), self.shape.vocab_size)
         busy = [(b, n) for b, n in enumerate(counts) if n]
         for group in _groups(busy, self.pass_rows):
@@ -358,6 +360,12 @@ class Stack(nn.Module):
                 out[b] = self.logits(hidden[b])
         return out
 
+    def append(
+        self, x: Tensor, count: Tensor | Sequence[int], state: DecoderState, times: Tensor | None = None
+    ) -> None:
+        """As `step`, where nobody asks what comes next: layers behind the last that holds keys do not run at all."""
+        self._read(x, count, state, times, "none")
+
     def read(
         self, x: Tensor, count: Tensor | Sequence[int], state: DecoderState, times: Tensor | None = None
     ) -> Tensor:
@@ -371,9 +379,9 @@ class Stack(nn.Module):
         count: Tensor | Sequence[int],
         state: DecoderState,
         times: Tensor | None,
-        last: bool = False,
+        wanted: Wanted = "all",
     ) -> tuple[list[int], Tensor]:
-        """How many each lane reads, and the hidden rows; `last`: of each lane's last token alone."""
+        """How many each lane reads, and the hidden rows that are `wanted`."""
         counts = count.tolist() if isinstance(count, Tensor) else list(count)
         lanes, time, _ = x.shape
         if len(counts) != lanes or lanes != state.lanes or max(counts, default=0) > time:
@@ -387,7 +395,7 @@ class Stack(nn.Module):
         hidden = torch.zeros(lanes, time, self.shape.width, dtype=state.keys.dtype, device=x.device)
         when = None if times is None else times.to("cpu", torch.float64)
         for group in _groups(spots, -(-self.pass_rows // time)):
-            self._pass(x, group, state, when, ahead, hidden, last)
+            self._pass(x, group, state, when, ahead, hidden, wanted)
         return counts, hidden
 
     def _ahead(self, x: Tensor, counts: list[int]) -> dict[int, Tensor]:
@@ -405,12 +413,12 @@ class Stack(nn.Module):
 
     def _pass(
         self, x: Tensor, group: list[Spot], state: DecoderState, times: Tensor | None, ahead: dict[int, Tensor],
-        out: Tensor, last: bool,
+        out: Tensor, wanted: Wanted,
     ) -> None:  # fmt: skip
         """Append the rows of `x [B, T, R]` that `group` places; their hidden rows into `out [B, T, D]`.
 
         The pass has rows for as many lanes as make up `pass_rows`, busy or not: its shape is the same whoever is in it.
-        `last`: layers behind the last that holds keys see each lane's last row alone, in as few rows as that.
+        Layers behind the last that holds keys see the rows that are `wanted` alone, in as few rows as that.
         """
         time, shape = x.shape[1], self.shape
         lanes = len(group) if self.rows_apart else -(-self.pass_rows // time)
@@ -426,7 +434,9 @@ class Stack(nn.Module):
         counts = [at.count for at in group]
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, Block)
-            if last and time > 1 and number == shape.holding:
+            if wanted == "none" and number == shape.holding:
+                break
+            if wanted == "last" and time > 1 and number == shape.holding:
                 lanes = len(group) if self.rows_apart else max(lanes, self.pass_rows)
                 h = _last(h, counts, lanes)
                 inputs = None if inputs is None else torch.stack([_last(each, counts, lanes) for each in inputs])

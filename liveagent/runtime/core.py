@@ -315,8 +315,10 @@ class Core:
         for n in sizes.pop(0, ()):
             self._finish(n, Encoded(np.zeros((0, ear.width), np.float32)))
         for size, ready in sizes.items():
-            for here, x, active in self._rows(ready, "own_rest", size):
-                part = take(state, _filled(here))
+            # So long a piece has rows enough by itself (LAW 2), and other lanes' would cost as much again.
+            together = 1 if size >= HEARING_LANES * ear.token_samples else HEARING_LANES
+            for here, x, active in self._rows(ready, "own_rest", size, together):
+                part = take(state, _filled(here, together))
                 rows = ear.step(x, part, active).float().cpu()
                 put(state, here, part)
                 for row, n in enumerate(here):
@@ -369,13 +371,13 @@ class Core:
                 self._finish(n, DeviceError("the model's own eye gave no numbers: fetch its weights again"))
 
     def _rows(
-        self, ready: Sequence[int], rest: str, size: int
+        self, ready: Sequence[int], rest: str, size: int, together: int = HEARING_LANES
     ) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
         """The next piece of what these lanes have not heard, a few of them at a time."""
-        for first in range(0, len(ready), HEARING_LANES):
-            lanes = list(ready[first : first + HEARING_LANES])
-            x = torch.zeros(HEARING_LANES, size)
-            active = torch.zeros(HEARING_LANES, dtype=torch.bool)
+        for first in range(0, len(ready), together):
+            lanes = list(ready[first : first + together])
+            x = torch.zeros(together, size)
+            active = torch.zeros(together, dtype=torch.bool)
             for row, n in enumerate(lanes):
                 buffer = getattr(self._lane[n], rest)
                 x[row] = torch.from_numpy(buffer[:size].copy())
@@ -511,7 +513,12 @@ class Core:
 
     def _feed(self, group: dict[int, _Job], size: int) -> None:
         x, count, times = self._next_rows(group, size)
-        logits = self.model.decoder.step(x, count, self._cache, times).cpu()
+        asked = {n for n, job in group.items() if self._asks(job, int(count[n]))}
+        decoder, logits = self.model.decoder, torch.zeros(0)
+        if asked:
+            logits = decoder.step(x, count, self._cache, times).cpu()
+        else:
+            decoder.append(x, count, self._cache, times)
         for n, job in group.items():
             lane, fed = self._lane[n], int(count[n])
             job.fed += fed
@@ -520,10 +527,23 @@ class Core:
             assert job.rows is not None
             if job.fed < len(job.rows):
                 continue
+            if n not in asked:
+                lane.logits = None
+                self._finish(n, Done(lane.length, steps=job.steps))
+                continue
             try:
                 self._fed(n, lane, job, logits[n].clone())
             except Exception as error:  # this lane's alone: the others' numbers are good
                 self._finish(n, error)
+
+    @staticmethod
+    def _asks(job: _Job, fed: int) -> bool:
+        """Whether somebody asks what comes behind the next `fed` rows: not in the middle of them, and not behind what
+        was heard or seen, for marks follow."""
+        work = job.work
+        if job.rows is not None and job.fed + fed < len(job.rows):
+            return False
+        return not isinstance(work, Append) or bool(work.want) or (work.sounds is None and work.sights is None)
 
     def _feed_guesses(self, group: dict[int, _Job]) -> None:
         """Chosen tokens, each with the guess of what follows it, in one pass of 8. Of the guess stays what would have
@@ -610,6 +630,6 @@ class Core:
         job.rows, job.fed = self._embed([token, *job.guess]), 0
 
 
-def _filled(lanes: list[int]) -> list[int]:
+def _filled(lanes: list[int], together: int = HEARING_LANES) -> list[int]:
     """As many as a step has rows for: what is over is the first again, and counts for nothing."""
-    return lanes + lanes[:1] * (HEARING_LANES - len(lanes))
+    return lanes + lanes[:1] * (together - len(lanes))

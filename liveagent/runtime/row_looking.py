@@ -41,6 +41,7 @@ class RowLooking(Looking):
         self._scenery = scenery or Scenery()
         self._stale: NDArray[np.bool_] | None = None  # patches that the eye has not seen as they are; None: all
         self._changes = 0
+        self._ready: Why | None = None  # why a picture that has been looked at is to be kept
 
     async def see(self, frame: VideoFrame) -> FrameSeen:
         """Find out what changed in a picture."""
@@ -60,13 +61,20 @@ class RowLooking(Looking):
         self._new = False
         if self._pixels is None or (self.sparing and self.subject is not None):
             return None
-        return self._scenery.feed(self.t_ns)
+        return self._scenery.feed(self.t_ns) or self._ready
+
+    async def prepare(self) -> None:
+        """While somebody speaks: look at the newest picture now if it is news. It is kept behind what is said, and what
+        has moved by then is all that is left to be looked at."""
+        if (why := self.news()) is not None and why != self._ready:
+            self._ready = why
+            await self._look()
 
     def late_news(self) -> Why | None:
         if self._pixels is None:
             return None
         self._new = False
-        return self._scenery.ask(self.t_ns)
+        return self._scenery.ask(self.t_ns) or self._ready
 
     @property
     def subject(self) -> object:
@@ -74,15 +82,9 @@ class RowLooking(Looking):
 
     async def keep(self, why: Why, within: bool = False) -> PictureKept:
         """Look at the newest picture, and put it into the cache, at its end."""
-        assert self._pixels is not None
-        pixels, t_ns = self._pixels, self.t_ns
-        assert self.patches is not None
-        stale, self._stale = self._stale, np.zeros(len(self.patches), np.bool_)
-        try:
-            rows = (await self._lane.see(pixels, stale)).sight
-        except LiveAgentError:
-            self._stale = None
-            raise
+        pixels, t_ns, rows = self._pixels, self.t_ns, await self._look()
+        assert pixels is not None
+        self._ready = None
         if why != "refresh":
             self._changes += 1
         template = self._model.template
@@ -92,3 +94,13 @@ class RowLooking(Looking):
         await self._context.add("picture", template.picture_close(within), t_ns, grow=True)
         span = self._context.ledger.spans[-1]
         return PictureKept(t_ns, span.id, span.length, why, (), thumbnail(pixels))
+
+    async def _look(self) -> NDArray[np.float32]:
+        """What the eye makes of the newest picture: rows `[n, D]`. Where it has seen all of it, no network runs."""
+        assert self._pixels is not None and self.patches is not None
+        stale, self._stale = self._stale, np.zeros(len(self.patches), np.bool_)
+        try:
+            return (await self._lane.see(self._pixels, stale)).sight
+        except LiveAgentError:
+            self._stale = None
+            raise

@@ -434,8 +434,9 @@ class Session:
         looking = self.looking
         if looking is None or not looking.waiting or self.speaking.writing:
             return
-        if self.user.sounds and not self.watcher.watchings:
-            return  # it is put behind what is being said, which would have to be read again behind it
+        if self.user.sounds and not self.watcher.watchings and isinstance(looking, RowLooking):
+            await looking.prepare()  # it is put behind what is being said, which would have to be read again behind it
+            return
         self._waited = self._waited + 1 if self.answer.pending else 0
         if 0 < self._waited <= CALL_WAIT_TICKS:
             return
