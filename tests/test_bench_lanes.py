@@ -74,8 +74,8 @@ def test_a_lane_goes_round(own: bool) -> None:
     back = [each.length for tick in told for each in tick if isinstance(each, Rewind)]
     history = 8192 * 2 // 3 if own else 1024
     assert back == [history]  # at the round's end
-    again = [len(each.ids) for each in told[lanes.SEEN_AT] if isinstance(each, Append)]
-    assert again == ([17, 2 * lanes.SEEN_AT, 2] if own else [17])
+    at = lanes.SPEAKS if own else lanes.SEEN_AT  # behind sound, in front of words
+    assert [len(each.ids) for each in told[at] if isinstance(each, Append)] == ([17, 6] if own else [17])
 
 
 def test_without_a_gpu_it_says_what_measures_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,9 +23,10 @@ is over is on neither side, and no recogniser or turn logic is in the load.
                           does not keep up, and what it is behind by is part of `ours_ms`                       report
 
 `detail.video` has the same with a camera that shows another picture each second: ours looks at each as it comes, theirs
-at the newest alone. `detail.theirs_parts_ms` has what their time went into, `detail.left_over_ms` how far ours was behind
-at the last sample. Weights are random, honest for speed; how much of a picture has changed is the eye bench's talking
-head. Without 20 GB of memory it is done at 0.3 B (`detail.size`); `python -m liveagent.bench.live_gap --size tiny`: any.
+at the newest alone. `detail.theirs_parts_ms` has what their time went into, `detail.left_over_ms` how far ours was
+behind at the last sample. Weights are random, honest for speed; how much of a picture has changed is the eye bench's
+talking head. Without 20 GB of memory it is done at 0.3 B (`detail.size`); `python -m liveagent.bench.live_gap --size
+tiny`: any size.
 """
 
 from __future__ import annotations
