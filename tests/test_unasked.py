@@ -41,7 +41,7 @@ def test_the_cache_is_that_of_a_step(net: Stack) -> None:
 def test_marks_behind_sound_say_what_they_said_before(net: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.random.default_rng(2).standard_normal((23, 48)).astype(np.float32)
     config = whole("tiny")
-    said = []
+    said: list[tuple[tuple[float, ...], tuple[int, ...]]] = []
     for asks in (Core._asks, lambda job, fed: True):
         monkeypatch.setattr(Core, "_asks", staticmethod(asks))
         core = Core(running(net, random_ear(config, torch.float32), None), slots=128)
