@@ -71,8 +71,8 @@ class Picking:
         """Have it in the hand. ToolError when it cannot be seen, reached or gripped."""
         if await self._body.holding():
             raise ToolError("i am holding something already; tell me where to put it")
-        await self._body.do("home", {}, _nobody)
         for left in reversed(range(TRIES)):
+            await self._body.do("home", {}, _nobody)  # a try that was ended half way left the arm before the camera
             spotted = await self.see()
             thing = _needed(spotted, shape, color)
             try:
