@@ -103,6 +103,7 @@ async def test_it_picks_by_sight_over_a_broker_and_a_stop_is_a_persons_to_lift()
 
             async def pick() -> None:
                 shares.clear()
+                await until(lambda: arm.robot.state is not None and not arm.robot.state.more["moving"])
                 if arm.robot.state is not None and arm.robot.state.more["holding"]:  # it was ended when it had it
                     await picking.place_on_tray("red")
                 await picking.pick("blue", "cube", lambda share, note: shares.append(share))

@@ -71,16 +71,20 @@ class Picking:
         """Have it in the hand. ToolError when it cannot be seen, reached or gripped."""
         if await self._body.holding():
             raise ToolError("i am holding something already; tell me where to put it")
+        lost: ToolError | None = None
         for left in reversed(range(TRIES)):
             await self._body.do("home", {}, _nobody)  # a try that was ended half way left the arm before the camera
+            if lost is not None and await self._body.holding():
+                raise lost  # it had it when it was ended: whoever asked decides how to go on
             spotted = await self.see()
             thing = _needed(spotted, shape, color)
             try:
                 await self._body.do("pick", {"x": thing.x, "y": thing.y, "turn": grip(thing, spotted)}, told)
                 return
-            except ToolError:
+            except ToolError as error:
                 if not left:
                     raise
+                lost = error
 
     async def place_on_tray(self, color: str, told: Told = _nobody) -> None:
         """Put what is held on a tray of that colour."""

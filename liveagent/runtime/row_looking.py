@@ -58,15 +58,18 @@ class RowLooking(Looking):
 
     def news(self) -> Why | None:
         """Whether the newest picture is worth keeping; while ticks are late, the first alone is."""
+        return self._fresh() or self._ready
+
+    def _fresh(self) -> Why | None:
         self._new = False
         if self._pixels is None or (self.sparing and self.subject is not None):
             return None
-        return self._scenery.feed(self.t_ns) or self._ready
+        return self._scenery.feed(self.t_ns)
 
     async def prepare(self) -> None:
         """While somebody speaks: look at the newest picture now if it is news. It is kept behind what is said, and what
         has moved by then is all that is left to be looked at."""
-        if (why := self.news()) is not None and why != self._ready:
+        if (why := self._fresh()) is not None:
             self._ready = why
             await self._look()
 
