@@ -73,7 +73,7 @@ unit: $(VENV)/.ready-test
 
 # Three on two cores: most of these wait for processes, sockets and sound half of the time.
 rest: $(VENV)/.ready-test
-	$(BIN)/pytest -n 3 $(TOGETHER) -m "slow or audio"
+	$(BIN)/pytest -n 2 $(TOGETHER) -m "slow or audio"
 
 bench: $(VENV)/.ready-test
 	$(BIN)/liveagent bench $(if $(NAME),$(NAME),all) --json
