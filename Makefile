@@ -71,7 +71,7 @@ type: $(VENV)/.ready-test
 unit: $(VENV)/.ready-test
 	$(BIN)/pytest -n 2 $(TOGETHER) -p no:logging -m "not slow and not audio"
 
-# Three on two cores: most of these wait for processes, sockets and sound half of the time.
+# Two: with three on two cores a robot's heartbeats came too late.
 rest: $(VENV)/.ready-test
 	$(BIN)/pytest -n 2 $(TOGETHER) -m "slow or audio"
 
