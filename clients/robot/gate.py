@@ -471,7 +471,7 @@ class Gate:
         """What the robot's own functions raise is logged, and keeps no watchdog from watching."""
         try:
             return function(*given)
-        except Exception:
+        except Exception:  # whatever a stranger's function raises
             _log.exception("%s failed", getattr(function, "__name__", function))
             return None
 

@@ -10,6 +10,7 @@ conversation brings its pictures to size where no network is.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class _Framing:
+class _Framing(ABC):
+    @abstractmethod
     def sides(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of what becomes of a picture of `height` x `width` px."""
-        raise NotImplementedError
 
+    @abstractmethod
     def small(self, pixels: Pixels) -> Pixels:
         """`[H, W, 3]` to `[height, width, 3]`, never the camera's own buffer: that may be written again."""
-        raise NotImplementedError
 
     def frame(self, pixels: Pixels | Tensor) -> Tensor:
         """`[H, W, 3]` to `[3, height, width]`, bytes."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 import torch
@@ -78,16 +80,23 @@ class Nets(Model):
     def to(self, device: str | torch.device) -> Self:
         """Move the weights there; sessions of this model run there from then on. DeviceError when there is no such
         device here."""
-        try:
+        with reaching(device):
             for net in self._nets():
                 net.to(device)
             self.device = torch.empty(0, device=device).device
             if self.device.type == "cpu":
                 for net in self._nets():
                     sort_weights(net)
-        # torch says so in three ways: a build without CUDA asserts, one without a driver or card fails as it runs, and
-        # a backend that is not there is not implemented.
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            why = str(error).partition("\n")[0]
-            raise DeviceError(f"cannot run on {device}: {why}; choose --device cpu") from None
         return self
+
+
+@contextmanager
+def reaching(device: str | torch.device) -> Iterator[None]:
+    """DeviceError where what is done with a device fails since there is no such one here."""
+    try:
+        yield
+    # torch says so in three ways: a build without CUDA asserts, one without a driver or card fails as it runs, and
+    # a backend that is not there is not implemented.
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        why = str(error).partition("\n")[0]
+        raise DeviceError(f"cannot run on {device}: {why}; choose --device cpu") from None

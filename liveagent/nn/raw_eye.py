@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as fn
 
 from liveagent.keyframe import Bools, regrid
-from liveagent.nn import lanes
+from liveagent.nn.camera_eye import CameraEye
 from liveagent.nn.framing import Budget
 from liveagent.nn.linear import Linear
 from liveagent.nn.patches import cut
-from liveagent.video import Pixels
 
 PIECE = 16
 """Rows of a product. So few are bound by reading the weights: one row costs nearly as much."""
@@ -48,7 +47,7 @@ class RawEyeState:
     grid: Tensor  # [B, 2] int64: rows and columns of the picture that was seen last; 0: none was
 
 
-class RawEye(nn.Module):
+class RawEye(CameraEye):
     """See the module; in the form of `RowEye`. B pictures, N patches, W width of a row.
 
     picture, video: how single pictures and those of a camera are brought to size; a camera's are usually smaller.
@@ -70,14 +69,13 @@ class RawEye(nn.Module):
         """Of a row."""
         return self.config.rows
 
-    def frame(self, pixels: Pixels | Tensor) -> Tensor:
-        """A camera's picture `[H, W, 3]` of any size to `[3, height, width]` as it is looked at, bytes."""
-        return self.video.frame(pixels)
-
     def flags(self, patches: Bools, pixels: Tensor) -> Tensor:
         """What the detector flagged in `pixels [3, H, W]`, for this eye's patches, `[N]`."""
         height, width = pixels.shape[1:]
         return torch.from_numpy(regrid(patches, height, width, self.config.patch_px))
+
+    def count(self, patches: int) -> int:
+        return patches
 
     def grid(self, pixels: Tensor) -> tuple[int, int]:
         """Rows and columns of patches of pictures `[..., 3, H, W]`. ValueError: not such as this was made for."""
@@ -101,14 +99,6 @@ class RawEye(nn.Module):
             self.positions.detach().new_zeros(lanes, most, self.config.rows), torch.zeros(lanes, 2, dtype=torch.int64)
         )
 
-    def reset(self, state: RawEyeState, lane: int) -> None:
-        """Let one lane begin anew."""
-        lanes.reset(state, lane)
-
-    def copy_lane(self, src_state: RawEyeState, src: int, dst_state: RawEyeState, dst: int) -> None:
-        """Copy one lane's state onto another lane."""
-        lanes.copy_lane(src_state, src, dst_state, dst)
-
     @torch.no_grad()
     def look(self, pixels: Tensor, patches: Tensor, state: RawEyeState, lane: int) -> Tensor:
         """One lane's picture `[3, H, W]`, uint8 or 0..1, of which `patches [N]` (bool) have changed, to rows `[N, W]`.
@@ -126,15 +116,6 @@ class RawEye(nn.Module):
             given.index_copy_(0, here, self._rows(pixels.to(given.device), here))
             state.grid[lane, 0], state.grid[lane, 1] = grid
         return given.clone()
-
-    @torch.no_grad()
-    def step(self, pixels: Tensor, patches: Tensor, state: RawEyeState, active: Tensor) -> Tensor:
-        """`look` for several lanes at once: `pixels [B, 3, H, W]`, `patches [B, N]`, to rows `[B, N, W]`, in `active`
-        [B] rows only; the others' are those of before."""
-        for lane, on in enumerate(active.tolist()):
-            if on:
-                self.look(pixels[lane], patches[lane], state, lane)
-        return state.rows[:, : patches.shape[1]].clone()
 
     def _count(self, pixels: Tensor) -> int:
         rows, cols = self.grid(pixels)

@@ -12,15 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from liveagent.keyframe import Bools, regrid
-from liveagent.nn import lanes
+from liveagent.nn.camera_eye import CameraEye
 from liveagent.nn.framing import Budget, Framing
 from liveagent.nn.mlp_projector import MlpProjector
 from liveagent.nn.pool_projector import PoolProjector
 from liveagent.nn.vit import Vit, VitState
-from liveagent.video import Pixels
 
 
 @dataclass
@@ -31,7 +30,7 @@ class RowEyeState:
     rows: Tensor  # [B, M, W] what was given last
 
 
-class RowEye(nn.Module):
+class RowEye(CameraEye):
     """See the module. B pictures, N patches, M rows of width W.
 
     picture, video: how single pictures and those of a camera are brought to size; a camera's are usually smaller.
@@ -42,14 +41,13 @@ class RowEye(nn.Module):
         self.vit, self.projector = vit, projector
         self.picture, self.video = picture, video
 
-    def frame(self, pixels: Pixels | Tensor) -> Tensor:
-        """A camera's picture `[H, W, 3]` of any size to `[3, height, width]` as it is looked at, bytes."""
-        return self.video.frame(pixels)
-
     def flags(self, patches: Bools, pixels: Tensor) -> Tensor:
         """What the detector flagged in `pixels [3, H, W]`, for this eye's patches, `[N]`."""
         height, width = pixels.shape[1:]
         return torch.from_numpy(regrid(patches, height, width, self.vit.config.patch_px))
+
+    def count(self, patches: int) -> int:
+        return self.projector.count(patches)
 
     def grid(self, pixels: Tensor) -> tuple[int, int]:
         """Rows and columns of patches of pictures `[..., 3, H, W]`."""
@@ -71,14 +69,6 @@ class RowEye(nn.Module):
         vit = self.vit.init_state(lanes, most)
         return RowEyeState(vit, vit.stream.new_zeros(lanes, self.projector.count(most), self.projector.rows_width))
 
-    def reset(self, state: RowEyeState, lane: int) -> None:
-        """Let one lane begin anew."""
-        lanes.reset(state, lane)
-
-    def copy_lane(self, src_state: RowEyeState, src: int, dst_state: RowEyeState, dst: int) -> None:
-        """Copy one lane's state onto another lane."""
-        lanes.copy_lane(src_state, src, dst_state, dst)
-
     @torch.no_grad()
     def look(self, pixels: Tensor, patches: Tensor, state: RowEyeState, lane: int) -> Tensor:
         """One lane's picture `[3, H, W]`, uint8 or 0..1, of which `patches [N]` (bool) have changed, to rows `[M, W]`.
@@ -86,19 +76,10 @@ class RowEye(nn.Module):
         of this shape, sees all patches."""
         rows, cols = self.vit.grid(pixels)
         pixels = pixels.to(state.rows.device)
-        given = state.rows[lane, : self.projector.count(rows * cols)]
+        given = state.rows[lane, : self.count(rows * cols)]
         if bool(patches.any()) or not self.vit.knows(pixels, state.vit, lane):
             given.copy_(self._rows(self.vit.look(pixels, patches, state.vit, lane)[None], pixels)[0])
         return given.clone()
-
-    @torch.no_grad()
-    def step(self, pixels: Tensor, patches: Tensor, state: RowEyeState, active: Tensor) -> Tensor:
-        """`look` for several lanes at once: `pixels [B, 3, H, W]`, `patches [B, N]`, to rows `[B, M, W]`, in `active`
-        [B] rows only; the others' are those of before."""
-        for lane, on in enumerate(active.tolist()):
-            if on:
-                self.look(pixels[lane], patches[lane], state, lane)
-        return state.rows[:, : self.projector.count(patches.shape[1])].clone()
 
     def _rows(self, tokens: Tensor, pixels: Tensor) -> Tensor:
         rows: Tensor = self.projector(tokens, *self.vit.grid(pixels))

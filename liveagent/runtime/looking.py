@@ -103,6 +103,9 @@ class Looking:
         self._new = False
         return self._news.feed(self.sight, self.t_ns) if self.sight is not None else None
 
+    async def prepare(self) -> None:
+        """While somebody speaks: do now what keeping the newest picture will cost. nano's eye has looked already."""
+
     def late_news(self) -> Why | None:
         """As `news`, in front of a question: what is there now counts, even if it has not been so for long."""
         if self.sight is None or self.sight is self.kept:

@@ -11,7 +11,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liveagent.errors import ConfigError, DeviceError
+from liveagent.errors import ConfigError
 from liveagent.families import family_of
 from liveagent.nn.model import Model, checked, weights_folder
 from liveagent.nn.pieces import Pieces
@@ -70,7 +70,7 @@ def load_nets(
     from liveagent.nn.checkpoint import Checkpoint
     from liveagent.nn.ear import Ear
     from liveagent.nn.nano import Nano
-    from liveagent.nn.nets import Nets
+    from liveagent.nn.nets import Nets, reaching
     from liveagent.nn.quant import Folding, quantised
     from liveagent.nn.vad import Vad
 
@@ -94,7 +94,8 @@ def load_nets(
     own = family.own_ear(checkpoint, kind) if marks is not None else None
     eye = family.own_eye(checkpoint, kind) if seen is not None else None
     if quantize is not None:
-        _check_device(device)
+        with reaching(device):
+            torch.empty(0, device=device)  # before minutes are spent on reading
         checkpoint.fold = Folding(quantize, device)
     decoder = family.decoder(checkpoint, kind)
     if quantize is not None:
@@ -109,17 +110,6 @@ def load_nets(
         seen_id=seen.layers if seen is not None else 0,
     )
     return nets.to(device)
-
-
-def _check_device(device: str) -> None:
-    """DeviceError where there is no such one here."""
-    import torch
-
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        why = str(error).partition("\n")[0]
-        raise DeviceError(f"cannot run on {device}: {why}; choose --device cpu") from None
 
 
 def _sound_marks(checkpoint: Checkpoint) -> SenseMarks | None:

@@ -434,7 +434,7 @@ class Session:
         looking = self.looking
         if looking is None or not looking.waiting or self.speaking.writing:
             return
-        if self.user.sounds and not self.watcher.watchings and isinstance(looking, RowLooking):
+        if self.user.sounds and not self.watcher.watchings:
             await looking.prepare()  # it is put behind what is being said, which would have to be read again behind it
             return
         self._waited = self._waited + 1 if self.answer.pending else 0
