@@ -26,7 +26,7 @@ from liveagent.ports.media import MediaFile, write_wav
 from liveagent.ports.nullspeaker import NullSpeaker
 from liveagent.runtime.devices import clip_path
 from liveagent.runtime.dictation import Hark
-from liveagent.runtime.ear_process import EarLine, EarProcess, find_ear
+from liveagent.runtime.ear_process import EarProcess, find_ear
 from liveagent.runtime.hands import Hands
 from liveagent.runtime.hearing_check import check_hearing
 from liveagent.runtime.live import Live, silence
@@ -38,6 +38,7 @@ from liveagent.runtime.talk import LANES, open_session, talk
 from liveagent.tools import home
 from liveagent.wire.native import HEADER
 from tests import tiny_whisper
+from tests.ear_line import EarTold
 from tests.nano import random_nano
 from tests.site import serving, small_agent, write_weights
 
@@ -65,17 +66,8 @@ def process(folder: Path) -> Iterator[EarProcess]:
     assert pid is not None and ears.pid is None
 
 
-class Ear:
-    """A line, and what came out of it."""
-
-    def __init__(self, process: EarProcess) -> None:
-        self.events: list[EarHeard | EarFailed] = []
-        self.news = asyncio.Event()
-        self.line: EarLine = process.open(self._put, lambda: 7)
-
-    def _put(self, event: EarHeard | EarFailed) -> None:
-        self.events.append(event)
-        self.news.set()
+class Ear(EarTold):
+    """A line, into which noise goes."""
 
     def begin(self, begun_ns: int) -> None:
         self.line.obey(Hark(begun_ns, "begin", NOISE[:TICK_SAMPLES]))
@@ -86,15 +78,6 @@ class Ear:
 
     def end(self, begun_ns: int) -> None:
         self.line.obey(Hark(begun_ns, "end"))
-
-    async def until(self, holds: Callable[[], object]) -> None:
-        async with asyncio.timeout(WAIT_S):
-            while not holds():
-                self.news.clear()
-                await self.news.wait()
-
-    def heard(self, begun_ns: int) -> list[EarHeard]:
-        return [each for each in self.events if isinstance(each, EarHeard) and each.begun_ns == begun_ns]
 
 
 @pytest.fixture

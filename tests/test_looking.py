@@ -67,7 +67,7 @@ def frame(table: Table, tick: int, other: bool = False) -> VideoFrame:
 async def session() -> AsyncIterator[Session]:
     async with open_session(AGENT, SessionConfig(), random_nano(), use_recogniser=False) as session:
         eye = Eye(session.lane.engine, session.lane.number)
-        session.looking = Looking(session.model, eye, session.context)
+        session.seeing.looking = Looking(session.model, eye, session.context)
         yield session
 
 
@@ -108,7 +108,7 @@ async def test_news_is_kept_once_it_has_settled_and_what_is_no_news_is_not(sessi
     ]
     assert len(world.of(FrameSeen)) == len(scenes)
     still = [seen for seen in world.of(FrameSeen) if not seen.patches]
-    assert len(still) > 20 and isinstance(session.looking, Looking)
+    assert len(still) > 20 and isinstance(session.seeing.looking, Looking)
 
 
 @pytest.mark.slow
@@ -186,13 +186,13 @@ async def test_a_session_without_a_camera_does_no_work_for_one(session: Session)
     world.type("turn on the kitchen light")
     await world.run(5)
     assert not world.of(FrameSeen, PictureKept) and "picture" not in kinds(session)
-    assert isinstance(session.looking, Looking) and session.looking._lane.looks == 0  # type: ignore[attr-defined]
+    assert isinstance(session.seeing.looking, Looking) and session.seeing.looking._lane.looks == 0  # type: ignore[attr-defined]
 
 
 async def test_a_still_picture_costs_no_pass_of_the_eye(session: Session) -> None:
     world = World(session, camera=lambda tick: frame(BALL, tick))
     await world.run(50)
-    assert isinstance(session.looking, Looking) and session.looking._lane.looks == 1  # type: ignore[attr-defined]
+    assert isinstance(session.seeing.looking, Looking) and session.seeing.looking._lane.looks == 1  # type: ignore[attr-defined]
 
 
 async def test_a_frozen_camera_is_said(session: Session) -> None:
@@ -240,7 +240,7 @@ async def test_pictures_are_thinned_and_what_went_is_told() -> None:
     config = SessionConfig(picture_high_tokens=24, picture_low_tokens=18)
     scenes = (BALL, CUBE, BOTH)
     async with open_session(AGENT, config, random_nano(), use_recogniser=False) as session:
-        session.looking = Looking(session.model, Eye(session.lane.engine, session.lane.number), session.context)
+        session.seeing.looking = Looking(session.model, Eye(session.lane.engine, session.lane.number), session.context)
         world = World(session, camera=lambda tick: frame(scenes[tick // 12 % 3], tick))
         world.type("turn on the kitchen light")
         await world.run(12 * 20)

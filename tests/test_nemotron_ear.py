@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from liveagent import Agent, ConfigError
 from liveagent.audio import RATE_HZ, TICK_SAMPLES, Samples
 from liveagent.cli import app
-from liveagent.event import EarFailed, EarHeard, WordsHeard
+from liveagent.event import EarFailed, WordsHeard
 from liveagent.families import nemotron
 from liveagent.journal import to_float, to_int16
 from liveagent.nn.checkpoint import Checkpoint
@@ -33,13 +33,14 @@ from liveagent.ports.hub import fetch
 from liveagent.ports.media import MediaFile, write_wav
 from liveagent.runtime.devices import clip_path
 from liveagent.runtime.dictation import Hark
-from liveagent.runtime.ear_process import EarLine, EarProcess, find_ear
+from liveagent.runtime.ear_process import EarProcess, find_ear
 from liveagent.runtime.hearer import _stream, read_ear
 from liveagent.runtime.replay import replay
 from liveagent.runtime.server import Server
 from liveagent.runtime.weighing import sorts_on, weigh_ear
 from liveagent.spoken import spoken
 from liveagent.wire.native import HEADER
+from tests.ear_line import EarTold
 from tests.hub_peer import FakeHub
 from tests.laws import sound
 from tests.site import serving, small_agent, write_weights
@@ -94,18 +95,12 @@ def theirs(written: tuple[Any, Path], process: EarProcess) -> Callable[[Samples]
     return words
 
 
-class Room:
+class Room(EarTold):
     """A session's line to the ear, and what came out of it."""
 
     def __init__(self, process: EarProcess, samples: Samples) -> None:
         self.samples = samples
-        self.events: list[EarHeard | EarFailed] = []
-        self.news = asyncio.Event()
-        self.line: EarLine = process.open(self._put, lambda: 7)
-
-    def _put(self, event: EarHeard | EarFailed) -> None:
-        self.events.append(event)
-        self.news.set()
+        super().__init__(process)
 
     def say(self, begun_ns: int, first: int, last: int) -> None:
         """These ticks, and with the last one the end."""
@@ -114,15 +109,6 @@ class Room:
             self.line.obey(Hark(begun_ns, "more" if at else "begin", piece))
         if last == TICKS:
             self.line.obey(Hark(begun_ns, "end"))
-
-    async def until(self, holds: Callable[[], object]) -> None:
-        async with asyncio.timeout(WAIT_S):
-            while not holds():
-                self.news.clear()
-                await self.news.wait()
-
-    def heard(self, begun_ns: int) -> list[EarHeard]:
-        return [each for each in self.events if isinstance(each, EarHeard) and each.begun_ns == begun_ns]
 
     def words(self, begun_ns: int) -> tuple[str, ...]:
         """The last ones; all that was said before stood as it was said to."""

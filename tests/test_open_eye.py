@@ -91,7 +91,7 @@ def shows(pictures: dict[int, Pixels]) -> Callable[[int], VideoFrame | None]:
 
 
 def rows_in(session: Session, model: Nets) -> int:
-    assert isinstance(session.looking, RowLooking)
+    assert isinstance(session.seeing.looking, RowLooking)
     return session.context.ids.count(picture_id(model))
 
 

@@ -117,7 +117,8 @@ async def test_a_late_session_sheds_in_its_journal_and_a_replay_obeys_it(tmp_pat
         recorder = Recorder(tmp_path / "late", header_of(agent, model, LANES, config, "voice", False))
         live = Live(session, lambda live: Hands((), live.put, live.now_ns), NullSpeaker(), None, recorder, shown.append)
         await live.run(source())
-        assert session.looking is not None and session.looking.sparing and session._wide_ticks == max(WIDE.values())
+        looking = session.seeing.looking
+        assert looking is not None and looking.sparing and session._wide_ticks == max(WIDE.values())
         assert live.overrun.level == len(RUNGS) and live.chunker.received_samples == ticks * TICK_SAMPLES
         await live.close()
     said = [each for each in shown if isinstance(each, Shed)]
@@ -134,5 +135,5 @@ async def test_a_late_session_sheds_in_its_journal_and_a_replay_obeys_it(tmp_pat
     async with open_session(agent, config, model, use_recogniser=False) as session:
         report = await run(session, recording)
         assert report.equal, report.difference
-        assert session.looking is not None and session.looking.sparing
+        assert session.seeing.looking is not None and session.seeing.looking.sparing
     assert [e for _, e in report.events if isinstance(e, FrameSeen)] == seen

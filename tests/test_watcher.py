@@ -93,7 +93,7 @@ async def watching(agent: Agent = AGENT, config: SessionConfig | None = None) ->
     config = config or SessionConfig(echo_gate=False)
     async with open_session(agent, config, random_nano(), use_recogniser=False) as session:
         session.lane = session.context.lane = Knowing(session.lane, random_nano())
-        session.looking = Looking(session.model, session.lane, session.context)
+        session.seeing.looking = Looking(session.model, session.lane, session.context)
         yield session
 
 

@@ -216,7 +216,7 @@ async def remembered(seat: Seat, number: int, each: int = 4) -> dict[str, list[t
     then questions about each age, every one asked of the same cache."""
     rng, noise = random.Random(1000 + number), np.random.default_rng(1000 + number)
     story, session = past(rng), seat.session
-    context, looking, template = session.context, session.looking, seat.model.template
+    context, looking, template = session.context, session.seeing.looking, seat.model.template
     assert looking is not None
     surface = Surface(seed=number)
     drawn: dict[int, Pixels] = {}

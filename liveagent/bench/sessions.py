@@ -119,7 +119,7 @@ def costs(model: Nano, made: Sequence[Seat], spent: dict[str, float]) -> Iterato
         watch("stop word", listener._stop, "feed")
         watch("search", listener._search, "feed", "best")
         watch("echo gate", seat.session.hearing.echo, "feed")
-        watch("what changed", getattr(seat.session.looking, "_keyframes", None), "feed")
+        watch("what changed", getattr(seat.session.seeing.looking, "_keyframes", None), "feed")
     try:
         yield
     finally:

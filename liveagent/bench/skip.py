@@ -95,8 +95,8 @@ async def saved(model: Nano, stretch: Stretch, ticks: int) -> dict[str, float]:
         seats(agent, model, 1, config, slots=slots, sleeps=False) as other,
     ):
         ours, always = one[0], other[0]
-        assert always.session.looking is not None
-        always.session.looking._keyframes = Always()
+        assert always.session.seeing.looking is not None
+        always.session.seeing.looking._keyframes = Always()
         for seat in (ours, always):
             seat.room *= floor
         spent = np.zeros(2)

@@ -524,7 +524,7 @@ class Conversation:
     def _view(self, item: Event | Action) -> None:
         if isinstance(item, FrameSeen):
             self.stats.dropped_frames += item.dropped
-            looking = self.live.session.looking if self.live is not None else None
+            looking = self.live.session.seeing.looking if self.live is not None else None
             if item.patches and looking is not None and looking.patches is not None and looking.pixels is not None:
                 columns = -(-looking.pixels.shape[1] // PATCH_PX)
                 self.codec.tell(Patches(item.t_ns, tuple(map(bool, looking.patches)), columns), item.t_ns)
@@ -536,7 +536,7 @@ class Conversation:
         """What it looks at and how its robots stand, when nothing else waits."""
         if not self.attached or self._outbox or self.live is None:
             return
-        for each in self.showing.news(now_ns, None if self.eyes == "peer" else self.live.session.looking):
+        for each in self.showing.news(now_ns, None if self.eyes == "peer" else self.live.session.seeing.looking):
             self.codec.tell(each, now_ns)
 
     def _spoken(self, spoken: Spoken) -> None:

@@ -142,7 +142,7 @@ class FarEnd:
         session.note(AnswerStarted(session.now_ns, "asked", asked.ref))
         if asked.instructions and spoken(asked.instructions):
             await session.context.add("text", template.note(asked.instructions), session.now_ns)
-        await session.keep_late_news()
+        await session.seeing.remember_late()
         done = await session.context.add("mark", template.agent_open, session.now_ns, want=template.choice)
         role, words = self.last
         await session.answer.decide(words, done.steps, done.logp, session.now_ns, choice=asked.choice, by=role)

@@ -146,7 +146,7 @@ class Live:
 
     def _sees(self) -> Seen | None:
         """What the newest picture shows."""
-        looking = self.session.looking
+        looking = self.session.seeing.looking
         if looking is None or looking.sight is None:
             return None
         return Seen(named(looking.sight), known=float(looking.sight[0, OTHER]) < 0.5)

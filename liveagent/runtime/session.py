@@ -61,10 +61,9 @@ from liveagent.event import Ducked as DuckedEvent
 from liveagent.latency import TurnLatency
 from liveagent.ledger import Kind
 from liveagent.manners import Manners
-from liveagent.news import Why
 from liveagent.overrun import PRUNING, WIDE
 from liveagent.runtime.answer import AGAIN, Answer, Out
-from liveagent.runtime.calls import CALL_WAIT_TICKS, Calls
+from liveagent.runtime.calls import Calls
 from liveagent.runtime.context import Context
 from liveagent.runtime.dictation import Dictation
 from liveagent.runtime.engine import Lane
@@ -75,8 +74,7 @@ from liveagent.runtime.hearing import Hearing
 from liveagent.runtime.holding import tokens_of
 from liveagent.runtime.last_words import LastWords
 from liveagent.runtime.listener import QUIET_SPEECH, Listener, Understood
-from liveagent.runtime.looking import Looking
-from liveagent.runtime.row_looking import RowLooking
+from liveagent.runtime.seeing import Seeing
 from liveagent.runtime.sound_turn import SoundTurn
 from liveagent.runtime.speaking import Speaking
 from liveagent.runtime.user_turn import UserTurn
@@ -158,10 +156,6 @@ class Session:
         self.watcher = Watcher(agent, model, self.context, self.user, self.answer)
         self.forgetting = Forgetting()
         self._behind: Understood | None = None  # a turn whose answer waits for the end of a reply
-        self._remarkable = False  # something was seen that there is a remark to make on
-        self._remarked: object = None
-        self._blind = False  # it was said that it cannot see
-        self._sparing = False
         self._wide_ticks = 1  # what is said is read every so many
         self.reads = True
         """Whether what is being said is read in this tick."""
@@ -172,6 +166,7 @@ class Session:
         self.far_end = FarEnd(self)
         self.dictation = Dictation() if self.config.dictated else None
         self.last_words = LastWords(self)
+        self.seeing = Seeing(self)
         self._sense_anew()
 
     def _sense_anew(self) -> None:
@@ -181,19 +176,9 @@ class Session:
         self.last_words.closing, self.listener.dictation = None, self.dictation
         self.sound = SoundTurn(self) if model.reads_sound else None
         self.hearing = Hearing(self.agent, self.lane, self.listener, self.manners, config.echo_gate)
-        self.looking = self._eyes()
-        if self.looking is not None:
-            self.looking.sparing = self._sparing
+        self.seeing.anew()
         self.speaking = Speaking(model, self.context, self.user, self.answer, self.turns, self.voice)
         self.speaking.interruptible = self.interruptible
-        self._waited = 0  # ticks that a picture has waited for a call's result
-
-    def _eyes(self) -> Looking | None:
-        if not self.model.sees:
-            return None
-        if self.model.names_things:
-            return Looking(self.model, self.lane, self.context, self.config.prune)
-        return RowLooking(self.model, self.lane, self.context)
 
     async def open(self) -> None:
         """Read the agent's instructions and tools into the lane."""
@@ -274,13 +259,13 @@ class Session:
         if self.dictation is not None:
             self.dictation.now_ns = self._now_ns
         if frame is not None:
-            await self._look(frame)  # first: what is asked in this tick is answered from this picture
+            await self.seeing.look(frame)  # first: what is asked in this tick is answered from this picture
         for event in inbox:
             await self._take(event)
         await self._listen(tick, reference)
         await self.last_words.tick()
         await self.calls.tick()
-        await self._remember()
+        await self.seeing.remember()
         await self._prefill()
         await self.watcher.ask(self._now_ns)
         await self._speak_up()
@@ -378,9 +363,7 @@ class Session:
 
     def _shed(self, shed: Shed) -> None:
         if shed.what == PRUNING:
-            self._sparing = shed.count > 0
-            if self.looking is not None:
-                self.looking.sparing = self._sparing
+            self.seeing.spare(shed.count > 0)
         elif shed.what in WIDE:
             kinds = list(WIDE)
             held = kinds[: kinds.index(shed.what) + (shed.count > 0)]
@@ -417,42 +400,6 @@ class Session:
         await self.answer.returned(call_id, text, failed, self._now_ns, answer)
         if begun and self.answer.reply is not before:
             await self.speaking.finish()
-        await self.user.step_back(begun, self._now_ns)
-
-    # --- looking
-
-    async def _look(self, frame: VideoFrame) -> None:
-        if self.looking is None:
-            if not self._blind:
-                self.note(Noted(self._now_ns, "blind", "this model has no eyes; what the camera shows is not seen"))
-            self._blind = True
-            return
-        self.note(await self.looking.see(frame))
-
-    async def _remember(self) -> None:
-        """Keep the newest picture if it is news, between two turns or in front of the user's open one."""
-        looking = self.looking
-        if looking is None or not looking.waiting or self.speaking.writing:
-            return
-        if self.user.sounds and not self.watcher.watchings:
-            await looking.prepare()  # it is put behind what is being said, which would have to be read again behind it
-            return
-        self._waited = self._waited + 1 if self.answer.pending else 0
-        if 0 < self._waited <= CALL_WAIT_TICKS:
-            return
-        why = looking.news()
-        if why is not None:
-            await self._keep(looking, why)
-        else:
-            self.watcher.tick(looking.t_ns, looking.sight)
-
-    async def _keep(self, looking: Looking, why: Why) -> None:
-        within = self.user.sounds and self.user.ended
-        begun = None if within else await self.user.step_aside()
-        kept = await looking.keep(why, within)
-        self._remarkable = self.agent.remark is not None and looking.subject != self._remarked
-        self.note(kept)
-        self.watcher.seen(kept.t_ns, kept.sees)
         await self.user.step_back(begun, self._now_ns)
 
     # --- listening
@@ -579,7 +526,7 @@ class Session:
         if self.sound is not None and kind == "audio":
             await self.sound.read_rest()
             await self.user.end_sound(self._now_ns)
-        await self.keep_late_news()
+        await self.seeing.remember_late()
         thought = understood if self.model.reads_thoughts else None
         pieces, soft = (thought.pieces, thought.soft) if thought is not None else ((), None)
         self.far_end.last = "user", words
@@ -606,11 +553,6 @@ class Session:
         if latency is not None and self.answer.pending:
             latency.stamp("call", self._now_ns)
 
-    async def keep_late_news(self) -> None:
-        """With a question: what is there now counts. It goes in front of words, and behind sound that has been read."""
-        if self.looking is not None and (why := self.looking.late_news()) is not None:
-            await self._keep(self.looking, why)
-
     def _agree(self, words: str) -> str | None:
         """What to answer if somebody wants to be told of something, or wants something forgotten."""
         if isinstance(self.agent.automaton.parse(words), Parse):  # a tool's own phrase comes first
@@ -628,8 +570,7 @@ class Session:
         if not nobody or await self.calls.speak_up() or self.calls.recent:
             return
         if not self.watcher.waits:
-            if self._remarkable:
-                await self._remark()
+            await self.seeing.remark()
             return
         words = self.watcher.next_words(self._now_ns)
         if words is not None:
@@ -638,17 +579,6 @@ class Session:
             self.note(AnswerStarted(self._now_ns, "watch"))
             await self.context.add("mark", self.model.template.agent_open, self._now_ns)
             await self.answer.say(words, self._now_ns)
-
-    async def _remark(self) -> None:
-        """Ask itself about what has changed, and answer aloud."""
-        self._remarkable = False
-        assert self.agent.remark is not None and self.looking is not None
-        self._remarked = self.looking.subject
-        self.speaking.latency = None
-        self.note(AnswerStarted(self._now_ns, "watch"))
-        asked = self.model.as_read(self.agent.remark)
-        done = await self.user.close(asked, "text", self._now_ns, (), None)
-        await self.answer.decide(self.agent.remark, done.steps, done.logp, self._now_ns, choice="none")
 
     # --- the stop word
 
