@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -259,7 +260,17 @@ def test_a_replay_sees_the_same(agent: Agent, model: Nets, tmp_path: Path) -> No
     assert report.equal and report.tokens == len(world.tokens) > 0, report.difference
 
 
-async def test_a_watch_is_a_question_about_the_newest_picture_alone(folder: Path, model: Nets) -> None:
+async def test_a_watch_is_a_question_about_the_newest_picture_alone(
+    folder: Path, model: Nets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probes: list[Probe] = []
+    ask = Lane.ask
+
+    async def told(lane: Lane, work: Any) -> Any:
+        probes.extend([work] if isinstance(work, Probe) else [])
+        return await ask(lane, work)
+
+    monkeypatch.setattr(Lane, "ask", told)
     agent = Agent(str(folder), instructions="Be brief.", watches=[Watch("dog", "a dog is on the sofa")])
 
     async def holds(*scenes: int) -> list[float]:
@@ -272,7 +283,9 @@ async def test_a_watch_is_a_question_about_the_newest_picture_alone(folder: Path
     assert "Is this true: a dog is on the sofa?" in asked and asked.endswith("<|turn>model\n")
     one, other, third = await holds(1, 2), await holds(7, 2), await holds(1, 3)
     assert len(one) == len(other) == len(third) == 2 and one[0] == third[0]
-    assert one[1] == other[1]  # what was there before is not seen
+    for each in probes:
+        assert set(each.ids[each.seen_at : each.seen_at + ROWS]) == {picture_id(model)}  # where its rows stand
+    assert len(probes) == 6 and one[1] == other[1]  # what was there before is not seen
     assert abs(one[1] - third[1]) > 1e-3 and abs(one[0] - other[0]) > 1e-3  # what is there is
 
 

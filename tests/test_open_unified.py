@@ -16,7 +16,7 @@ from liveagent import tool
 from liveagent.action import CallTool
 from liveagent.agent import Agent
 from liveagent.audio import TICK_NS, TICK_SAMPLES, Samples
-from liveagent.event import PictureKept, ReplyStarted, SpeechStarted
+from liveagent.event import PictureKept, ReplyStarted, SpeechStarted, TurnEnded
 from liveagent.nn.nets import Nets
 from liveagent.nn.patches import cut
 from liveagent.nn.raw_ear import RawEar
@@ -29,6 +29,7 @@ from liveagent.runtime.listener import PREROLL_TICKS
 from liveagent.runtime.open_model import load_nets
 from liveagent.runtime.session import SessionConfig
 from liveagent.runtime.talk import open_session
+from liveagent.runtime.work import Seen
 from liveagent.video import Pixels, VideoFrame
 from tests.open_checkpoint import TEMPLATE, tokenizer
 from tests.parity import BAR, FAR, error, gains, reference, saved
@@ -149,7 +150,7 @@ async def test_what_moves_while_somebody_speaks_is_put_behind_the_sound(
     shown = [scene(1), scene(2)]
 
     def camera(tick: int) -> VideoFrame | None:
-        return VideoFrame(shown[tick >= 16], tick * TICK_NS) if tick % 3 == 0 else None
+        return VideoFrame(shown[tick >= 9], tick * TICK_NS) if tick % 3 == 0 else None
 
     rewound: list[int] = []
     rewind = Context.rewind
@@ -158,7 +159,16 @@ async def test_what_moves_while_somebody_speaks_is_put_behind_the_sound(
         rewound.append(place)
         return await rewind(context, place)
 
+    looked: list[tuple[int, int]] = []  # in which tick, and at how many patches
+    see = Lane.see
+
+    async def seen(lane: Lane, pixels: Pixels, patches: np.ndarray | None = None) -> Seen:
+        found = await see(lane, pixels, patches)
+        looked.append((world.index - 1, found.patches))
+        return found
+
     monkeypatch.setattr(Context, "rewind", told)
+    monkeypatch.setattr(Lane, "see", seen)
     config = SessionConfig(echo_gate=False, picture_high_tokens=280, picture_low_tokens=200)
     async with open_session(Agent(str(folder), tools=[light]), config, model, use_recogniser=False) as session:
         world = World(session, camera=camera)
@@ -169,6 +179,9 @@ async def test_what_moves_while_somebody_speaks_is_put_behind_the_sound(
         inside = "<|turn>user\n<|audio><audio|>\n\n00:0"
         asked = text.index(inside)
         assert text[asked + len(inside) + 1 :].startswith(" <|image><image|>\n\n<turn|>\n<|turn>model\n")
+        ended = next(tick for tick, event in world.log if isinstance(event, TurnEnded))
+        assert any(9 <= tick < ended and patches for tick, patches in looked)  # while somebody spoke
+        assert [patches for tick, patches in looked if tick == ended] == [0]  # and nothing is left for the end
         assert not rewound and [each.reason for each in world.of(PictureKept)][:2] == ["first", "changed"]
         until = ids.index(form.call_open[0])
         heard = heard_of(world, ids.count(form.sound_id))

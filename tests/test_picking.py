@@ -205,10 +205,10 @@ async def test_what_it_cannot_see_it_does_not_try(finder: Finder, body: Virtual)
 
 
 class Clumsy:
-    """A body whose first grip fails."""
+    """A body whose first grips fail; with `kept` it is only told so, and has the thing."""
 
-    def __init__(self, body: Virtual, fails: int) -> None:
-        self._body, self._fails, self.tries = body, fails, 0
+    def __init__(self, body: Virtual, fails: int, kept: bool = False) -> None:
+        self._body, self._fails, self._kept, self.tries, self.did = body, fails, kept, 0, list[str]()
 
     async def look(self) -> tuple[Pixels, Viewpoint]:
         return await self._body.look()
@@ -219,9 +219,12 @@ class Clumsy:
     async def stop(self, reason: str) -> None: ...
 
     async def do(self, action: str, args: dict[str, Any], told: Any) -> Mapping[str, Any]:
+        self.did.append(action)
         if action == "pick":
             self.tries += 1
             if self.tries <= self._fails:
+                if self._kept:
+                    await self._body.do(action, args, told)
                 raise ToolError("there is nothing between the fingers")
         return await self._body.do(action, args, told)
 
@@ -232,6 +235,12 @@ async def test_a_failed_grip_is_tried_once_more_and_then_told(finder: Finder, bo
     once = Clumsy(body, 1)
     await Picking(finder, once).pick("blue", "cube")
     assert once.tries == 2 and await body.holding()
+    assert once.did == ["home", "pick", "home", "pick"]  # out of the way before each look
+    body.lay(LAID)
+    kept = Clumsy(body, 1, kept=True)
+    with pytest.raises(ToolError, match="nothing between the fingers"):
+        await Picking(finder, kept).pick("blue", "cube")
+    assert kept.tries == 1 and await body.holding()  # it is not looked for on the table
     body.lay(LAID)
     with pytest.raises(ToolError, match="nothing between the fingers"):
         await Picking(finder, Clumsy(body, 2)).pick("blue", "cube")
