@@ -315,18 +315,23 @@ async def test_without_its_agent_it_stands_still(mqtt: Mosquitto, how: signal.Si
 
 async def test_streams_stop_when_they_stop(mqtt: Mosquitto) -> None:
     async def live(bot: Omnibot, robot: Robot) -> None:
+        async def moved_and_stopped(before: int) -> None:
+            """Since `before` setpoints; a short movement may be over before anybody looks."""
+            await eventually(lambda: any(any(axes.values()) for _, axes in bot.given[before:]))
+            await eventually(lambda: not bot.moves)
+
         async with robot.drive() as drive:
+            before = len(bot.given)
             await drive.velocity(vx=0.3)
-            await eventually(lambda: bot.moves)
-            await eventually(lambda: not bot.moves)  # the lead is held, the stream is not fed
+            await moved_and_stopped(before)  # the lead is held, the stream is not fed
             assert drive.lost is None and bot.holds == [Reason.STARVED]
+            before = len(bot.given)
             await drive.chunk([[0.2, 0.0, 0.0]] * 20, 20.0)
-            await eventually(lambda: bot.moves)
-            await eventually(lambda: not bot.moves)
+            await moved_and_stopped(before)
             assert bot.holds == [Reason.STARVED, Reason.STARVED]
+            before = len(bot.given)
             await drive.chunk([[0.2, 0.0, 0.0]] * 5, 20.0, last=True)
-            await eventually(lambda: bot.moves)
-            await eventually(lambda: not bot.moves)
+            await moved_and_stopped(before)
             assert bot.holds == [Reason.STARVED, Reason.STARVED]
         assert robot.state is not None
 

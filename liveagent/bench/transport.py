@@ -96,9 +96,9 @@ async def _bare(tell: Callable[[dict[str, Any]], None]) -> None:
 
 
 def _cpu_s(pid: int) -> float:
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """To the nanosecond, by the clock that Linux has for each process (clock_getcpuclockid); `/proc` counts hundredths,
+    and a short measure would often be none."""
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 async def _peer(port: int, frames: int, native: bool) -> int:
